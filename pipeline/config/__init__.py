@@ -1,0 +1,44 @@
+"""The project file: its sections, its defaults and its checks. Imports neither torch, Dagster nor MLflow.
+
+sections.py  the shared base of every section and the environment-variable expansion
+data.py      sources, corpora, tokenizers, datasets
+training.py  models: architecture, training, evaluation, promotion
+project.py   the whole file, its references and its automation
+loading.py   YAML in, one sentence per mistake out
+"""
+
+from pipeline.config.data import (
+    CorpusConfig,
+    DatasetConfig,
+    JsonSource,
+    ParquetSource,
+    PythonDocsSource,
+    SourceConfig,
+    TextSource,
+    TokenizerConfig,
+)
+from pipeline.config.loading import CONFIG_VARIABLE, DEFAULT_CONFIG, load_project
+from pipeline.config.project import EngineConfig, Project, ScheduleConfig, WatchConfig
+from pipeline.config.training import EvaluateConfig, ModelConfig, PromoteConfig, TrainConfig
+
+__all__ = [
+    "CONFIG_VARIABLE",
+    "DEFAULT_CONFIG",
+    "CorpusConfig",
+    "DatasetConfig",
+    "EngineConfig",
+    "EvaluateConfig",
+    "JsonSource",
+    "ModelConfig",
+    "ParquetSource",
+    "Project",
+    "PromoteConfig",
+    "PythonDocsSource",
+    "ScheduleConfig",
+    "SourceConfig",
+    "TextSource",
+    "TokenizerConfig",
+    "TrainConfig",
+    "WatchConfig",
+    "load_project",
+]

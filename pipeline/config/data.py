@@ -1,0 +1,175 @@
+"""The data sections: where text comes from, what is kept, how it becomes tokens."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from pipeline.config.sections import Name, PathText, Pattern, Section
+
+RULES: dict[str, dict[str, float]] = {
+    "basic": {
+        "min_characters": 1,
+        "max_characters": 10_000_000,
+        "min_letter_fraction": 0.3,
+        "max_duplicate_line_fraction": 0.7,
+    }
+}
+"""Rule set -> threshold -> default. `min_*` keeps what is at least, `max_*` what is at most."""
+
+
+class _FileSource(Section):
+    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"path"})
+
+    path: PathText | tuple[PathText, ...]
+    """File, folder or glob (or a list of them), relative to the project file. A folder means every file below it."""
+
+
+class TextSource(_FileSource):
+    """Plain text: one file is one document, or many where a separator stands between them."""
+
+    reader: Literal["text"]
+    encoding: Literal["detect"] | str = "detect"
+    """`detect` tries UTF-8 first and refuses what it cannot tell; or a Python codec name."""
+    separator: str | None = None
+    """Literal text between documents, such as `"\\n\\n\\n"`; it belongs to neither."""
+    heading: Pattern | None = None
+    """Regular expression of a document's first line, such as `^CHAPTER .*`; it stays with the document it opens."""
+    start_after: Pattern | None = None
+    """Regular expression: what stands before the end of its first match is left out (a header)."""
+    stop_before: Pattern | None = None
+    """Regular expression: what stands from its last match on is left out (a licence)."""
+    min_document_characters: Annotated[int, Field(ge=0)] = 0
+    """A shorter piece is a reject with the reason `too_short`: tables of contents look like headings."""
+
+    @model_validator(mode="after")
+    def _one_split(self) -> TextSource:
+        if self.separator is not None and self.heading is not None:
+            raise ValueError("has both separator and heading; keep one")
+        return self
+
+
+class JsonSource(_FileSource):
+    """JSON Lines, a JSON array, or one JSON object a file; `.gz` and `.zst` are decompressed."""
+
+    reader: Literal["json"]
+    text: str | tuple[str, ...] = "text"
+    """The field that holds the text, or several, joined; a list of strings counts as its lines."""
+    title: str | None = None
+    """The field that holds the title; kept beside the text, not in it."""
+    join: str = "\n"
+    """Put between several text fields."""
+
+
+class ParquetSource(_FileSource):
+    """Parquet files with a text column."""
+
+    reader: Literal["parquet"]
+    text: str | tuple[str, ...] = "text"
+    """The column that holds the text, or several, joined."""
+    title: str | None = None
+    join: str = "\n"
+
+
+class PythonDocsSource(Section):
+    """Docstrings and reference text of installed Python packages, read with `ast`; nothing is imported."""
+
+    reader: Literal["python_docs"]
+    packages: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Import names, such as `numpy`; each must be installed."""
+
+
+SourceConfig = Annotated[TextSource | JsonSource | ParquetSource | PythonDocsSource, Field(discriminator="reader")]
+
+
+class QualityConfig(Section):
+    """Which documents are kept."""
+
+    rules: tuple[Literal["basic"], ...] = ("basic",)
+    """Named rule sets."""
+    overrides: dict[str, float] = {}
+    """Threshold by `ruleset.threshold`, such as `basic.min_characters: 200`."""
+    languages: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")], ...] = ()
+    """ISO 639-1 codes to keep; empty keeps all."""
+    min_language_confidence: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _known_thresholds(self) -> QualityConfig:
+        known = [f"{rule}.{threshold}" for rule in self.rules for threshold in RULES[rule]]
+        for key in self.overrides:
+            if key not in known:
+                raise ValueError(f"overrides {key!r}, which no chosen rule set has. Known: {', '.join(known)}")
+        return self
+
+    def thresholds(self) -> dict[str, float]:
+        """Every threshold in force, by `ruleset.threshold`."""
+        chosen = {f"{rule}.{key}": value for rule in self.rules for key, value in RULES[rule].items()}
+        return chosen | self.overrides
+
+
+class SplitsConfig(Section):
+    """Fractions of the documents held out, by hash: a document's split never changes as others arrive."""
+
+    validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    test: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+
+
+class ExpectConfig(Section):
+    """The blocking check on a corpus: outside this range something upstream is wrong."""
+
+    min_kept_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Of the documents that came in."""
+    max_kept_fraction: Annotated[float, Field(ge=0, le=1)] = 1.0
+    min_documents: Annotated[int, Field(ge=1)] = 1
+
+    @model_validator(mode="after")
+    def _a_range(self) -> ExpectConfig:
+        if self.min_kept_fraction > self.max_kept_fraction:
+            raise ValueError("has min_kept_fraction above max_kept_fraction. Swap them")
+        return self
+
+
+class CorpusConfig(Section):
+    """The documents to learn from and to be judged by."""
+
+    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"expect"})
+
+    sources: Annotated[dict[Name, Annotated[float, Field(gt=0, le=100)]], Field(min_length=1)]
+    """Source -> epochs of it in the training split: 2.0 is read twice, 0.5 half."""
+    quality: QualityConfig = QualityConfig()
+    splits: SplitsConfig = SplitsConfig()
+    expect: ExpectConfig = ExpectConfig()
+
+
+class TokenizerConfig(Section):
+    """A SentencePiece model, trained on a corpus's training split."""
+
+    corpus: Name
+    kind: Literal["bpe", "unigram", "char", "word"] = "bpe"
+    vocab_size: Annotated[int, Field(ge=8, le=1_000_000)] = 8192
+    """Pieces in all, control symbols and the 256 byte pieces included."""
+    character_coverage: Annotated[float, Field(gt=0.9, le=1)] = 0.9995
+    """Of the training text's characters; the rest become bytes. Chinese and Japanese: 0.9995; small alphabets: 1.0."""
+    byte_fallback: bool = True
+    """Characters outside the vocabulary become UTF-8 bytes, so that any text round-trips. Off, they become <unk>."""
+    sample_bytes: Annotated[int, Field(ge=10_000)] = 50_000_000
+    """Training text at most; above it a seeded sample of documents is drawn and reported."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    refit: Literal["on_change", "always"] = "on_change"
+    """`on_change` keeps the trained tokenizer until its own settings change; `always` also when the corpus does."""
+
+    @model_validator(mode="after")
+    def _room_for_bytes(self) -> TokenizerConfig:
+        if self.byte_fallback and self.kind in ("bpe", "unigram") and self.vocab_size < 264 + 8:
+            raise ValueError(f"has vocab_size {self.vocab_size}; control symbols and byte fallback need 272. Raise it")
+        return self
+
+
+class DatasetConfig(Section):
+    """A corpus in the tokens of a tokenizer, as binary shards."""
+
+    corpus: Name
+    tokenizer: Name
+    shard_tokens: Annotated[int, Field(ge=1024)] = 100_000_000
+    """Tokens a shard file at most."""

@@ -1,0 +1,118 @@
+"""The whole project file: sections by name, and the references between them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PrivateAttr, field_validator
+
+from pipeline.config.data import CorpusConfig, DatasetConfig, SourceConfig, TokenizerConfig
+from pipeline.config.sections import Name, PathText, Section
+from pipeline.config.training import ModelConfig
+
+_CRON_FIELD = re.compile(r"^[\d*/,\-A-Za-z]+$")
+
+
+class EngineConfig(Section):
+    """The data stages' workers."""
+
+    kind: Literal["local"] = "local"
+    workers: Annotated[int, Field(ge=1)] | None = None
+    """Processes; null means one per core. The result does not depend on it."""
+
+
+class ScheduleConfig(Section):
+    """Retrains models by the clock."""
+
+    cron: str
+    """Five fields: minute, hour, day, month, weekday."""
+    models: Annotated[tuple[Name, ...], Field(min_length=1)]
+    timezone: str = "UTC"
+
+    @field_validator("cron")
+    @classmethod
+    def _five_fields(cls, value: str) -> str:
+        fields = value.split()
+        if len(fields) != 5 or not all(_CRON_FIELD.match(field) for field in fields):
+            raise ValueError("has no five cron fields (minute hour day month weekday). Example: 0 2 * * *")
+        return value
+
+
+class WatchConfig(Section):
+    """Retrains models when a source's files change: the sensor is on when this section is there."""
+
+    models: Annotated[tuple[Name, ...], Field(min_length=1)]
+    interval_seconds: Annotated[int, Field(ge=5)] = 30
+
+
+class Project(Section):
+    """`dagster_project.yaml`, checked."""
+
+    name: Name
+    """The MLflow experiment's name."""
+    storage: PathText = "data"
+    """The folder of every artifact, relative to the project file."""
+    engine: EngineConfig = EngineConfig()
+    sources: Annotated[dict[Name, SourceConfig], Field(min_length=1)]
+    corpora: dict[Name, CorpusConfig] = {}
+    tokenizers: dict[Name, TokenizerConfig] = {}
+    datasets: dict[Name, DatasetConfig] = {}
+    models: dict[Name, ModelConfig] = {}
+    schedules: dict[Name, ScheduleConfig] = {}
+    watch: WatchConfig | None = None
+
+    _file: Path = PrivateAttr(default=Path("dagster_project.yaml"))
+
+    @property
+    def file(self) -> Path:
+        """The file this was read from, absolute."""
+        return self._file
+
+    @property
+    def folder(self) -> Path:
+        """What relative paths are relative to."""
+        return self._file.parent
+
+    @property
+    def storage_folder(self) -> Path:
+        return self.folder / self.storage
+
+    def broken_references(self) -> Iterator[tuple[str, str, str]]:
+        """Each name that is used and not defined: (key, value, section that lacks it)."""
+        for name, corpus in self.corpora.items():
+            for source in corpus.sources:
+                if source not in self.sources:
+                    yield f"corpora.{name}.sources", source, "sources"
+        for name, tokenizer in self.tokenizers.items():
+            if tokenizer.corpus not in self.corpora:
+                yield f"tokenizers.{name}.corpus", tokenizer.corpus, "corpora"
+        for name, dataset in self.datasets.items():
+            if dataset.corpus not in self.corpora:
+                yield f"datasets.{name}.corpus", dataset.corpus, "corpora"
+            if dataset.tokenizer not in self.tokenizers:
+                yield f"datasets.{name}.tokenizer", dataset.tokenizer, "tokenizers"
+        for name, model in self.models.items():
+            if model.dataset not in self.datasets:
+                yield f"models.{name}.dataset", model.dataset, "datasets"
+            if model.promote.must_beat not in ("unigram", *self.models):
+                yield f"models.{name}.promote.must_beat", model.promote.must_beat, "models"
+        for name, schedule in self.schedules.items():
+            for model_name in schedule.models:
+                if model_name not in self.models:
+                    yield f"schedules.{name}.models", model_name, "models"
+        for model_name in self.watch.models if self.watch else ():
+            if model_name not in self.models:
+                yield "watch.models", model_name, "models"
+
+    def cycle(self) -> list[str] | None:
+        """Models that must beat each other in a circle, or None."""
+        for name in self.models:
+            seen = [name]
+            while (after := self.models[seen[-1]].promote.must_beat) != "unigram":
+                if after in seen:
+                    return [*seen[seen.index(after) :], after]
+                seen.append(after)
+        return None

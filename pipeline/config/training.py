@@ -1,0 +1,125 @@
+"""The model section: architecture, training, evaluation and promotion."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.config.sections import Name, Section
+
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, le=10)]
+
+
+class TrainConfig(Section):
+    """How a model learns. What is left out derives from the model's depth; `textmill check` prints what was derived."""
+
+    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset(
+        {"device", "log_every_steps", "checkpoint_every_seconds", "checkpoint_every_steps", "keep_checkpoints"}
+    )
+
+    tokens: Positive | None = None
+    """Training tokens in all; default 20 per parameter (Hoffmann et al. 2022, arXiv 2203.15556)."""
+    batch_tokens: Positive | None = None
+    """Tokens an optimizer step."""
+    micro_batch_tokens: Positive | None = None
+    """Tokens a forward pass; smaller needs less memory, and gradients accumulate to batch_tokens."""
+    matrix_learning_rate: Rate | None = None
+    """Muon's, for hidden matrices."""
+    embedding_learning_rate: Rate | None = None
+    head_learning_rate: Rate | None = None
+    vector_learning_rate: Rate | None = None
+    """Norm weights and other vectors."""
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Of hidden matrices, cooled down with the learning rate."""
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """Of the steps, with a linearly rising learning rate."""
+    cooldown_fraction: Annotated[float, Field(ge=0, le=1)] = 0.6
+    """Of the steps, the last ones, with a linearly falling learning rate."""
+    gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0
+    """Largest gradient norm; null switches it off."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto`: bfloat16 matrix products where the processor has them, float32 elsewhere."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """`auto`: torch.compile where a compiler is at hand and the run is long enough to pay for it."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    validate_every_steps: Positive | None = None
+    """Default: ten times over the run."""
+    validation_tokens: Positive = 131_072
+    """Validation tokens read each time, at most."""
+    log_every_steps: Positive = 10
+    checkpoint_every_steps: Positive | None = None
+    """Default: by time alone."""
+    checkpoint_every_seconds: Annotated[float, Field(gt=0)] = 60.0
+    keep_checkpoints: Annotated[int, Field(ge=2)] = 2
+    spike_sigma: Annotated[float, Field(gt=1)] = 6.0
+    """A step whose loss or gradient norm lies this many standard deviations over the last 128 is skipped and counted."""
+    max_skipped_steps: Positive = 20
+    """More skipped steps than this in 128 stop the run."""
+
+
+class EvaluateConfig(Section):
+    """How a trained model is measured on the test split."""
+
+    max_documents: Positive | None = None
+    """Test documents scored at most (the same for every model: the smallest hashes); null scores all."""
+    prompts: tuple[str, ...] = ()
+    """Prompts of the sample texts; by default, openings of test documents."""
+    num_samples: Annotated[int, Field(ge=1, le=20)] = 3
+    sample_tokens: Positive = 200
+    temperature: Annotated[float, Field(ge=0, le=10)] = 0.8
+    top_k: Positive | None = 50
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+
+
+class PromoteConfig(Section):
+    """When a challenger takes the `champion` alias."""
+
+    metric: Literal["bits_per_byte"] = "bits_per_byte"
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """That the challenger is better on the common test documents, by paired bootstrap."""
+    must_beat: Name | Literal["unigram"] = "unigram"
+    """The unigram-frequency baseline, or another model of the file (its champion)."""
+    num_resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
+    min_documents: Positive = 5
+    """Fewer common test documents than this decide nothing: the alias stays."""
+
+
+class ModelConfig(Section):
+    """One model, from shards to the registry."""
+
+    family: Literal["transformer"]
+    dataset: Name
+    depth: Annotated[int, Field(ge=1, le=128)] = 4
+    """Layers, and the one dial: width, heads, learning rates, batch and horizon derive from it."""
+    width: Positive | None = None
+    """Default 64 per layer."""
+    num_heads: Positive | None = None
+    num_kv_heads: Positive | None = None
+    """Fewer than num_heads is grouped-query attention."""
+    feed_forward_width: Positive | None = None
+    context_tokens: Annotated[int, Field(ge=8, le=131_072)] = 256
+    tie_embeddings: bool = False
+    rope_theta: Annotated[float, Field(gt=1)] = 10_000.0
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    promote: PromoteConfig = PromoteConfig()
+    owners: tuple[str, ...] = ()
+    """Shown in Dagster: an e-mail address, or `team:name`."""
+
+    @model_validator(mode="after")
+    def _shapes(self) -> ModelConfig:
+        heads, kv_heads = self.num_heads, self.num_kv_heads
+        if heads and self.width and self.width % (2 * heads):
+            raise ValueError(f"has width {self.width}, which {heads} heads do not divide into even parts. Change one")
+        if kv_heads and not heads:
+            raise ValueError("sets num_kv_heads without num_heads. Set both")
+        if kv_heads and heads and heads % kv_heads:
+            raise ValueError(f"has {heads} heads, which {kv_heads} key-value heads do not divide. Change one")
+        return self
+
+    def training_literals(self) -> dict[str, Any]:
+        """The settings that change the trained weights: evaluation, promotion and owners do not."""
+        return {key: value for key, value in self.literals().items() if key not in ("evaluate", "promote", "owners")}

@@ -1,0 +1,148 @@
+"""Files that are whole or absent, and the hashes that name them.
+
+In: bytes, Arrow tables, JSON values. Out: files that appear under their name only when complete and on disk (written
+beside, fsynced, renamed, folder fsynced), sha256 digests, and fingerprints of JSON values.
+Trade-off: every write costs an fsync; nothing here is on a hot path.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import StorageError
+
+FINGERPRINT_LENGTH = 20
+"""Hexadecimal digits of a fingerprint: 80 bits, so a collision among a billion versions has a chance of about 4e-7."""
+
+ROW_GROUP_ROWS = 4096
+"""Small row groups keep a reader's memory bounded and give parallel work a grain."""
+
+_STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turns a full, read-only or forbidden disk under `path` into a StorageError of one sentence; other errors pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _STORAGE_ERRNOS:
+            raise
+        reason = os.strerror(error.errno).lower()
+        remedy = "Free some space" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "Give this user write permission"
+        raise StorageError(
+            f"{error.filename or path} cannot be written: {reason}. {remedy} or set `storage` to another folder, "
+            "then run again; what was finished before is kept."
+        ) from error
+
+
+def sha256_file(path: Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def canonical_json(value: Any) -> str:
+    """One text for one value: keys sorted, no white space, no NaN.
+
+    Raises:
+        TypeError: the value holds something JSON cannot say; a fingerprint must not guess.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def fingerprint(value: Any) -> str:
+    """A short hash that is equal exactly when the JSON value is: `fingerprint({"a": 1, "b": 2})` ignores key order."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:FINGERPRINT_LENGTH]
+
+
+def fsync_directory(folder: Path) -> None:
+    """Makes the names in a folder durable, so that a rename survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_file(path: Path) -> None:
+    """Makes a file's bytes durable."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Puts `data` under `path`, whole or not at all, durably; an existing file is replaced in one step.
+
+    Raises:
+        StorageError: the disk is full, read-only or forbidden.
+    """
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    with storage_errors(path):
+        try:
+            with aside.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+            fsync_directory(path.parent)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes` of UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_bytes` of readable, key-sorted JSON."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_parquet(path: Path, batches: pa.Table | Iterable[pa.RecordBatch], schema: pa.Schema | None = None) -> int:
+    """Writes rows as zstd Parquet and returns how many; equal rows give equal bytes, however they are batched.
+
+    `batches` is a table, or record batches with their `schema`. The file is written beside and renamed after its row
+    count was read back, because an exception inside ParquetWriter's context leaves a valid file with fewer rows.
+
+    Raises:
+        StorageError: the disk is full, read-only or forbidden.
+    """
+    if isinstance(batches, pa.Table):
+        schema, batches = batches.schema, batches.to_batches()
+    assert schema is not None, "record batches need their schema"
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    num_rows = 0
+    pending = schema.empty_table()
+    with storage_errors(path):
+        try:
+            with pq.ParquetWriter(aside, schema, compression="zstd") as writer:
+                for batch in batches:
+                    num_rows += batch.num_rows
+                    pending = pa.concat_tables([pending, pa.Table.from_batches([batch], schema)])
+                    num_whole = pending.num_rows // ROW_GROUP_ROWS * ROW_GROUP_ROWS
+                    if num_whole:
+                        writer.write_table(pending.slice(0, num_whole).combine_chunks(), row_group_size=ROW_GROUP_ROWS)
+                        pending = pending.slice(num_whole)
+                if pending.num_rows:
+                    writer.write_table(pending.combine_chunks(), row_group_size=ROW_GROUP_ROWS)
+            written = pq.read_metadata(aside).num_rows
+            assert written == num_rows, f"{path}: {written} rows on disk of {num_rows}"
+            fsync_file(aside)
+            os.replace(aside, path)
+            fsync_directory(path.parent)
+        finally:
+            aside.unlink(missing_ok=True)
+    return num_rows

@@ -1,0 +1,3 @@
+"""To be described by its owner."""
+
+CODE_VERSION = "1"

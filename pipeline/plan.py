@@ -1,0 +1,268 @@
+"""The chain as data: what exists for each name in the project file, what it is built from, and what would run.
+
+In: a checked project and its storage folder. Out: nodes in topological order, the version each would have today, and
+one sentence of reason for each that is not up to date. Imports neither torch, Dagster nor MLflow, so that
+`textmill check` answers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pipeline import cleaning, corpus, evaluation, ingestion, registry, shards, stats, tokenizer, training
+from pipeline.artifacts import Artifact, ArtifactRef, ArtifactStore, Draft
+from pipeline.config import Project
+from pipeline.errors import ArtifactDamaged, ConfigurationError
+from pipeline.files import fingerprint
+from pipeline.ingestion.parts import list_parts
+from pipeline.progress import Progress
+
+RAW, CLEAN, CORPUS, STATS = "raw_documents", "clean_documents", "corpus", "corpus_stats"
+TOKENIZER, SHARDS = "tokenizer", "token_shards"
+MODEL, EVALUATION, REGISTERED = "trained_model", "evaluation", "registered_model"
+
+CODE_VERSIONS: Mapping[str, str] = {
+    RAW: ingestion.CODE_VERSION,
+    CLEAN: cleaning.CODE_VERSION,
+    CORPUS: corpus.CODE_VERSION,
+    STATS: stats.CODE_VERSION,
+    TOKENIZER: tokenizer.CODE_VERSION,
+    SHARDS: shards.CODE_VERSION,
+    MODEL: training.CODE_VERSION,
+    EVALUATION: evaluation.CODE_VERSION,
+    REGISTERED: registry.CODE_VERSION,
+}
+"""Stage -> code version, in data-flow order; raising one rebuilds that stage and what depends on its content."""
+
+STAGES = tuple(CODE_VERSIONS)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """`stage/name`: the asset key, and what the command line takes."""
+
+    stage: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.stage}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One asset."""
+
+    key: Key
+    inputs: Mapping[str, Key]
+    """Role -> what it reads."""
+    literals: Callable[[], dict[str, Any]]
+    """The settings that change the result; for a source this reads its files' hashes."""
+    loose: frozenset[str] = field(default=frozenset())
+    """Roles whose content does not change the version: a tokenizer that stays as its corpus grows."""
+
+    @property
+    def code_version(self) -> str:
+        return CODE_VERSIONS[self.key.stage]
+
+    def version(self, inputs: Mapping[str, ArtifactRef], literals: Mapping[str, Any]) -> str:
+        """The version these inputs and settings give."""
+        content = {role: ref.content_hash for role, ref in inputs.items() if role not in self.loose}
+        return fingerprint([self.key.stage, self.code_version, dict(literals), content])
+
+
+def build_nodes(project: Project) -> dict[Key, Node]:
+    """Every asset of the project file, each after what it reads."""
+    nodes: list[Node] = []
+
+    def add(
+        stage: str,
+        name: str,
+        inputs: Mapping[str, Key],
+        literals: Callable[[], dict[str, Any]],
+        loose: frozenset[str] = frozenset(),
+    ) -> None:
+        nodes.append(Node(key=Key(stage, name), inputs=inputs, literals=literals, loose=loose))
+
+    for name in project.sources:
+        add(RAW, name, {}, lambda name=name: _source_literals(project, name))  # type: ignore[misc]
+    for name in project.sources:
+        add(CLEAN, name, {"raw": Key(RAW, name)}, dict)
+    for name, corpus_config in project.corpora.items():
+        add(CORPUS, name, {source: Key(CLEAN, source) for source in corpus_config.sources}, corpus_config.literals)
+    for name, corpus_config in project.corpora.items():
+        # the sources' rejects are counted too, so the statistics read the stages before the corpus
+        upstream = {f"raw_{source}": Key(RAW, source) for source in corpus_config.sources}
+        upstream |= {f"clean_{source}": Key(CLEAN, source) for source in corpus_config.sources}
+        add(STATS, name, {"corpus": Key(CORPUS, name), **upstream}, dict)
+    for name, tokenizer_config in project.tokenizers.items():
+        loose = frozenset({"corpus"}) if tokenizer_config.refit == "on_change" else frozenset[str]()
+        add(TOKENIZER, name, {"corpus": Key(CORPUS, tokenizer_config.corpus)}, tokenizer_config.literals, loose)
+    for name, dataset in project.datasets.items():
+        inputs = {"corpus": Key(CORPUS, dataset.corpus), "tokenizer": Key(TOKENIZER, dataset.tokenizer)}
+        add(SHARDS, name, inputs, dataset.literals)
+    for name in _models_in_order(project):
+        model = project.models[name]
+        dataset = project.datasets[model.dataset]
+        corpus_key, tokenizer_key = Key(CORPUS, dataset.corpus), Key(TOKENIZER, dataset.tokenizer)
+        shards_key, model_key = Key(SHARDS, model.dataset), Key(MODEL, name)
+        add(MODEL, name, {"shards": shards_key, "tokenizer": tokenizer_key}, model.training_literals)
+        inputs = {"model": model_key, "corpus": corpus_key, "shards": shards_key}
+        add(EVALUATION, name, inputs, model.evaluate.literals)
+        inputs = {"evaluation": Key(EVALUATION, name), "model": model_key, "corpus": corpus_key, "shards": shards_key}
+        if model.promote.must_beat != "unigram":
+            inputs["baseline"] = Key(REGISTERED, model.promote.must_beat)
+        # the champion a challenger meets is outside the version: what was decided once is not decided again
+        add(REGISTERED, name, inputs, model.promote.literals, frozenset({"baseline"}))
+    return {node.key: node for node in nodes}
+
+
+def _source_literals(project: Project, name: str) -> dict[str, Any]:
+    config = project.sources[name]
+    parts = list_parts(config, folder=project.folder, cache_folder=project.storage_folder)
+    return {"source": name, **config.literals(), "parts": [part.key for part in parts]}
+
+
+def _models_in_order(project: Project) -> list[str]:
+    """Models, each after the one it must beat."""
+    ordered: list[str] = []
+    pending = list(project.models)
+    while pending:
+        name = pending.pop(0)
+        rival = project.models[name].promote.must_beat
+        if rival in ("unigram", *ordered):
+            ordered.append(name)
+        else:
+            pending.append(name)
+    return ordered
+
+
+def select(nodes: Mapping[Key, Node], names: tuple[str, ...]) -> list[Key]:
+    """What a run of these names covers, in order; no name means everything.
+
+    A name is `stage/name`, which runs that asset and all it reads, or a bare name, which runs every asset of it.
+
+    Raises:
+        ConfigurationError: a name that is no asset.
+    """
+    if not names:
+        return list(nodes)
+    wanted: set[Key] = set()
+    for name in names:
+        found = [key for key in nodes if name in (str(key), key.name)]
+        if not found:
+            raise ConfigurationError(
+                f"{name!r} is no asset of this project. Known: {', '.join(sorted({key.name for key in nodes}))}; "
+                "`textmill check` lists them all."
+            )
+        wanted.update(found)
+    pending = list(wanted)
+    while pending:
+        for upstream in nodes[pending.pop()].inputs.values():
+            if upstream not in wanted:
+                wanted.add(upstream)
+                pending.append(upstream)
+    return [key for key in nodes if key in wanted]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What a run would do with one asset."""
+
+    key: Key
+    status: Literal["up to date", "would run", "depends"]
+    """`depends`: something it reads would run, and equal content there means nothing to do here."""
+    reason: str
+
+
+def make_plan(project: Project, store: ArtifactStore, names: tuple[str, ...] = ()) -> list[Step]:
+    """What `textmill run` would do with today's files and settings, and why."""
+    nodes = build_nodes(project)
+    steps: dict[Key, Step] = {}
+    for key in select(nodes, names):
+        node = nodes[key]
+        waiting = [
+            upstream
+            for role, upstream in node.inputs.items()
+            if steps[upstream].status != "up to date" and role not in node.loose
+        ]
+        current = store.current(key.stage, key.name)
+        if waiting:
+            status: Literal["would run", "depends"] = "would run" if current is None else "depends"
+            steps[key] = Step(key=key, status=status, reason=f"after {', '.join(map(str, waiting))}")
+            continue
+        inputs = {role: found.ref for role, up in node.inputs.items() if (found := store.current(up.stage, up.name))}
+        literals = node.literals()
+        version = node.version(inputs, literals)
+        if current is not None and current.ref.version == version:
+            steps[key] = Step(key=key, status="up to date", reason=f"version {version}")
+        elif store.find(key.stage, key.name, version) is not None:
+            steps[key] = Step(key=key, status="would run", reason=f"takes up version {version}, which was built before")
+        else:
+            steps[key] = Step(key=key, status="would run", reason=_why(node, current, inputs, literals))
+    return list(steps.values())
+
+
+def _why(
+    node: Node, current: Artifact | None, inputs: Mapping[str, ArtifactRef], literals: Mapping[str, Any]
+) -> str:
+    if current is None:
+        return "never built"
+    manifest = current.manifest
+    if manifest.code_version != node.code_version:
+        return f"the stage's code changed from {manifest.code_version} to {node.code_version}"
+    changed = []
+    for key in sorted(set(manifest.literals) | set(literals)):
+        old, new = manifest.literals.get(key), literals.get(key)
+        if old == new:
+            continue
+        if key == "parts":
+            added, gone = len(set(new or ()) - set(old or ())), len(set(old or ()) - set(new or ()))
+            changed.append(f"{added} new or changed files, {gone} gone or replaced")
+        elif isinstance(old, dict) and isinstance(new, dict):
+            changed += [f"{key}.{k} {old.get(k)} -> {new.get(k)}" for k in sorted(old | new) if old.get(k) != new.get(k)]
+        else:
+            changed.append(f"{key} {old} -> {new}")
+    for role, ref in inputs.items():
+        old_ref = manifest.inputs.get(role)
+        if role not in node.loose and (old_ref is None or old_ref.content_hash != ref.content_hash):
+            changed.append(f"{ref.stage}/{ref.name} changed")
+    return "; ".join(changed) or "its files are gone or damaged"
+
+
+def find_or_build(
+    node: Node, store: ArtifactStore, build: Callable[[Draft, Mapping[str, Artifact]], Artifact], progress: Progress
+) -> tuple[Artifact, bool]:
+    """The node's artifact for today's inputs and settings, made the current one; True when it was there already.
+
+    `build` writes into the draft, given the verified inputs by role, and returns what `draft.commit` gave.
+
+    Raises:
+        ArtifactMissing: an input was never built.
+        ArtifactDamaged: an input does not match its manifest.
+    """
+    key = node.key
+    inputs = {role: store.require(upstream.stage, upstream.name) for role, upstream in node.inputs.items()}
+    refs = {role: artifact.ref for role, artifact in inputs.items()}
+    literals = node.literals()
+    version = node.version(refs, literals)
+    existing = store.find(key.stage, key.name, version)
+    if existing is not None:
+        try:
+            store.verify(existing)
+            store.set_current(existing)
+            return existing, True
+        except ArtifactDamaged as damage:
+            progress.note(f"{damage} Rebuilding now.")
+    with store.draft(
+        stage=key.stage,
+        name=key.name,
+        version=version,
+        code_version=node.code_version,
+        literals=literals,
+        inputs=refs,
+    ) as draft:
+        artifact = build(draft, inputs)
+    store.set_current(artifact)
+    return artifact, False
