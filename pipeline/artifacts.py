@@ -124,7 +124,9 @@ class Artifact:
 
     def files(self, pattern: str) -> list[Path]:
         """The files the manifest lists that match a glob, sorted; the folder itself is never listed."""
-        return [self.folder / path for path in sorted(e.path for e in self.manifest.files) if fnmatchcase(path, pattern)]
+        return [
+            self.folder / path for path in sorted(e.path for e in self.manifest.files) if fnmatchcase(path, pattern)
+        ]
 
     def report(self) -> Report:
         """The stage's report: its figures, tables and plots."""

@@ -7,7 +7,7 @@ TextmillError                 every error an operator can mend; its text is one 
 │   ├── ArtifactMissing       it was never built, or not for today's settings
 │   └── ArtifactDamaged       it does not match its manifest; it was moved aside, and running again rebuilds it
 ├── StorageError              the storage folder is full, read-only or locked
-├── StageError                a stage ran and its result breaks a promise (a ledger that does not balance, an empty split)
+├── StageError                a stage ran and its result breaks a promise (an unbalanced ledger, an empty split)
 ├── TrainingError             training stopped and says why; the last good checkpoint is intact
 │   ├── TrainingDiverged      a loss that is not finite, or a spike that stays: never retried
 │   └── TrainingInterrupted   it was asked to stop and saved a checkpoint; running again resumes

@@ -204,9 +204,7 @@ def make_plan(project: Project, store: ArtifactStore, names: tuple[str, ...] = (
     return list(steps.values())
 
 
-def _why(
-    node: Node, current: Artifact | None, inputs: Mapping[str, ArtifactRef], literals: Mapping[str, Any]
-) -> str:
+def _why(node: Node, current: Artifact | None, inputs: Mapping[str, ArtifactRef], literals: Mapping[str, Any]) -> str:
     if current is None:
         return "never built"
     manifest = current.manifest
@@ -221,7 +219,9 @@ def _why(
             added, gone = len(set(new or ()) - set(old or ())), len(set(old or ()) - set(new or ()))
             changed.append(f"{added} new or changed files, {gone} gone or replaced")
         elif isinstance(old, dict) and isinstance(new, dict):
-            changed += [f"{key}.{k} {old.get(k)} -> {new.get(k)}" for k in sorted(old | new) if old.get(k) != new.get(k)]
+            changed += [
+                f"{key}.{k} {old.get(k)} -> {new.get(k)}" for k in sorted(old | new) if old.get(k) != new.get(k)
+            ]
         else:
             changed.append(f"{key} {old} -> {new}")
     for role, ref in inputs.items():

@@ -69,7 +69,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def document_id(text: str) -> str:
-    """32 hexadecimal digits that depend on the text alone (BLAKE2b, 128 bits; lone surrogates are hashed as they are)."""
+    """32 hexadecimal digits that depend on the text alone (BLAKE2b, 128 bits; lone surrogates are kept)."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
@@ -124,8 +124,8 @@ class Ledger:
         num_bytes = self.kept.num_bytes + sum(count.num_bytes for count in self.rejected.values())
         if (documents, num_bytes) != (self.taken.documents, self.taken.num_bytes):
             raise StageError(
-                f"{where}: the ledger does not balance: {self.taken.documents} documents ({self.taken.num_bytes} bytes) "
-                f"came in, {documents} ({num_bytes} bytes) are accounted for. This is a fault of textmill; please report it."
+                f"{where}: the ledger does not balance: {self.taken.documents} documents ({self.taken.num_bytes} bytes)"
+                f" came in, {documents} ({num_bytes} bytes) are accounted for. This is a fault of textmill; report it."
             )
 
     def to_json(self) -> dict[str, Any]:

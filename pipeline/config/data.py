@@ -30,6 +30,7 @@ class TextSource(_FileSource):
     """Plain text: one file is one document, or many where a separator stands between them."""
 
     reader: Literal["text"]
+    """Names this kind of source."""
     encoding: Literal["detect"] | str = "detect"
     """`detect` tries UTF-8 first and refuses what it cannot tell; or a Python codec name."""
     separator: str | None = None
@@ -54,6 +55,7 @@ class JsonSource(_FileSource):
     """JSON Lines, a JSON array, or one JSON object a file; `.gz` and `.zst` are decompressed."""
 
     reader: Literal["json"]
+    """Names this kind of source."""
     text: str | tuple[str, ...] = "text"
     """The field that holds the text, or several, joined; a list of strings counts as its lines."""
     title: str | None = None
@@ -66,16 +68,20 @@ class ParquetSource(_FileSource):
     """Parquet files with a text column."""
 
     reader: Literal["parquet"]
+    """Names this kind of source."""
     text: str | tuple[str, ...] = "text"
     """The column that holds the text, or several, joined."""
     title: str | None = None
+    """The column that holds the title; kept beside the text, not in it."""
     join: str = "\n"
+    """Put between several text columns."""
 
 
 class PythonDocsSource(Section):
     """Docstrings and reference text of installed Python packages, read with `ast`; nothing is imported."""
 
     reader: Literal["python_docs"]
+    """Names this kind of source."""
     packages: Annotated[tuple[str, ...], Field(min_length=1)]
     """Import names, such as `numpy`; each must be installed."""
 
@@ -93,6 +99,7 @@ class QualityConfig(Section):
     languages: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")], ...] = ()
     """ISO 639-1 codes to keep; empty keeps all."""
     min_language_confidence: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Of the language identification, 0 to 1."""
 
     @model_validator(mode="after")
     def _known_thresholds(self) -> QualityConfig:
@@ -112,7 +119,9 @@ class SplitsConfig(Section):
     """Fractions of the documents held out, by hash: a document's split never changes as others arrive."""
 
     validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    """Watched during training."""
     test: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    """Scored once, after training; the promotion gate compares models on it."""
 
 
 class ExpectConfig(Section):
@@ -121,7 +130,9 @@ class ExpectConfig(Section):
     min_kept_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Of the documents that came in."""
     max_kept_fraction: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Of the documents that came in."""
     min_documents: Annotated[int, Field(ge=1)] = 1
+    """Kept, over all splits."""
 
     @model_validator(mode="after")
     def _a_range(self) -> ExpectConfig:
@@ -138,15 +149,20 @@ class CorpusConfig(Section):
     sources: Annotated[dict[Name, Annotated[float, Field(gt=0, le=100)]], Field(min_length=1)]
     """Source -> epochs of it in the training split: 2.0 is read twice, 0.5 half."""
     quality: QualityConfig = QualityConfig()
+    """Which documents are kept."""
     splits: SplitsConfig = SplitsConfig()
+    """What is held out."""
     expect: ExpectConfig = ExpectConfig()
+    """What counts as a plausible result."""
 
 
 class TokenizerConfig(Section):
     """A SentencePiece model, trained on a corpus's training split."""
 
     corpus: Name
+    """Whose training split it learns from."""
     kind: Literal["bpe", "unigram", "char", "word"] = "bpe"
+    """SentencePiece's model type."""
     vocab_size: Annotated[int, Field(ge=8, le=1_000_000)] = 8192
     """Pieces in all, control symbols and the 256 byte pieces included."""
     character_coverage: Annotated[float, Field(gt=0.9, le=1)] = 0.9995
@@ -156,6 +172,7 @@ class TokenizerConfig(Section):
     sample_bytes: Annotated[int, Field(ge=10_000)] = 50_000_000
     """Training text at most; above it a seeded sample of documents is drawn and reported."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Of the sample."""
     refit: Literal["on_change", "always"] = "on_change"
     """`on_change` keeps the trained tokenizer until its own settings change; `always` also when the corpus does."""
 
@@ -170,6 +187,8 @@ class DatasetConfig(Section):
     """A corpus in the tokens of a tokenizer, as binary shards."""
 
     corpus: Name
+    """The text."""
     tokenizer: Name
+    """What cuts it into tokens."""
     shard_tokens: Annotated[int, Field(ge=1024)] = 100_000_000
     """Tokens a shard file at most."""

@@ -25,9 +25,11 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is given twice", key_node.start_mark
+                )
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -44,7 +46,9 @@ def load_project(path: Path | str | None = None) -> Project:
     except FileNotFoundError:
         raise ConfigurationError(f"{file} does not exist. Name a project file with --config.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file} cannot be read: {error}. Correct it or name another with --config.") from error
+        raise ConfigurationError(
+            f"{file} cannot be read: {error}. Correct it or name another with --config."
+        ) from error
     try:
         value = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
@@ -81,7 +85,7 @@ def _sentence(error: ErrorDetails, value: Any) -> str:
         case "value_error":
             return f"{key} {context['error']}."
         case "union_tag_not_found":
-            return f"{key}.reader is missing. Add one of {context['discriminator'] and 'text, json, parquet, python_docs'}."
+            return f"{key}.reader is missing. Add one of text, json, parquet, python_docs."
         case "union_tag_invalid":
             return f"{key}.reader is {context['tag']!r}; known are {context['expected_tags']}. Write one of them."
         case "literal_error":
@@ -98,9 +102,9 @@ def _is_union_tag(part: str | int, location: tuple[str | int, ...], value: Any) 
     """Pydantic puts the chosen branch of a union into the location; the file has no such key."""
     index = location.index(part)
     for step in location[:index]:
-        if isinstance(value, dict) and step in value:
-            value = value[step]
-        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+        in_mapping = isinstance(value, dict) and step in value
+        in_list = isinstance(value, list) and isinstance(step, int) and step < len(value)
+        if in_mapping or in_list:
             value = value[step]
     if index + 1 == len(location):
         return isinstance(part, str) and not isinstance(value, dict) and index > 0 and "[" in part

@@ -20,6 +20,7 @@ class EngineConfig(Section):
     """The data stages' workers."""
 
     kind: Literal["local"] = "local"
+    """Processes on this machine."""
     workers: Annotated[int, Field(ge=1)] | None = None
     """Processes; null means one per core. The result does not depend on it."""
 
@@ -30,7 +31,9 @@ class ScheduleConfig(Section):
     cron: str
     """Five fields: minute, hour, day, month, weekday."""
     models: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """Which models, each with all it is made from."""
     timezone: str = "UTC"
+    """IANA name, such as Europe/Berlin."""
 
     @field_validator("cron")
     @classmethod
@@ -45,24 +48,34 @@ class WatchConfig(Section):
     """Retrains models when a source's files change: the sensor is on when this section is there."""
 
     models: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """Retrained when a file of their sources is new or changed."""
     interval_seconds: Annotated[int, Field(ge=5)] = 30
+    """Between two looks at the files."""
 
 
 class Project(Section):
-    """`dagster_project.yaml`, checked."""
+    """The top level: every named thing below becomes an asset."""
 
     name: Name
     """The MLflow experiment's name."""
     storage: PathText = "data"
     """The folder of every artifact, relative to the project file."""
     engine: EngineConfig = EngineConfig()
+    """The data stages' workers."""
     sources: Annotated[dict[Name, SourceConfig], Field(min_length=1)]
+    """Where text comes from."""
     corpora: dict[Name, CorpusConfig] = {}
+    """What is kept of it, and what is held out."""
     tokenizers: dict[Name, TokenizerConfig] = {}
+    """How text becomes tokens."""
     datasets: dict[Name, DatasetConfig] = {}
+    """A corpus in a tokenizer's tokens."""
     models: dict[Name, ModelConfig] = {}
+    """What is trained, evaluated and registered; the name is the registry's too."""
     schedules: dict[Name, ScheduleConfig] = {}
+    """Retraining by the clock."""
     watch: WatchConfig | None = None
+    """Retraining when files change."""
 
     _file: Path = PrivateAttr(default=Path("dagster_project.yaml"))
 

@@ -26,7 +26,9 @@ class Section(BaseModel):
             if key in self.not_in_fingerprint:
                 continue
             value = getattr(self, key)
-            found[key] = value.literals() if isinstance(value, Section) else self.model_dump(mode="json", include={key})[key]
+            found[key] = (
+                value.literals() if isinstance(value, Section) else self.model_dump(mode="json", include={key})[key]
+            )
         return found
 
 

@@ -28,7 +28,9 @@ class TrainConfig(Section):
     matrix_learning_rate: Rate | None = None
     """Muon's, for hidden matrices."""
     embedding_learning_rate: Rate | None = None
+    """AdamW's, for the embedding table."""
     head_learning_rate: Rate | None = None
+    """AdamW's, for the output head."""
     vector_learning_rate: Rate | None = None
     """Norm weights and other vectors."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.05
@@ -40,22 +42,27 @@ class TrainConfig(Section):
     gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0
     """Largest gradient norm; null switches it off."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Of the weights and the order of the data."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto`: bfloat16 matrix products where the processor has them, float32 elsewhere."""
     compile: Literal["auto", "on", "off"] = "auto"
     """`auto`: torch.compile where a compiler is at hand and the run is long enough to pay for it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: a GPU where there is one."""
     validate_every_steps: Positive | None = None
     """Default: ten times over the run."""
     validation_tokens: Positive = 131_072
     """Validation tokens read each time, at most."""
     log_every_steps: Positive = 10
+    """Metrics to MLflow."""
     checkpoint_every_steps: Positive | None = None
     """Default: by time alone."""
     checkpoint_every_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """A killed run loses at most this much work."""
     keep_checkpoints: Annotated[int, Field(ge=2)] = 2
+    """While training; the finished model needs none."""
     spike_sigma: Annotated[float, Field(gt=1)] = 6.0
-    """A step whose loss or gradient norm lies this many standard deviations over the last 128 is skipped and counted."""
+    """A step whose loss or gradient norm lies this many standard deviations over the last 128 is skipped."""
     max_skipped_steps: Positive = 20
     """More skipped steps than this in 128 stop the run."""
 
@@ -68,21 +75,28 @@ class EvaluateConfig(Section):
     prompts: tuple[str, ...] = ()
     """Prompts of the sample texts; by default, openings of test documents."""
     num_samples: Annotated[int, Field(ge=1, le=20)] = 3
+    """Texts generated for the report."""
     sample_tokens: Positive = 200
+    """Tokens a sample text."""
     temperature: Annotated[float, Field(ge=0, le=10)] = 0.8
+    """Of the samples; 0 always takes the most likely token."""
     top_k: Positive | None = 50
+    """Only the k most likely tokens are drawn from; null means all."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Only the most likely tokens that together have this probability are drawn from."""
 
 
 class PromoteConfig(Section):
     """When a challenger takes the `champion` alias."""
 
     metric: Literal["bits_per_byte"] = "bits_per_byte"
+    """What better means: fewer bits for each UTF-8 byte of the test documents."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """That the challenger is better on the common test documents, by paired bootstrap."""
     must_beat: Name | Literal["unigram"] = "unigram"
     """The unigram-frequency baseline, or another model of the file (its champion)."""
     num_resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
+    """Of the bootstrap."""
     min_documents: Positive = 5
     """Fewer common test documents than this decide nothing: the alias stays."""
 
@@ -91,21 +105,31 @@ class ModelConfig(Section):
     """One model, from shards to the registry."""
 
     family: Literal["transformer"]
+    """The kind of model."""
     dataset: Name
+    """The tokens it learns from."""
     depth: Annotated[int, Field(ge=1, le=128)] = 4
     """Layers, and the one dial: width, heads, learning rates, batch and horizon derive from it."""
     width: Positive | None = None
     """Default 64 per layer."""
     num_heads: Positive | None = None
+    """Attention heads; default width / 64, and width / 128 from width 1024 on."""
     num_kv_heads: Positive | None = None
     """Fewer than num_heads is grouped-query attention."""
     feed_forward_width: Positive | None = None
+    """Inner width of the SwiGLU; default about 8/3 of the width."""
     context_tokens: Annotated[int, Field(ge=8, le=131_072)] = 256
+    """The longest text the model sees at once."""
     tie_embeddings: bool = False
+    """One table for input and output."""
     rope_theta: Annotated[float, Field(gt=1)] = 10_000.0
+    """Base of the rotary position angles (Su et al. 2021)."""
     train: TrainConfig = TrainConfig()
+    """How it learns."""
     evaluate: EvaluateConfig = EvaluateConfig()
+    """How it is measured."""
     promote: PromoteConfig = PromoteConfig()
+    """When it becomes the champion."""
     owners: tuple[str, ...] = ()
     """Shown in Dagster: an e-mail address, or `team:name`."""
 

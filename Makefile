@@ -1,0 +1,47 @@
+# make run     from a fresh clone to a trained, evaluated, registered model
+# make ui      the Dagster and MLflow pages, on this machine only
+# make check   format, lint, types, import contracts, fast tests
+# make test    every test
+# make bench   the benchmarks
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml constraints.txt
+
+.PHONY: run ui check test bench docs
+
+run: $(VENV)/.installed
+	$(BIN)/textmill run
+
+ui: $(VENV)/.installed
+	$(BIN)/textmill ui
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/dagster definitions validate -w workspace.yaml
+	$(BIN)/pytest -m "not slow"
+
+test: $(VENV)/.installed-dev
+	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m slow
+
+bench: $(VENV)/.installed-dev
+	for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark || exit 1; done
+
+docs: $(VENV)/.installed
+	$(BIN)/python -m pipeline.config.reference docs/configuration.md
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(SOURCES) | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(SOURCES) | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@ $(VENV)/.installed

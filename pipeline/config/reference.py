@@ -1,0 +1,122 @@
+"""Writes docs/configuration.md from the models, so that the reference cannot drift from the code.
+
+Run: `python -m pipeline.config.reference docs/configuration.md`. A test compares the file with what this gives.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from pipeline.config import data, project, training
+from pipeline.files import write_text
+
+_SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
+    ("The file", project.Project),
+    ("engine", project.EngineConfig),
+    ("sources.NAME with `reader: text`", data.TextSource),
+    ("sources.NAME with `reader: json`", data.JsonSource),
+    ("sources.NAME with `reader: parquet`", data.ParquetSource),
+    ("sources.NAME with `reader: python_docs`", data.PythonDocsSource),
+    ("corpora.NAME", data.CorpusConfig),
+    ("corpora.NAME.quality", data.QualityConfig),
+    ("corpora.NAME.splits", data.SplitsConfig),
+    ("corpora.NAME.expect", data.ExpectConfig),
+    ("tokenizers.NAME", data.TokenizerConfig),
+    ("datasets.NAME", data.DatasetConfig),
+    ("models.NAME", training.ModelConfig),
+    ("models.NAME.train", training.TrainConfig),
+    ("models.NAME.evaluate", training.EvaluateConfig),
+    ("models.NAME.promote", training.PromoteConfig),
+    ("schedules.NAME", project.ScheduleConfig),
+    ("watch", project.WatchConfig),
+)
+
+_HEAD = """# `dagster_project.yaml`: every key
+
+Made from the code by `make docs`. A mistake in the file stops at load with one sentence that names the key, its value
+and the mend. Paths are relative to the file; `${VARIABLE}` is expanded in paths. A key marked *free* says where or how
+fast, not what: changing it recomputes nothing.
+"""
+
+
+def render() -> str:
+    """The whole reference as Markdown."""
+    parts = [_HEAD]
+    for title, section in _SECTIONS:
+        parts.append(
+            f"\n## {title}\n\n{_first_paragraph(section)}\n\n| Key | Type | Default | What it does |\n|---|---|---|---|"
+        )
+        free: frozenset[str] = getattr(section, "not_in_fingerprint", frozenset())
+        parts += [_row(name, info, is_free=name in free) for name, info in section.model_fields.items()]
+    thresholds = [
+        f"| `{rules}.{key}` | {value:g} |" for rules, keys in data.RULES.items() for key, value in keys.items()
+    ]
+    parts.append("\n## Thresholds of the rule sets\n\n| Threshold | Default |\n|---|---|\n" + "\n".join(thresholds))
+    return "\n".join(parts) + "\n"
+
+
+def _first_paragraph(section: type[BaseModel]) -> str:
+    return " ".join((section.__doc__ or "").strip().split("\n\n")[0].split())
+
+
+def _row(name: str, info: FieldInfo, *, is_free: bool) -> str:
+    if info.is_required():
+        default = "required"
+    elif isinstance(info.default, BaseModel):
+        default = "see its section"
+    else:
+        default = f"`{_value(info.default)}`"
+    text = " ".join((info.description or "").split()) + (" *free*" if is_free else "")
+    return f"| `{name}` | {_type(info)} | {default} | {text.strip()} |"
+
+
+def _value(value: Any) -> str:
+    if value is None or value is PydanticUndefined:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(str, value)) + "]"
+    return json.dumps(value) if isinstance(value, str) and not value.isprintable() else str(value)
+
+
+def _type(info: FieldInfo) -> str:
+    limits = [
+        f"{sign} {getattr(limit, attribute)}"
+        for limit in info.metadata
+        for attribute, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
+        if hasattr(limit, attribute)
+    ]
+    return _name(info.annotation) + (f", {', '.join(limits)}" if limits else "")
+
+
+def _name(annotation: Any) -> str:
+    if annotation is type(None):
+        return "null"
+    arguments = get_args(annotation)
+    origin = getattr(annotation, "__origin__", None)
+    if hasattr(annotation, "__metadata__"):
+        return _name(arguments[0])
+    if str(annotation).startswith("typing.Literal"):
+        return " or ".join(f"`{argument}`" for argument in arguments)
+    if origin is tuple:
+        return f"list of {_name(arguments[0])}"
+    if origin is dict:
+        return f"{_name(arguments[0])} -> {_name(arguments[1])}"
+    if arguments:
+        return " or ".join(dict.fromkeys(_name(argument) for argument in arguments))
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "section"
+    name: str = annotation.__name__
+    return {"str": "text", "int": "integer", "float": "number", "bool": "true or false"}.get(name, name)
+
+
+if __name__ == "__main__":
+    write_text(Path(sys.argv[1]), render())

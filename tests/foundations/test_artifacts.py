@@ -1,0 +1,152 @@
+"""A version is there whole or not at all, is trusted only when it matches, and is built once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from pipeline.artifacts import Artifact, ArtifactStore, Report
+from pipeline.errors import ArtifactDamaged, ArtifactMissing, StorageError
+
+
+def build(store: ArtifactStore, version: str = "v1", text: str = "hello", log: str = "10:00") -> Artifact:
+    with store.draft(
+        stage="corpus", name="english", version=version, code_version="1", literals={}, inputs={}
+    ) as draft:
+        draft.path("documents/a.txt").write_text(text)
+        draft.path("log.txt").write_text(log)
+        return draft.commit(counts={"n": 1}, report=Report(figures={"n": 1}), volatile=("log.txt",))
+
+
+def test_a_committed_version_is_found_with_its_manifest(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    committed = build(store)
+    found = store.find("corpus", "english", "v1")
+    assert found is not None
+    assert found.manifest == committed.manifest
+    assert found.files("documents/*") == [tmp_path / "corpus/english/v1/documents/a.txt"]
+    assert found.report().figures == {"n": 1}
+    with pytest.raises(ArtifactMissing, match="holds no file 'b'"):
+        found.file("b")
+
+
+def test_the_content_hash_covers_names_and_bytes_but_not_volatile_files(tmp_path: Path) -> None:
+    first = build(ArtifactStore(tmp_path / "1")).ref.content_hash
+    assert build(ArtifactStore(tmp_path / "2"), log="another time").ref.content_hash == first
+    assert build(ArtifactStore(tmp_path / "3"), text="hellp").ref.content_hash != first
+
+
+def test_an_exception_leaves_nothing_behind(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    with (
+        pytest.raises(RuntimeError),
+        store.draft(stage="corpus", name="english", version="v1", code_version="1", literals={}, inputs={}) as draft,
+    ):
+        draft.path("x").write_text("x")
+        raise RuntimeError
+    assert store.find("corpus", "english", "v1") is None
+    assert list((tmp_path / "corpus/english").iterdir()) == []
+
+
+def test_of_two_builders_of_one_version_both_end_with_the_first_one_committed(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    with store.draft(stage="corpus", name="english", version="v1", code_version="1", literals={}, inputs={}) as draft:
+        draft.path("documents/a.txt").write_text("hello")
+        first = build(store)
+        assert draft.commit(counts={}, report=Report()).manifest == first.manifest
+    assert store.current("corpus", "english") is None
+    assert [artifact.ref for artifact in store.versions("corpus", "english")] == [first.ref]
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (lambda file: file.write_bytes(b"hellq"), "does not match its sha256"),
+        (lambda file: file.write_bytes(b"hell"), "has 4 bytes where its manifest says 5"),
+        (lambda file: file.unlink(), "is missing"),
+    ],
+)
+def test_a_damaged_version_is_refused_kept_as_evidence_and_rebuilt(
+    tmp_path: Path, damage: object, problem: str
+) -> None:
+    store = ArtifactStore(tmp_path)
+    artifact = build(store)
+    store.set_current(artifact)
+    damage(artifact.folder / "documents/a.txt")  # type: ignore[operator]
+    with pytest.raises(ArtifactDamaged, match=problem):
+        store.verify(artifact)
+    assert store.find("corpus", "english", "v1") is None
+    assert [path.name for path in (tmp_path / "corpus/english").glob("damaged-*")]
+    assert build(store).ref == artifact.ref
+
+
+def test_requiring_what_was_never_built_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactMissing, match="run `textmill run corpus/english` first"):
+        ArtifactStore(tmp_path).require("corpus", "english")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; the read-only mount test covers root")
+def test_a_folder_without_write_permission_is_one_sentence(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(StorageError, match="cannot be written: permission denied"):
+        build(ArtifactStore(tmp_path / "data"))
+
+
+_BUILDER = textwrap.dedent(
+    """
+    import os, signal, sys
+    from pathlib import Path
+    from pipeline.artifacts import ArtifactStore, Report
+
+    # counts the calls that change the disk and dies before the n-th
+    left = int(sys.argv[2])
+
+    def dying(function):
+        def call(*args, **kwargs):
+            global left
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **kwargs)
+        return call
+
+    for name in ("fsync", "rename", "replace", "mkdir"):
+        setattr(os, name, dying(getattr(os, name)))
+    store = ArtifactStore(Path(sys.argv[1]))
+    with store.draft(stage="corpus", name="english", version="v1", code_version="1", literals={}, inputs={}) as draft:
+        draft.path("documents/a.txt").write_text("hello")
+        draft.path("documents/b.txt").write_text("world")
+        artifact = draft.commit(counts={}, report=Report())
+    store.set_current(artifact)
+    """
+)
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_step_of_a_publish_leaves_the_old_state_or_the_new(tmp_path: Path) -> None:
+    hashes = set()
+    for step in range(60):
+        root = tmp_path / str(step)
+        root.mkdir()
+        killed = subprocess.run([sys.executable, "-c", _BUILDER, str(root), str(step)], check=False)
+        store = ArtifactStore(root)
+        found = store.find("corpus", "english", "v1")
+        if found is not None:
+            store.verify(found)
+        again = subprocess.run([sys.executable, "-c", _BUILDER, str(root), "1000"], check=False)
+        assert again.returncode == 0
+        current = store.current("corpus", "english")
+        assert current is not None
+        hashes.add(current.ref.content_hash)
+        assert not list((root / "corpus/english").glob(".draft-*")), "the next draft removes what a kill left"
+        if killed.returncode == 0:
+            break
+        assert killed.returncode == -signal.SIGKILL
+    assert step > 10, "the publish has more steps than that"
+    assert len(hashes) == 1

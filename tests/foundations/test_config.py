@@ -1,0 +1,107 @@
+"""A good file loads; every kind of mistake is one sentence with the key, the value and the mend."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import load_project
+from pipeline.config.reference import render
+from pipeline.errors import ConfigurationError
+
+GOOD = """
+name: demo
+sources:
+  notes: {reader: text, path: "notes/*.txt"}
+corpora:
+  english: {sources: {notes: 1.0}}
+tokenizers:
+  small: {corpus: english, vocab_size: 512}
+datasets:
+  tokens: {corpus: english, tokenizer: small}
+models:
+  gpt: {family: transformer, dataset: tokens, train: {tokens: 1000}}
+schedules:
+  nightly: {cron: "0 2 * * *", models: [gpt]}
+"""
+
+
+def load(tmp_path: Path, text: str) -> object:
+    file = tmp_path / "dagster_project.yaml"
+    file.write_text(text)
+    return load_project(file)
+
+
+def test_a_good_file_loads_with_its_defaults_and_paths_relative_to_itself(tmp_path: Path) -> None:
+    project = load(tmp_path, GOOD)
+    assert project.storage_folder == tmp_path / "data"
+    assert project.tokenizers["small"].kind == "bpe"
+    assert project.models["gpt"].depth == 4
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("schedules:", "schedule:", "schedule is unknown. Did you mean 'schedules'?"),
+        ("reader: text,", "reader: text, encodin: x,", "sources.notes.encodin is unknown. Did you mean 'encoding'?"),
+        ("tokens: 1000", "tokns: 1000", "models.gpt.train.tokns is unknown. Did you mean 'tokens'?"),
+        ("reader: text", "reader: txt", "sources.notes.reader is 'txt'; known are 'text', 'json', 'parquet', 'python_docs'."),
+        ("reader: text, ", "", "sources.notes.reader is missing. Add one of text, json, parquet, python_docs."),
+        (', path: "notes/*.txt"', "", "sources.notes.path is missing. Add it."),
+        ("vocab_size: 512", "vocab_size: 200", "tokenizers.small has vocab_size 200; control symbols and byte fallback need 272."),
+        ("tokens: 1000", "tokens: 0", "models.gpt.train.tokens is 0; input should be greater than or equal to 1."),
+        ("tokenizer: small", "tokenizer: smal", "datasets.tokens.tokenizer names 'smal', which `tokenizers` does not define."),
+        ("dataset: tokens", "dataset: other", "models.gpt.dataset names 'other', which `datasets` does not define."),
+        ("models: [gpt]", "models: [gpd]", "schedules.nightly.models names 'gpd', which `models` does not define. Did you mean 'gpt'?"),
+        ("family: transformer", "family: rnn", "models.gpt.family is 'rnn'; allowed are 'transformer'."),
+        ("gpt: {", "g/t: {", "'g/t'; it must match"),
+        ("notes/*.txt", "${TEXTMILL_NOT_SET}/x", "sources.notes.path names the environment variable TEXTMILL_NOT_SET, which is not set."),
+        ("0 2 * * *", "at two", "schedules.nightly.cron has no five cron fields"),
+        ("name: demo", "name: demo\nname: demo", "the key 'name' is given twice"),
+        ("name: demo", "name: !!python/object:os.system x", "could not determine a constructor"),
+        ("name: demo", "name: [", "while parsing"),
+        ("train: {tokens: 1000}", "promote: {must_beat: gpt}", "models must beat each other in a circle (gpt > gpt)."),
+        ("{notes: 1.0}", "{notes: 1.0}, quality: {overrides: {basic.min_chars: 3}}", "overrides 'basic.min_chars', which no chosen rule set has."),
+        ("reader: text,", "reader: text, heading: '(',", "sources.notes.heading is no regular expression"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_sentence(tmp_path: Path, old: str, new: str, sentence: str) -> None:
+    assert old in GOOD
+    with pytest.raises(ConfigurationError) as error:
+        load(tmp_path, GOOD.replace(old, new, 1))
+    message = str(error.value)
+    assert message.startswith("dagster_project.yaml: ")
+    assert sentence in message
+    assert "\n" not in message
+
+
+def test_a_missing_file_names_the_flag(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"nowhere\.yaml does not exist\. Name a project file with --config\."):
+        load_project(tmp_path / "nowhere.yaml")
+
+
+def test_variables_are_expanded_in_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEXTMILL_BOOKS", "/library")
+    project = load(tmp_path, GOOD.replace("notes/*.txt", "${TEXTMILL_BOOKS}/*.txt"))
+    assert project.sources["notes"].path == "/library/*.txt"
+
+
+def test_where_and_how_fast_are_not_in_the_fingerprint(tmp_path: Path) -> None:
+    project = load(tmp_path, GOOD)
+    assert "path" not in project.sources["notes"].literals()
+    assert "device" not in project.models["gpt"].training_literals()["train"]
+    assert "promote" not in project.models["gpt"].training_literals()
+
+
+def test_the_reference_in_the_docs_is_what_the_models_say() -> None:
+    assert (Path(__file__).parents[2] / "docs" / "configuration.md").read_text() == render(), "run `make docs`"
+
+
+def test_importing_the_configuration_stays_light() -> None:
+    code = (
+        "import sys, pipeline.config; print([m for m in ('torch', 'dagster', 'mlflow', 'duckdb') if m in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

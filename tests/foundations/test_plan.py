@@ -1,0 +1,170 @@
+"""The plan names every asset, what would run, and why; versions change with content and settings alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pipeline.artifacts import Artifact, ArtifactStore, Draft, Report
+from pipeline.config import Project, load_project
+from pipeline.errors import ConfigurationError
+from pipeline.plan import Key, build_nodes, find_or_build, make_plan, select
+from pipeline.progress import SilentProgress
+
+PROJECT = """
+name: demo
+sources:
+  notes: {reader: text, path: "notes/*.txt"}
+  diary: {reader: text, path: "diary.txt"}
+corpora:
+  english: {sources: {notes: 1.0}}
+  both: {sources: {notes: 1.0, diary: 2.0}}
+tokenizers:
+  small: {corpus: english, vocab_size: 512}
+  fresh: {corpus: english, vocab_size: 512, refit: always}
+datasets:
+  tokens: {corpus: english, tokenizer: small}
+models:
+  gpt: {family: transformer, dataset: tokens, promote: {must_beat: base}}
+  base: {family: transformer, dataset: tokens, depth: 1}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("first note")
+    (tmp_path / "diary.txt").write_text("a day")
+    (tmp_path / "dagster_project.yaml").write_text(PROJECT)
+    return tmp_path
+
+
+def project_of(folder: Path) -> tuple[Project, ArtifactStore]:
+    project = load_project(folder / "dagster_project.yaml")
+    return project, ArtifactStore(project.storage_folder)
+
+
+def build(project: Project, store: ArtifactStore, key: Key, content: str = "x") -> tuple[Artifact, bool]:
+    def write(draft: Draft, inputs: Mapping[str, Artifact]) -> Artifact:
+        draft.path("content.txt").write_text(content)
+        return draft.commit(counts={}, report=Report())
+
+    return find_or_build(build_nodes(project)[key], store, write, SilentProgress())
+
+
+RAW, CLEAN, CORPUS = Key("raw_documents", "notes"), Key("clean_documents", "notes"), Key("corpus", "english")
+SMALL, FRESH = Key("tokenizer", "small"), Key("tokenizer", "fresh")
+
+
+def statuses(project: Project, store: ArtifactStore, *names: str) -> dict[str, str]:
+    return {str(step.key): step.status for step in make_plan(project, store, names)}
+
+
+def reason(project: Project, store: ArtifactStore, key: Key) -> str:
+    return next(step.reason for step in make_plan(project, store) if step.key == key)
+
+
+def test_every_name_is_an_asset_after_what_it_reads(folder: Path) -> None:
+    nodes = build_nodes(project_of(folder)[0])
+    order = [str(key) for key in nodes]
+    for node in nodes.values():
+        assert all(order.index(str(upstream)) < order.index(str(node.key)) for upstream in node.inputs.values())
+    assert order.index("registered_model/base") < order.index("registered_model/gpt")
+    assert len(order) == 2 + 2 + 2 + 2 + 2 + 1 + 2 * 3
+
+
+def test_a_name_selects_its_assets_and_all_they_read(folder: Path) -> None:
+    nodes = build_nodes(project_of(folder)[0])
+    assert [str(key) for key in select(nodes, ("small",))] == [
+        "raw_documents/notes",
+        "clean_documents/notes",
+        "corpus/english",
+        "tokenizer/small",
+    ]
+    assert [str(key) for key in select(nodes, ("clean_documents/diary",))] == [
+        "raw_documents/diary",
+        "clean_documents/diary",
+    ]
+    with pytest.raises(ConfigurationError, match="'nonsense' is no asset of this project"):
+        select(nodes, ("nonsense",))
+
+
+def test_what_was_built_is_up_to_date_and_what_follows_would_run(folder: Path) -> None:
+    project, store = project_of(folder)
+    assert set(statuses(project, store).values()) == {"would run"}
+    assert build(project, store, RAW)[1] is False
+    assert build(project, store, RAW)[1] is True
+    plan = statuses(project, store, "clean_documents/notes")
+    assert plan == {"raw_documents/notes": "up to date", "clean_documents/notes": "would run"}
+    assert reason(project, store, CLEAN) == "never built"
+
+
+def test_a_new_file_reruns_its_source_and_what_follows_depends_on_the_content(folder: Path) -> None:
+    project, store = project_of(folder)
+    for key in (RAW, CLEAN, CORPUS):
+        build(project, store, key)
+    (folder / "notes" / "b.txt").write_text("second note")
+    assert reason(project, store, RAW) == "1 new or changed files, 0 gone or replaced"
+    assert reason(project, store, CORPUS) == "after clean_documents/notes"
+    assert statuses(project, store, "english")["corpus/english"] == "depends"
+    build(project, store, RAW)  # the same content as before: nothing follows from it
+    assert statuses(project, store, "english")["corpus/english"] == "up to date"
+
+
+def test_moving_the_project_changes_no_version(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    project, store = project_of(folder)
+    version = build(project, store, RAW)[0].ref.version
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "moved"
+    folder.rename(elsewhere)
+    project, store = project_of(elsewhere)
+    assert statuses(project, store, "raw_documents/notes") == {"raw_documents/notes": "up to date"}
+    assert build(project, store, RAW)[0].ref.version == version
+
+
+def test_a_changed_setting_is_named_with_both_values(folder: Path) -> None:
+    project, store = project_of(folder)
+    for key in (RAW, CLEAN, CORPUS, SMALL):
+        build(project, store, key)
+    file = folder / "dagster_project.yaml"
+    file.write_text(file.read_text().replace("vocab_size: 512}", "vocab_size: 600}", 1))
+    assert reason(*project_of(folder), SMALL) == "vocab_size 512 -> 600"
+    file.write_text(file.read_text().replace("{notes: 1.0}", "{notes: 1.0}, splits: {test: 0.2}", 1))
+    assert reason(*project_of(folder), CORPUS) == "splits.test 0.01 -> 0.2"
+
+
+def test_a_tokenizer_stays_as_its_corpus_grows_unless_told_otherwise(folder: Path) -> None:
+    project, store = project_of(folder)
+    for key in (RAW, CLEAN, CORPUS, SMALL, FRESH):
+        build(project, store, key)
+    (folder / "notes" / "b.txt").write_text("second note")
+    for key in (RAW, CLEAN, CORPUS):
+        build(project, store, key, content="more")
+    assert reason(project, store, SMALL).startswith("version ")
+    assert reason(project, store, FRESH) == "corpus/english changed"
+
+
+def test_a_damaged_version_is_rebuilt_in_the_same_run(folder: Path) -> None:
+    project, store = project_of(folder)
+    artifact, _ = build(project, store, RAW)
+    (artifact.folder / "content.txt").write_text("y")
+    rebuilt, reused = build(project, store, RAW)
+    assert not reused
+    assert rebuilt.ref == artifact.ref
+    store.verify(rebuilt)
+
+
+def test_planning_imports_nothing_heavy_and_takes_under_three_seconds(folder: Path) -> None:
+    code = (
+        "import sys; from pipeline.config import load_project; from pipeline.artifacts import ArtifactStore;"
+        "from pipeline.plan import make_plan; p = load_project(sys.argv[1]); make_plan(p, ArtifactStore(p.storage_folder));"
+        "print([m for m in ('torch', 'dagster', 'mlflow', 'duckdb', 'matplotlib') if m in sys.modules])"
+    )
+    started = time.monotonic()
+    command = [sys.executable, "-c", code, str(folder / "dagster_project.yaml")]
+    assert subprocess.check_output(command, text=True).strip() == "[]"
+    assert time.monotonic() - started < 3
