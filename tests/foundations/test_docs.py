@@ -1,0 +1,47 @@
+"""The documentation says what the code is."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+from pipeline.config import load_project
+
+ROOT = Path(__file__).parents[2]
+
+
+def declared() -> set[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return {*project["dependencies"], *project["optional-dependencies"]["dev"]}
+
+
+def test_every_dependency_is_justified_and_pinned() -> None:
+    justified = set(
+        re.findall(r"^\| ([A-Za-z0-9_.-]+) \| (?!Why)", (ROOT / "docs" / "dependencies.md").read_text(), re.M)
+    )
+    assert justified - {"Package", "---"} == declared()
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines()
+    }
+    assert {name.lower().replace("_", "-") for name in declared()} <= pinned
+
+
+def test_constraints_are_exact_versions_without_addresses() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    assert all(re.fullmatch(r"#.*|[A-Za-z0-9_.-]+==[A-Za-z0-9_.]+", line) for line in lines)
+
+
+def test_the_readme_captions_every_file_of_the_code() -> None:
+    tracked = subprocess.check_output(["git", "-C", str(ROOT), "ls-files", "pipeline", "assets"], text=True).split()
+    readme = (ROOT / "README.md").read_text()
+    tree = readme[readme.index("## What is where") :]
+    missing = [path for path in tracked if path.endswith(".py") and Path(path).name not in tree]
+    assert not missing, "caption these files in the README's tree"
+
+
+def test_the_example_projects_load(monkeypatch: object, corpora: Path) -> None:
+    monkeypatch.setenv("TEXTMILL_CORPORA", str(corpora))  # type: ignore[attr-defined]
+    for file in [ROOT / "dagster_project.yaml", *sorted((ROOT / "examples").glob("*.yaml"))]:
+        assert load_project(file).models
