@@ -1,0 +1,169 @@
+"""From raw text to a promoted model, as its user runs it; and again, after every kind of accident."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, textmill
+
+from pipeline.artifacts import ArtifactStore
+from pipeline.config import load_project
+from pipeline.plan import STAGES, build_nodes
+
+pytestmark = pytest.mark.slow
+
+
+def content_hashes(folder: Path) -> dict[str, str]:
+    """Asset -> content hash of the version in use."""
+    project = load_project(folder / "dagster_project.yaml")
+    store = ArtifactStore(project.storage_folder)
+    found = {key: store.current(key.stage, key.name) for key in build_nodes(project)}
+    return {str(key): artifact.ref.content_hash for key, artifact in found.items() if artifact is not None}
+
+
+def test_a_run_ends_with_a_champion_and_says_where_to_look(
+    finished_project: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, done = finished_project
+    for expected in ("gpt", "champion", "bits per byte", "textmill ui"):
+        assert expected in done.stdout, done.stdout
+    assert len(content_hashes(folder)) == len(STAGES)
+
+
+def test_a_second_run_does_nothing_and_says_so(finished_project: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = finished_project
+    before = content_hashes(folder)
+    done = textmill(folder, "run")
+    assert done.returncode == 0
+    assert "up to date" in done.stdout
+    assert content_hashes(folder) == before
+
+
+def test_a_plain_client_in_a_fresh_process_finds_loads_and_asks_the_champion(
+    finished_project: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = finished_project
+    code = (
+        "import mlflow, pandas as pd, sys; mlflow.set_tracking_uri(sys.argv[1]); from mlflow import MlflowClient;"
+        "v = MlflowClient().get_model_version_by_alias('gpt', 'champion'); m = mlflow.pyfunc.load_model('models:/gpt@champion');"
+        "print(v.version, len(m.predict(pd.DataFrame({'prompt': ['Return the']}), params={'max_new_tokens': 8})))"
+    )
+    uri = f"sqlite:///{folder / 'data' / 'mlflow' / 'mlflow.db'}"
+    done = subprocess.run([sys.executable, "-c", code, uri], capture_output=True, text=True, check=False, cwd="/")
+    assert done.stdout.split() == ["1", "1"], done.stderr
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "trained_model"])
+def test_a_kill_in_any_stage_leaves_a_storage_that_the_next_run_completes_with_the_same_content(
+    finished_project: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, stage: str
+) -> None:
+    finished, _ = finished_project
+    (tmp_path / "dagster_project.yaml").write_text(PROJECT)
+    shutil.copytree(finished / "data", tmp_path / "data")
+    order = list(STAGES)
+    for later in order[order.index(stage) :]:
+        if later != "trained_model":
+            shutil.rmtree(tmp_path / "data" / later)
+    dies = (
+        "import os, signal; from pipeline.artifacts import Draft; commit = Draft.commit\n"
+        "def dying(self, **words):\n"
+        f"    if self.stage == '{stage}': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return commit(self, **words)\n"
+        "Draft.commit = dying"
+    )
+    killed = textmill(tmp_path, "run", code=dies)
+    assert killed.returncode == -signal.SIGKILL
+    again = textmill(tmp_path, "run")
+    assert again.returncode == 0, again.stdout + again.stderr
+    expected = content_hashes(finished)
+    found = content_hashes(tmp_path)
+    if stage == "registered_model":  # a decision names the champion it met, which differs the second time
+        expected.pop("registered_model/gpt"), found.pop("registered_model/gpt")
+    assert found == expected
+
+
+def test_a_flipped_byte_in_a_shard_is_noticed_and_the_shard_rebuilt(
+    finished_project: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    finished, _ = finished_project
+    (tmp_path / "dagster_project.yaml").write_text(PROJECT)
+    shutil.copytree(finished / "data", tmp_path / "data")
+    store = ArtifactStore(tmp_path / "data")
+    shards = store.current("token_shards", "tokens")
+    assert shards is not None
+    file = shards.files("train*.tokens")[0]
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.chmod(0o600)
+    file.write_bytes(bytes(data))
+    done = textmill(tmp_path, "run", "token_shards/tokens", "--rebuild")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "does not match its sha256" in done.stdout + done.stderr
+    assert content_hashes(tmp_path) == content_hashes(finished)
+    assert list((tmp_path / "data" / "token_shards" / "tokens").glob("damaged-*"))
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Path:
+    """A file system of one megabyte."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("mounting a tmpfs needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_sentence(full_disk: Path) -> None:
+    (full_disk / "dagster_project.yaml").write_text(PROJECT)
+    done = textmill(full_disk, "run", "raw_documents/docs")
+    assert done.returncode != 0
+    assert "no space left on device. Free some space" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "names", "sentence"),
+    [
+        (("packages: [jinja2, click]", "packages: [not_installed_anywhere]"), [], "not_installed_anywhere"),
+        (
+            ("{reader: python_docs, packages: [jinja2, click]}", "{reader: text, path: nowhere/*.txt}"),
+            [],
+            "nowhere/*.txt",
+        ),
+        (("vocab_size: 600", "vocab_size: 500000"), ["tokenizer/small"], "vocab_size"),
+        (
+            ("splits:", "quality: {overrides: {basic.min_characters: 9000000}}, splits:"),
+            ["corpus/docs"],
+            "corpora.docs",
+        ),
+        (("test: 0.1", "test: 0.0001"), ["corpus/docs"], "test"),
+    ],
+)
+def test_bad_input_ends_in_one_sentence(
+    tiny_project: Path, change: tuple[str, str], names: list[str], sentence: str
+) -> None:
+    file = tiny_project / "dagster_project.yaml"
+    assert change[0] in file.read_text()
+    file.write_text(file.read_text().replace(*change))
+    done = textmill(tiny_project, "run", *names)
+    assert done.returncode == 1
+    assert sentence in done.stderr, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_decisions_are_on_record(finished_project: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = finished_project
+    registered = ArtifactStore(folder / "data").current("registered_model", "gpt")
+    assert registered is not None
+    decision = json.loads(registered.file("decision.json").read_text())
+    assert decision["promoted"] is True
