@@ -3,6 +3,7 @@
 # make check   format, lint, types, import contracts, fast tests
 # make test    every test
 # make bench   the benchmarks
+# make docs    what of the documentation is made from the code
 
 PYTHON ?= python3
 VENV := .venv
@@ -33,7 +34,7 @@ bench: $(VENV)/.installed-dev
 	for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark || exit 1; done
 
 docs: $(VENV)/.installed
-	$(BIN)/python -m pipeline.config.reference docs/configuration.md
+	$(BIN)/python docs/make.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -1,13 +1,11 @@
 """Writes docs/configuration.md from the models, so that the reference cannot drift from the code.
 
-Run: `python -m pipeline.config.reference docs/configuration.md`. A test compares the file with what this gives.
+`make docs` writes the file; a test compares it with what this gives.
 """
 
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -15,7 +13,6 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pipeline.config import data, project, training
-from pipeline.files import write_text
 
 _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", project.Project),
@@ -116,7 +113,3 @@ def _name(annotation: Any) -> str:
         return "section"
     name: str = annotation.__name__
     return {"str": "text", "int": "integer", "float": "number", "bool": "true or false"}.get(name, name)
-
-
-if __name__ == "__main__":
-    write_text(Path(sys.argv[1]), render())

@@ -102,10 +102,12 @@ def test_a_flipped_byte_in_a_shard_is_noticed_and_the_shard_rebuilt(
     data[len(data) // 2] ^= 1
     file.chmod(0o600)
     file.write_bytes(bytes(data))
-    done = textmill(tmp_path, "run", "token_shards/tokens", "--rebuild")
+    project = tmp_path / "dagster_project.yaml"
+    project.write_text(project.read_text().replace("tokens: 40_000", "tokens: 20_000"))  # something to do
+    done = textmill(tmp_path, "run")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "does not match its sha256" in done.stdout + done.stderr
-    assert content_hashes(tmp_path) == content_hashes(finished)
+    assert content_hashes(tmp_path)["token_shards/tokens"] == content_hashes(finished)["token_shards/tokens"]
     assert list((tmp_path / "data" / "token_shards" / "tokens").glob("damaged-*"))
 
 

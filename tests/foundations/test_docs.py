@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
-import subprocess
 import tomllib
 from pathlib import Path
 
@@ -33,12 +33,13 @@ def test_constraints_are_exact_versions_without_addresses() -> None:
     assert all(re.fullmatch(r"#.*|[A-Za-z0-9_.-]+==[A-Za-z0-9_.]+", line) for line in lines)
 
 
-def test_the_readme_captions_every_file_of_the_code() -> None:
-    tracked = subprocess.check_output(["git", "-C", str(ROOT), "ls-files", "pipeline", "assets"], text=True).split()
+def test_the_readme_captions_every_file_of_the_code_as_the_code_does() -> None:
+    specification = importlib.util.spec_from_file_location("docs_make", ROOT / "docs" / "make.py")
+    assert specification is not None and specification.loader is not None
+    make = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(make)
     readme = (ROOT / "README.md").read_text()
-    tree = readme[readme.index("## What is where") :]
-    missing = [path for path in tracked if path.endswith(".py") and Path(path).name not in tree]
-    assert not missing, "caption these files in the README's tree"
+    assert readme == make.with_tree(readme), "run `make docs`"
 
 
 def test_the_example_projects_load(monkeypatch: object, corpora: Path) -> None:
