@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 LINE_EVERY_SECONDS = 5.0
 
@@ -56,6 +56,46 @@ class LineProgress:
 
     def finish(self) -> None:
         return
+
+
+class BarProgress:
+    """A bar on the terminal with share, time taken and time left; it disappears when the work is done."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._bar: Any = None
+        self._task: Any = None
+
+    def start(self, *, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import TimeRemainingColumn as TimeLeftColumn
+
+        self.finish()
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+        self._bar = Progress(*columns, TimeLeftColumn(), console=Console(stderr=True), transient=True)
+        self._task = self._bar.add_task(self._label, total=total)
+        self._bar.start()
+
+    def advance(self, amount: int) -> None:
+        if self._bar is not None:
+            self._bar.advance(self._task, amount)
+
+    def note(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(f"{self._label}: {text}", markup=False, highlight=False)
+        else:
+            print(f"{self._label}: {text}", file=sys.stderr, flush=True)
+
+    def finish(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def terminal_progress(label: str) -> Progress:
+    """A bar where standard error is a terminal, plain lines where it is not."""
+    return BarProgress(label) if sys.stderr.isatty() else LineProgress(label)
 
 
 class SilentProgress:
