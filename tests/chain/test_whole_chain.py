@@ -103,7 +103,7 @@ def test_a_flipped_byte_in_a_shard_is_noticed_and_the_shard_rebuilt(
     file.chmod(0o600)
     file.write_bytes(bytes(data))
     project = tmp_path / "dagster_project.yaml"
-    project.write_text(project.read_text().replace("tokens: 40_000", "tokens: 20_000"))  # something to do
+    project.write_text(project.read_text().replace("tokens: 100_000", "tokens: 20_000"))  # something to do
     done = textmill(tmp_path, "run")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "does not match its sha256" in done.stdout + done.stderr
