@@ -176,7 +176,7 @@ class Draft:
         self.artifact: Artifact | None = None
         self._store = store
         self._code_version = code_version
-        self._literals, self._inputs = literals, inputs
+        self.literals, self._inputs = literals, inputs
         self._started = time.time()
 
     def path(self, relative: str) -> Path:
@@ -223,7 +223,7 @@ class Draft:
             version=self.version,
             code_version=self._code_version,
             content_hash=fingerprint(content),
-            literals=self._literals,
+            literals=self.literals,
             inputs=self._inputs,
             files=tuple(entries),
             counts=counts,
@@ -336,7 +336,7 @@ class ArtifactStore:
         parent = self.folder(stage, name)
         with storage_errors(parent):
             parent.mkdir(parents=True, exist_ok=True)
-            _remove_abandoned(parent)
+            remove_abandoned(parent)
             folder = parent / f".draft-{version}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
             folder.mkdir()
             try:
@@ -374,7 +374,7 @@ class ArtifactStore:
         raise StorageError(f"{final} keeps being written by another process; stop it and run again.")
 
 
-def _remove_abandoned(parent: Path) -> None:
+def remove_abandoned(parent: Path) -> None:
     """Removes drafts whose process on this host is gone."""
     host = socket.gethostname()
     for folder in parent.glob(".draft-*"):

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pipeline import cleaning, corpus, evaluation, ingestion, registry, shards, stats, tokenizer, training
 from pipeline.artifacts import Artifact, ArtifactRef, ArtifactStore, Draft
 from pipeline.config import Project
-from pipeline.errors import ArtifactDamaged, ConfigurationError
+from pipeline.errors import ArtifactDamaged, ConfigurationError, InputError
 from pipeline.files import fingerprint
 from pipeline.ingestion.parts import list_parts
 from pipeline.progress import Progress
@@ -120,7 +120,10 @@ def build_nodes(project: Project) -> dict[Key, Node]:
 
 def _source_literals(project: Project, name: str) -> dict[str, Any]:
     config = project.sources[name]
-    parts = list_parts(config, folder=project.folder, cache_folder=project.storage_folder)
+    try:
+        parts = list_parts(config, folder=project.folder, cache_folder=project.storage_folder)
+    except InputError as error:
+        raise InputError(f"{project.file.name}: sources.{name}.{error}") from error
     return {"source": name, **config.literals(), "parts": [part.key for part in parts]}
 
 

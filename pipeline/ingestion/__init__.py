@@ -1,3 +1,20 @@
-"""To be described by its owner."""
+"""Raw documents: files of a source become rows of Parquet, and what cannot be read becomes a reject with its reason.
+
+parts.py            what a source consists of today, and the keys of its parts
+paths.py            the files that paths, folders and globs name; links and pipes refused
+packages.py         installed packages and their files
+stat_cache.py       hashes of unchanged files, remembered
+decompress.py       bytes of plain, gzip and zstd files; truncation and bombs noticed
+encoding.py         text of bytes, or a refusal
+items.py            documents, rejects and the limits every reader keeps
+text.py             plain text: whole, by separator, by heading
+json_documents.py   JSON Lines, arrays, objects
+json_stream.py      lines and array elements in bounded memory
+json_values.py      values, and the oddities parsers disagree on
+fields.py           text and title of a record
+parquet.py          Parquet
+python_docs.py      docstrings and reference text of installed packages
+build.py            the stage
+"""
 
 CODE_VERSION = "1"

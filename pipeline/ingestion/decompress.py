@@ -1,0 +1,109 @@
+"""Bytes of a file in chunks, decompressed where it begins like gzip or zstd; damage and bombs are never silent.
+
+In: a path. Out: chunks of bounded size. A truncated `.zst` ends early without an error in python-zstandard's stream
+reader, so frames are decompressed one by one and the end of each is required. Formats are told by their first bytes,
+not by the file's name.
+Trade-off: zstd input is fed in small pieces, because one byte of a bomb can stand for 32 KB of output.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import zstandard
+
+from pipeline.ingestion.items import EXPANSION_FLOOR_BYTES, MAX_EXPANSION, FileRejected
+
+CHUNK_BYTES = 1 << 20
+_ZSTD_INPUT_BYTES = 2048
+_GZIP_MAGIC, _ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_UNSUPPORTED = {
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"PK\x03\x04": "zip",
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"%PDF-": "PDF",
+    b"PAR1": "Parquet",
+    b"ARROW1": "Arrow IPC",
+}
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a regular file for reading, and never waits on a pipe or a device.
+
+    Raises:
+        FileRejected: it is a FIFO, a socket or a device.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileRejected("not_a_file", "It is a pipe, a socket, a device or a folder; only regular files are read.")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_chunks(path: Path) -> Iterator[bytes]:
+    """The file's bytes, decompressed, in order.
+
+    Raises:
+        FileRejected: `truncated`, `corrupt` or `expansion` (a bomb) for compressed files; `unsupported_format` for
+            known formats that hold no plain text.
+    """
+    with open_regular(path) as file:
+        compressed_bytes = os.fstat(file.fileno()).st_size
+        magic = file.read(8)
+        file.seek(0)
+        for prefix, name in _UNSUPPORTED.items():
+            if magic.startswith(prefix):
+                raise FileRejected("unsupported_format", f"It is {name}; decompress or convert it first.")
+        if magic.startswith(_GZIP_MAGIC):
+            chunks = _gunzip(file)
+        elif magic.startswith(_ZSTD_MAGIC):
+            chunks = _unzstd(file)
+        else:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+            return
+        limit = max(EXPANSION_FLOOR_BYTES, compressed_bytes * MAX_EXPANSION)
+        num_bytes = 0
+        for chunk in chunks:
+            num_bytes += len(chunk)
+            if num_bytes > limit:
+                raise FileRejected(
+                    "expansion", f"{compressed_bytes} bytes expand to more than {limit}, over {MAX_EXPANSION} times."
+                )
+            yield chunk
+
+
+def _gunzip(file: BinaryIO) -> Iterator[bytes]:
+    try:
+        with gzip.GzipFile(fileobj=file) as unzipped:
+            while chunk := unzipped.read(CHUNK_BYTES):
+                yield chunk
+    except EOFError as error:
+        raise FileRejected("truncated", "The gzip data ends before its end mark; copy the file again.") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise FileRejected("corrupt", f"The gzip data is damaged ({error}); copy the file again.") from error
+
+
+def _unzstd(file: BinaryIO) -> Iterator[bytes]:
+    decompressor = zstandard.ZstdDecompressor()
+    frame = None
+    try:
+        while data := file.read(_ZSTD_INPUT_BYTES):
+            while data:
+                frame = frame or decompressor.decompressobj()
+                chunk = frame.decompress(data)
+                data = frame.unused_data if frame.eof else b""
+                frame = None if frame.eof else frame
+                if chunk:
+                    yield chunk
+    except zstandard.ZstdError as error:
+        raise FileRejected("corrupt", f"The zstd data is damaged ({error}); copy the file again.") from error
+    if frame is not None:
+        raise FileRejected("truncated", "The zstd data ends before its frame's end; copy the file again.")

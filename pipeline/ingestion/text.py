@@ -1,0 +1,95 @@
+"""Plain text files: whole, cut at a separator, or opened by headings.
+
+In: a file, perhaps compressed. Out: its documents in order. Header and footer (`start_after`, `stop_before`) belong to
+no document. A piece between two separators is a record even when it is blank or too short: it becomes a reject.
+Trade-off: the file is read in one piece, since a heading's expression may span lines; larger ones belong into JSON
+Lines or Parquet, which stream.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.config.data import TextSource
+from pipeline.ingestion.decompress import read_chunks
+from pipeline.ingestion.encoding import decode
+from pipeline.ingestion.items import MAX_DOCUMENT_BYTES, MAX_TEXT_FILE_BYTES, Document, FileRejected, Rejected
+
+MAX_TITLE_CHARACTERS = 200
+
+
+def read_text(path: Path, config: TextSource, facts: Counter[str]) -> Iterator[Document | Rejected]:
+    """The file's documents and rejects.
+
+    Raises:
+        FileRejected: it cannot be decompressed or decoded, or is too large.
+    """
+    divided = config.separator is not None or config.heading is not None
+    limit = MAX_TEXT_FILE_BYTES if divided else MAX_DOCUMENT_BYTES
+    pieces, num_bytes = [], 0
+    for chunk in read_chunks(path):
+        pieces.append(chunk)
+        num_bytes += len(chunk)
+        if num_bytes > limit:
+            remedy = "Split the file" if divided else "Set `separator` or `heading` to divide it"
+            raise FileRejected("too_large", f"It holds more than {limit} bytes in one piece. {remedy}.")
+    text = decode(b"".join(pieces), encoding=config.encoding, facts=facts)
+    body = _body(text, config, facts)
+    for index, (title, piece) in enumerate(_divide(body, config)):
+        num_bytes = len(piece.encode("utf-8", "surrogatepass"))
+        if not piece.strip():
+            yield Rejected(index=index, reason="empty", detail="It holds white space only.", num_bytes=num_bytes)
+        elif len(piece) < config.min_document_characters:
+            yield Rejected(
+                index=index,
+                reason="too_short",
+                detail=f"It has {len(piece)} characters of at least {config.min_document_characters}.",
+                num_bytes=num_bytes,
+                excerpt=piece,
+            )
+        else:
+            yield Document(index=index, title=title, text=piece)
+
+
+def _body(text: str, config: TextSource, facts: Counter[str]) -> str:
+    """The text between header and footer."""
+    if config.start_after is not None:
+        start = re.search(config.start_after, text, re.MULTILINE)
+        if start is None:
+            facts["no match of start_after"] += 1
+        else:
+            text = text[start.end() :]
+    if config.stop_before is not None:
+        matches = list(re.finditer(config.stop_before, text, re.MULTILINE))
+        if matches:
+            text = text[: matches[-1].start()]
+        else:
+            facts["no match of stop_before"] += 1
+    return text
+
+
+def _divide(text: str, config: TextSource) -> Iterator[tuple[str | None, str]]:
+    """Title and text of each piece.
+
+    With heading `^Chapter .*`: "Preface\\nChapter 1\\nIt" -> (None, "Preface\\n"), ("Chapter 1", "Chapter 1\\nIt")
+    """
+    if config.separator is not None:
+        for piece in text.split(config.separator):
+            yield None, piece
+        return
+    if config.heading is None:
+        yield None, text
+        return
+    starts: dict[int, str] = {}
+    for match in re.finditer(config.heading, text, re.MULTILINE):
+        line_start = text.rfind("\n", 0, match.start()) + 1
+        starts.setdefault(line_start, " ".join(match.group().split())[:MAX_TITLE_CHARACTERS])
+    first = min(starts, default=len(text))
+    if text[:first].strip() or not starts:
+        yield None, text[:first]
+    ends = [*sorted(starts)[1:], len(text)]
+    for (start, title), end in zip(sorted(starts.items()), ends, strict=True):
+        yield title or None, text[start:end]
