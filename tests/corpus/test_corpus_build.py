@@ -1,0 +1,185 @@
+"""Each document is kept once, or rejected with the reason; splits depend on the text alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.artifacts import Artifact, ArtifactStore, Report
+from pipeline.config import CorpusConfig
+from pipeline.config.data import SplitsConfig
+from pipeline.corpus.build import build_corpus
+from pipeline.corpus.splits import split_of
+from pipeline.errors import StageError
+from pipeline.files import write_parquet
+from pipeline.progress import SilentProgress
+from pipeline.records import CLEAN_SCHEMA, CORPUS_SCHEMA, SPLITS, Ledger, document_id
+
+
+def clean_row(text: str, index: int = 0, **changes: Any) -> dict[str, Any]:
+    row = {
+        "id": document_id(text),
+        "source": "notes",
+        "path": "a.txt",
+        "index": index,
+        "title": None,
+        "text": text,
+        "num_bytes": len(text.encode()),
+        "raw_bytes": len(text.encode()),
+        "text_hash": document_id(text),
+        "language": "en",
+        "language_confidence": 0.9,
+        "num_characters": len(text),
+        "num_words": len(text.split()),
+        "num_lines": 1,
+        "letter_fraction": sum(map(str.isalpha, text)) / len(text),
+        "duplicate_line_fraction": 0.0,
+        "repaired": False,
+    }
+    return row | changes
+
+
+def clean_artifact(store: ArtifactStore, name: str, rows: list[dict[str, Any]], num_files: int = 1) -> Artifact:
+    words: dict[str, Any] = {"code_version": "1", "literals": {}, "inputs": {}}
+    with store.draft(stage="clean_documents", name=name, version="v", **words) as draft:
+        for number in range(num_files):
+            table = pa.Table.from_pylist(rows[number::num_files], CLEAN_SCHEMA)
+            write_parquet(draft.path(f"documents/{number}.parquet"), table)
+        return draft.commit(counts={}, report=Report())
+
+
+def corpus_of(folder: Path, sources: dict[str, list[dict[str, Any]]], num_files: int = 1, **settings: Any) -> Artifact:
+    store = ArtifactStore(folder)
+    inputs = {name: clean_artifact(store, name, rows, num_files) for name, rows in sources.items()}
+    config = CorpusConfig(sources=dict.fromkeys(sources, 1.0), **settings)
+    words: dict[str, Any] = {"code_version": "1", "literals": {}, "inputs": {}}
+    with store.draft(stage="corpus", name="english", version="v", **words) as draft:
+        return build_corpus(draft, config=config, sources=inputs, progress=SilentProgress())
+
+
+def kept(artifact: Artifact) -> list[dict[str, Any]]:
+    return [row for path in artifact.files("documents/*.parquet") for row in pq.read_table(path).to_pylist()]
+
+
+TEXTS = [f"This is note number {number}, and it says something." for number in range(300)]
+HALVES = {"splits": {"validation": 0.2, "test": 0.2}}
+
+
+def test_documents_keep_every_column_and_are_sorted_by_id(tmp_path: Path) -> None:
+    artifact = corpus_of(tmp_path, {"notes": [clean_row(text) for text in TEXTS]}, **HALVES)
+    for path in artifact.files("documents/*.parquet"):
+        table = pq.read_table(path)
+        assert table.schema.equals(CORPUS_SCHEMA)
+        assert table["id"].to_pylist() == sorted(table["id"].to_pylist())
+    assert {row["text"] for row in kept(artifact)} == set(TEXTS)
+
+
+def test_a_documents_split_is_the_position_of_its_id(tmp_path: Path) -> None:
+    artifact = corpus_of(tmp_path, {"notes": [clean_row(text) for text in TEXTS]}, **HALVES)
+    splits = SplitsConfig(**HALVES["splits"])
+    for row in kept(artifact):
+        assert row["split"] == split_of(row["id"], splits)
+    # 300 draws at 0.2: the count is binomial with standard deviation 6.9
+    assert all(abs(sum(row["split"] == split for row in kept(artifact)) - 60) < 28 for split in ("test", "validation"))
+    assert split_of("3" + "0" * 31, splits) == "test"  # 3/16 = 0.1875
+    assert split_of("4" + "0" * 31, splits) == "validation"  # 0.25
+    assert split_of("7" + "0" * 31, splits) == "train"  # 0.4375
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "detail"),
+    [
+        ({"num_characters": 0}, "basic.min_characters", "characters 0, at least 1"),
+        ({"num_characters": 10_000_001}, "basic.max_characters", "characters 10000001, at most 10000000"),
+        ({"letter_fraction": 0.25}, "basic.min_letter_fraction", "letter fraction 0.25, at least 0.3"),
+        (
+            {"duplicate_line_fraction": 0.75},
+            "basic.max_duplicate_line_fraction",
+            "duplicate line fraction 0.75, at most 0.7",
+        ),
+        ({"language": "de"}, "language", "language de, wanted en, zh"),
+        ({"language_confidence": 0.25}, "language_confidence", "0.25, at least 0.5"),
+    ],
+)
+def test_a_rule_rejects_with_value_and_threshold(
+    tmp_path: Path, changes: dict[str, Any], reason: str, detail: str
+) -> None:
+    rows = [clean_row(text) for text in TEXTS] + [clean_row("the odd one", index=7, **changes)]
+    quality = {"languages": ["en", "zh"], "min_language_confidence": 0.5}
+    artifact = corpus_of(tmp_path, {"notes": rows}, quality=quality, **HALVES)
+    (reject,) = pq.read_table(artifact.file("rejects.parquet")).to_pylist()
+    assert (reject["reason"], reject["detail"], reject["index"]) == (reason, detail, 7)
+    assert reject["excerpt"] == "the odd one"
+    assert len(kept(artifact)) == len(TEXTS)
+
+
+def test_values_at_the_threshold_are_kept(tmp_path: Path) -> None:
+    rows = [clean_row(text) for text in TEXTS] + [clean_row("edge", duplicate_line_fraction=0.5, letter_fraction=0.5)]
+    overrides = {"basic.min_letter_fraction": 0.5, "basic.max_duplicate_line_fraction": 0.5}
+    artifact = corpus_of(tmp_path, {"notes": rows}, quality={"overrides": overrides}, **HALVES)
+    assert "edge" in {row["text"] for row in kept(artifact)}
+
+
+def test_of_equal_texts_the_smallest_id_is_kept_with_the_clusters_size(tmp_path: Path) -> None:
+    ids = {"notes": ["5" * 32, "b" * 32], "diary": ["4" * 32]}
+    sources = {
+        source: [clean_row("the same text", id=id_, source=source, index=number) for number, id_ in enumerate(found)]
+        for source, found in ids.items()
+    }
+    sources["notes"] += [clean_row(text) for text in TEXTS]
+    artifact = corpus_of(tmp_path, sources, **HALVES)
+    (row,) = [row for row in kept(artifact) if row["text"] == "the same text"]
+    assert (row["id"], row["source"], row["cluster_id"], row["cluster_size"]) == ("4" * 32, "diary", "4" * 32, 3)
+    rejects = pq.read_table(artifact.file("rejects.parquet")).to_pylist()
+    assert [(reject["id"], reject["reason"]) for reject in rejects] == [
+        ("5" * 32, "duplicate"),
+        ("b" * 32, "duplicate"),
+    ]
+    assert rejects[0]["detail"] == f"the same text as {'4' * 32} (diary:a.txt:0), which is kept"
+
+
+def test_the_ledger_counts_every_document_and_byte(tmp_path: Path) -> None:
+    rows = [clean_row(text) for text in TEXTS] + [clean_row(TEXTS[0], index=9), clean_row("1234567890")]
+    artifact = corpus_of(tmp_path, {"notes": rows}, **HALVES)
+    ledger = Ledger.from_json(artifact.manifest.counts["ledger"])
+    ledger.check("here")
+    assert ledger.taken.documents == 302
+    assert ledger.taken.num_bytes == sum(row["num_bytes"] for row in rows)
+    assert {reason: count.documents for reason, count in ledger.rejected.items()} == {
+        "duplicate": 1,
+        "basic.min_letter_fraction": 1,
+    }
+    assert ledger.rejected["basic.min_letter_fraction"].num_bytes == 10
+    splits = artifact.manifest.counts["splits"]
+    assert sum(splits[split]["documents"] for split in SPLITS) == 300
+
+
+def test_the_order_and_the_files_of_arrival_change_no_byte(tmp_path: Path) -> None:
+    rows = [clean_row(text, index=number) for number, text in enumerate(TEXTS)]
+    rows += [clean_row(TEXTS[3], index=900), clean_row(TEXTS[3], index=901)]
+    first = corpus_of(tmp_path / "1", {"notes": rows}, **HALVES)
+    second = corpus_of(tmp_path / "2", {"notes": rows[::-1]}, num_files=7, **HALVES)
+    assert first.ref.content_hash == second.ref.content_hash
+
+
+def test_no_readable_document_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="corpora.english: its sources notes hold no readable document"):
+        corpus_of(tmp_path, {"notes": []})
+
+
+def test_nothing_left_names_the_reasons(tmp_path: Path) -> None:
+    quality = {"overrides": {"basic.min_characters": 10_000}}
+    with pytest.raises(StageError, match=r"none of 300 documents is left \(rejected: basic.min_characters 300\)"):
+        corpus_of(tmp_path, {"notes": [clean_row(text) for text in TEXTS]}, quality=quality)
+
+
+def test_an_empty_split_says_what_to_raise(tmp_path: Path) -> None:
+    rows = [clean_row("one", id="f" * 32), clean_row("two", id="4" * 32)]  # train, and validation
+    with pytest.raises(
+        StageError, match=r"the test split is empty: 2 documents at splits.test 0.01. Raise splits.test."
+    ):
+        corpus_of(tmp_path, {"notes": rows}, splits={"validation": 0.49, "test": 0.01})
