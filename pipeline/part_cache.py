@@ -348,3 +348,9 @@ def link_parts(parts: Sequence[CachedPart], draft: Draft) -> dict[str, int]:
                 shutil.copyfile(source, target)
             rows[relative] = file.num_rows
     return rows
+
+
+def reject_table(ledger: Ledger) -> list[dict[str, int | str]]:
+    """Reason, documents and bytes, the most frequent first."""
+    rejected = sorted(ledger.rejected.items(), key=lambda item: (-item[1].documents, item[0]))
+    return [{"reason": reason, "documents": c.documents, "bytes": c.num_bytes} for reason, c in rejected]

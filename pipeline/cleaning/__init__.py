@@ -1,3 +1,12 @@
-"""To be described by its owner."""
+"""Clean documents: the same text made plain, with its language and quality signals as columns.
+
+text.py       NFC, line ends, control characters, blanks
+mojibake.py   text that was decoded with the wrong encoding
+language.py   which language, offline
+signals.py    counts and fractions that filters look at
+clean.py      a batch of raw documents into clean ones
+report.py     what a person sees of it
+build.py      the stage
+"""
 
 CODE_VERSION = "1"

@@ -14,6 +14,7 @@ json_values.py      values, and the oddities parsers disagree on
 fields.py           text and title of a record
 parquet.py          Parquet
 python_docs.py      docstrings and reference text of installed packages
+report.py           what a person sees of it
 build.py            the stage
 """
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pipeline.artifacts import Report
-from pipeline.part_cache import CachedPart
+from pipeline.part_cache import CachedPart, reject_table
 from pipeline.records import Ledger
 
 SAMPLE_CHARACTERS = 600
@@ -46,9 +46,3 @@ def make_report(parts: Sequence[CachedPart], ledger: Ledger, *, paths: Sequence[
         title = f"{number}. {sample['path']}" + (f": {sample['title']}" if sample["title"] else "")
         report.samples[title] = sample["text"]
     return report
-
-
-def reject_table(ledger: Ledger) -> list[dict[str, int | str]]:
-    """Reason, documents and bytes, the most frequent first."""
-    rejected = sorted(ledger.rejected.items(), key=lambda item: (-item[1].documents, item[0]))
-    return [{"reason": reason, "documents": c.documents, "bytes": c.num_bytes} for reason, c in rejected]

@@ -1,0 +1,83 @@
+"""Raw documents of one batch become clean ones with their signals: a pure function, the unit of parallel work.
+
+In: a batch of RAW_SCHEMA. Out: a batch of CLEAN_SCHEMA and the rejects. Only what cannot be read is dropped here; what
+is poor in quality keeps its signals as columns, so that a threshold changes without this being done again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.cleaning.language import identify_language
+from pipeline.cleaning.signals import measure
+from pipeline.cleaning.text import CleanText, clean_text, clean_title
+from pipeline.part_cache import reject_row
+from pipeline.records import CLEAN_SCHEMA, document_id
+
+STAGE = "clean_documents"
+MAX_UNREADABLE_FRACTION = 0.1
+"""Of characters: control and replacement characters above this mean binary data or a lost encoding."""
+
+
+def clean_batch(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[dict[str, Any]]]:
+    """The cleaned documents, in order, and a row of REJECT_SCHEMA for each that was dropped."""
+    kept: list[dict[str, Any]] = []
+    rejects: list[dict[str, Any]] = []
+    for raw in batch.to_pylist():
+        cleaned = clean_text(raw["text"])
+        problem = _problem(raw["text"], cleaned)
+        if problem is None:
+            kept.append(_clean_row(raw, cleaned))
+            continue
+        reason, detail = problem
+        rejects.append(
+            reject_row(
+                stage=STAGE,
+                source=raw["source"],
+                path=raw["path"],
+                index=raw["index"],
+                id=raw["id"],
+                reason=reason,
+                detail=detail,
+                num_bytes=raw["num_bytes"],
+                excerpt=raw["text"],
+            )
+        )
+    return pa.RecordBatch.from_pylist(kept, CLEAN_SCHEMA), rejects
+
+
+def _problem(raw: str, cleaned: CleanText) -> tuple[str, str] | None:
+    """Reason and detail of a reject, or None."""
+    fraction = cleaned.num_unreadable / max(len(raw), 1)
+    if fraction > MAX_UNREADABLE_FRACTION:
+        return "unreadable", (
+            f"{fraction:.3f} of its characters are control or replacement characters; at most "
+            f"{MAX_UNREADABLE_FRACTION} may be."
+        )
+    if not cleaned.text.strip():
+        return "empty_after_cleaning", "Nothing but white space and invisible characters is left."
+    return None
+
+
+def _clean_row(raw: dict[str, Any], cleaned: CleanText) -> dict[str, Any]:
+    text = cleaned.text
+    language, confidence = identify_language(text)
+    signals = measure(text)
+    return {
+        **raw,
+        "title": clean_title(raw["title"]),
+        "text": text,
+        "num_bytes": len(text.encode()),
+        "raw_bytes": raw["num_bytes"],
+        "text_hash": document_id(text),
+        "language": language,
+        "language_confidence": confidence,
+        "num_characters": signals.num_characters,
+        "num_words": signals.num_words,
+        "num_lines": signals.num_lines,
+        "letter_fraction": signals.letter_fraction,
+        "duplicate_line_fraction": signals.duplicate_line_fraction,
+        "repaired": cleaned.repaired,
+    }
