@@ -1,0 +1,182 @@
+"""Figures from totals, against hand computation; and what is drawn and written of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from bigram_model import BigramModel, CharacterTokenizer, bits_by_hand
+
+from pipeline.artifacts import ArtifactRef
+from pipeline.evaluation import html, plots
+from pipeline.evaluation.baseline import unigram_bits_per_token
+from pipeline.evaluation.metrics import Documents, expected_calibration_error, summarise, summarise_sources
+from pipeline.evaluation.samples import opening, pick_openings
+from pipeline.evaluation.scoring import DocumentScores, score_documents
+
+TEXTS = ["ab", "bba", "aaaa"]
+
+
+@pytest.fixture
+def documents() -> Documents:
+    return Documents(
+        ids=["1", "2", "3"],
+        text_hashes=["x", "y", "z"],
+        sources=np.array(["left", "right", "left"], dtype=object),
+        num_bytes=np.array([2, 3, 4]),
+        num_words=np.array([1, 1, 1]),
+    )
+
+
+@pytest.fixture
+def scores() -> DocumentScores:
+    return score_documents(BigramModel(), CharacterTokenizer(), TEXTS, bits_per_token=np.ones(6))
+
+
+def test_bits_per_byte_is_total_bits_over_total_bytes(documents: Documents, scores: DocumentScores) -> None:
+    figures = summarise(documents, scores)
+    total = sum(map(bits_by_hand, TEXTS))
+    assert figures["bits_per_byte"] == pytest.approx(total / 9)
+    assert figures["byte_perplexity"] == pytest.approx(2 ** (total / 9))
+    assert figures["token_perplexity"] == pytest.approx(2 ** (total / 9))
+    assert figures["word_perplexity"] == pytest.approx(2 ** (total / 3))
+    assert figures["unigram_bits_per_byte"] == pytest.approx(1.0)
+
+
+def test_sources_are_summed_apart(documents: Documents, scores: DocumentScores) -> None:
+    figures = summarise_sources(documents, scores)
+    assert list(figures) == ["left", "right"]
+    assert figures["left"]["bits_per_byte"] == pytest.approx((bits_by_hand("ab") + bits_by_hand("aaaa")) / 6)
+    assert figures["right"]["num_documents"] == 1
+
+
+def test_a_perplexity_beyond_every_float_is_none(documents: Documents, scores: DocumentScores) -> None:
+    heavy = DocumentScores(**{**{name: getattr(scores, name) for name in scores.__slots__}, "bits": scores.bits * 1e6})
+    assert summarise(documents, heavy)["word_perplexity"] is None
+
+
+def test_calibration_error_is_the_weighted_distance_of_confidence_and_accuracy() -> None:
+    bins = np.zeros((15, 3))
+    bins[3] = [4, 1.0, 2]  # confidence 0.25, accuracy 0.5
+    bins[14] = [6, 5.7, 6]  # confidence 0.95, accuracy 1
+    assert expected_calibration_error(bins) == pytest.approx(0.4 * 0.25 + 0.6 * 0.05)
+    assert expected_calibration_error(np.zeros((15, 3))) is None
+
+
+def test_the_unigram_baseline_is_add_one_over_the_tokens_of_texts(tmp_path: Path) -> None:
+    table = tmp_path / "token_counts.parquet"
+    pq.write_table(pa.table({"id": [2, 4, 5], "count": [100, 2, 1]}), table)
+    bits = unigram_bits_per_token(table, vocab_size=6, not_text=(0, 2, 3))
+    assert bits[[1, 4, 5]] == pytest.approx(-np.log2(np.array([1, 3, 2]) / 6))
+    assert np.isinf(bits[[0, 2, 3]]).all()
+
+
+def test_a_count_outside_the_vocabulary_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": [9], "count": [1]}), tmp_path / "token_counts.parquet")
+    with pytest.raises(ValueError, match="token 9, outside the vocabulary of 6"):
+        unigram_bits_per_token(tmp_path / "token_counts.parquet", vocab_size=6, not_text=())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("It was the best of times, it was the worst of times, it was the age of wisdom", "It was the best of"),
+        ("床前明月光，疑是地上霜。举头望明月，低头思故乡。", "床前明月光，"),
+        ("ab", "a"),
+        ("one " * 100, ("one " * 15).strip()),
+    ],
+)
+def test_a_prompt_is_the_opening_words_of_a_document(text: str, expected: str) -> None:
+    assert opening(text) == expected
+
+
+def test_openings_come_from_each_source_in_turn() -> None:
+    texts = {"b": ["bbbb", "BBBB"], "a": ["aaaa"]}
+    assert pick_openings(texts, count=3) == ["a", "b", "B"]
+    assert pick_openings({}, count=3) == []
+
+
+def report(**changes: object) -> str:
+    figures = {
+        "bits_per_byte": 1.9,
+        "unigram_bits_per_byte": 3.8,
+        "byte_perplexity": 3.7,
+        "token_perplexity": 50.0,
+        "word_perplexity": None,
+        "top1_accuracy": 0.3,
+        "top5_accuracy": 0.5,
+        "expected_calibration_error": 0.02,
+        "num_documents": 12,
+        "num_bytes": 1_234_567,
+    }
+    ref = ArtifactRef(stage="corpus", name="poems", version="v", content_hash="c0ffee")
+    known = {
+        "name": "gpt",
+        "family": "transformer",
+        "training": {"num_parameters": 5_000_000, "tokens": 2_000_000},
+        "figures": figures,
+        "sources": {"tang": {**figures, "num_documents": 12}},
+        "samples": [{"prompt": "床前", "continuation": "明月光"}],
+        "plots": {"Curve": b"png"},
+        "lineage": {"corpus": ref},
+        "notes": [],
+    }
+    return html.render_report(**{**known, **changes})  # type: ignore[arg-type]
+
+
+def test_the_page_names_the_model_its_figures_and_its_origin() -> None:
+    page = report()
+    for expected in (
+        "5.0 million parameters",
+        "1.900",
+        "3.800",
+        "50.0 % fewer",
+        "床前",
+        "明月光",
+        "corpus/poems",
+        "c0ffee",
+    ):
+        assert expected in page
+
+
+@pytest.mark.parametrize("attack", ["<img src=x onerror=alert(1)>", "<script>alert(1)</script>", "</blockquote><b>"])
+def test_text_of_the_model_or_the_corpus_stays_text(attack: str) -> None:
+    page = report(samples=[{"prompt": attack, "continuation": attack}], notes=[attack])
+    assert attack not in page
+    assert attack.replace("<", "&lt;").replace(">", "&gt;") in page
+    assert "<script" not in page
+
+
+def test_the_page_fetches_nothing() -> None:
+    page = report()
+    assert re.findall(r"(?:src|href)=[\"'](?!data:)", page) == []
+    assert "default-src 'none'" in page
+
+
+def test_plots_are_images_and_the_same_twice() -> None:
+    history = pa.table(
+        {
+            "tokens": [1, 2, 3],
+            "train_loss": [3.0, 2.0, 1.5],
+            "validation_loss": pa.array([None, 2.1, None], pa.float64()),
+        }
+    )
+    bins = np.zeros((15, 3))
+    bins[3] = [4, 1.0, 2]
+    sources = {"a": {"bits_per_byte": 1.0, "unigram_bits_per_byte": 2.0}}
+    for draw in (
+        lambda: plots.learning_curve(history),
+        lambda: plots.reliability(bins),
+        lambda: plots.bits_per_source(sources),
+    ):
+        assert draw().startswith(b"\x89PNG")
+        assert draw() == draw()
+
+
+def test_every_figure_is_json(documents: Documents, scores: DocumentScores) -> None:
+    json.dumps(summarise(documents, scores), allow_nan=False)
