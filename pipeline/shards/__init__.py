@@ -1,3 +1,10 @@
-"""To be described by its owner."""
+"""A corpus as token ids on disk, and the order in which training reads them.
+
+build.py     a corpus and a tokenizer in, shards out
+format.py    one shard file: header, tokens, document offsets
+reader.py    the shards of a folder, memory-mapped and checked
+loader.py    windows of tokens in a seeded global order; the position is one integer
+shuffle.py   a seeded bijection of 0..n-1 in constant memory
+"""
 
 CODE_VERSION = "1"
