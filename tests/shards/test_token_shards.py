@@ -1,0 +1,226 @@
+"""Shards hold every token once, in an order that can be entered anywhere; damage is refused."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.artifacts import Artifact, ArtifactStore, Report
+from pipeline.config import DatasetConfig, TokenizerConfig
+from pipeline.errors import ArtifactDamaged, TrainingError
+from pipeline.files import write_parquet
+from pipeline.progress import SilentProgress
+from pipeline.shards.build import build_token_shards
+from pipeline.shards.format import HEADER_BYTES, ShardWriter, map_tokens, read_header, read_offsets
+from pipeline.shards.loader import TokenLoader
+from pipeline.shards.reader import TokenShards
+from pipeline.shards.shuffle import permute
+from pipeline.tokenizer.build import build_tokenizer
+from pipeline.tokenizer.model import Tokenizer
+
+WORDS: dict[str, Any] = {"code_version": "1", "inputs": {}}
+TEXTS = {
+    "train": [f"Document {number} says: the cat sat on mat {number * number}." for number in range(120)],
+    "validation": ["The validation cat.", "Another one."],
+    "test": ["The test cat."],
+}
+
+
+def corpus_of(store: ArtifactStore, epochs: dict[str, float]) -> Artifact:
+    with store.draft(stage="corpus", name="c", version="v", literals={"sources": epochs}, **WORDS) as draft:
+        splits = {}
+        for split, texts in TEXTS.items():
+            sources = list(epochs)
+            rows = {
+                "id": [f"{split}-{number}" for number in range(len(texts))],
+                "source": [sources[number % len(sources)] for number in range(len(texts))],
+                "text": pa.array(texts, pa.large_string()),
+                "num_bytes": [len(text.encode()) for text in texts],
+            }
+            write_parquet(draft.path(f"documents/{split}.parquet"), pa.table(rows))
+            splits[split] = {"documents": len(texts), "bytes": sum(map(len, texts))}
+        return draft.commit(counts={"splits": splits}, report=Report())
+
+
+def shards_of(
+    folder: Path, *, epochs: dict[str, float] | None = None, num_workers: int = 1, **settings: Any
+) -> tuple[Artifact, Tokenizer]:
+    store = ArtifactStore(folder)
+    corpus = corpus_of(store, epochs or {"a": 1.0})
+    with store.draft(stage="tokenizer", name="t", version="v", literals={}, **WORDS) as draft:
+        config = TokenizerConfig(corpus="c", vocab_size=300)
+        tokenizer = build_tokenizer(draft, config=config, corpus=corpus, progress=SilentProgress())
+    with store.draft(stage="token_shards", name="d", version="v", literals={}, **WORDS) as draft:
+        config_ = DatasetConfig(corpus="c", tokenizer="t", **settings)
+        shards = build_token_shards(
+            draft,
+            config=config_,
+            corpus=corpus,
+            tokenizer=tokenizer,
+            num_workers=num_workers,
+            progress=SilentProgress(),
+        )
+    return shards, Tokenizer.load(tokenizer.file("tokenizer.model"))
+
+
+def stream(artifact: Artifact, split: str) -> list[int]:
+    return np.concatenate(TokenShards(artifact.folder).parts(split)).tolist()
+
+
+def test_every_document_stands_between_bos_and_eos(tmp_path: Path) -> None:
+    artifact, tokenizer = shards_of(tmp_path)
+    for split, texts in TEXTS.items():
+        expected = [token for text in texts for token in [2, *tokenizer.encode(text), 3]]
+        assert stream(artifact, split) == expected
+        assert artifact.manifest.counts["tokens"][split] == len(expected)
+
+
+def test_the_documents_table_tells_where_each_one_lies(tmp_path: Path) -> None:
+    artifact, tokenizer = shards_of(tmp_path, shard_tokens=1024)
+    assert len(artifact.files("train-*.tokens")) > 1
+    tokens = stream(artifact, "train")
+    table = pq.read_table(artifact.file("train.documents.parquet")).to_pylist()
+    assert [row["id"] for row in table] == [f"train-{number}" for number in range(120)]
+    for row, text in zip(table, TEXTS["train"], strict=True):
+        found = tokens[row["first_token"] : row["first_token"] + row["num_tokens"]]
+        assert tokenizer.decode(found) == text
+        assert row["num_bytes"] == len(text)
+    header = read_header(artifact.files("train-*.tokens")[0])
+    offsets = read_offsets(artifact.files("train-*.tokens")[0], header)
+    assert offsets[: len(offsets) - 1].tolist() == [row["first_token"] for row in table[: header.num_documents]]
+
+
+def test_counts_are_those_of_the_training_stream(tmp_path: Path) -> None:
+    artifact, tokenizer = shards_of(tmp_path)
+    counts = pq.read_table(artifact.file("token_counts.parquet"))["count"].to_numpy()
+    assert counts.tolist() == np.bincount(stream(artifact, "train"), minlength=tokenizer.vocab_size).tolist()
+
+
+def test_sources_are_repeated_by_their_epochs_in_training_only(tmp_path: Path) -> None:
+    artifact, _ = shards_of(tmp_path, epochs={"a": 2.0, "b": 0.5})
+    table = pq.read_table(artifact.file("train.documents.parquet")).to_pylist()
+    ids = [row["id"] for row in table if row["source"] == "a"]
+    assert sorted(ids) == sorted([f"train-{number}" for number in range(0, 120, 2)] * 2)
+    halves = [row["id"] for row in table if row["source"] == "b"]
+    assert len(halves) == len(set(halves))
+    assert 15 <= len(halves) <= 45  # 60 draws at one half, four standard deviations
+    assert artifact.manifest.counts["documents"]["test"] == 1
+
+
+def test_workers_change_no_byte(tmp_path: Path) -> None:
+    first, _ = shards_of(tmp_path / "1", num_workers=1)
+    second, _ = shards_of(tmp_path / "2", num_workers=2)
+    assert first.ref.content_hash == second.ref.content_hash
+
+
+@pytest.mark.parametrize(("vocab_size", "token_bytes"), [(65536, 2), (65537, 4)])
+def test_ids_take_two_bytes_where_they_fit(tmp_path: Path, vocab_size: int, token_bytes: int) -> None:
+    writer = ShardWriter(tmp_path / "x.tokens", vocab_size=vocab_size, tokenizer_hash="0" * 64)
+    writer.add(np.array([0, vocab_size - 1]))
+    writer.close()
+    header = read_header(tmp_path / "x.tokens")
+    assert header.token_bytes == token_bytes
+    assert map_tokens(tmp_path / "x.tokens", header).tolist() == [0, vocab_size - 1]
+
+
+def test_an_id_outside_the_vocabulary_is_not_written(tmp_path: Path) -> None:
+    writer = ShardWriter(tmp_path / "x.tokens", vocab_size=10, tokenizer_hash="0" * 64)
+    with pytest.raises(ValueError, match="token id 10 is outside the vocabulary of 10"):
+        writer.add(np.array([3, 10]))
+    writer.abandon()
+    with pytest.raises(ArtifactDamaged, match="is no token shard"):
+        read_header(tmp_path / "x.tokens")
+
+
+def test_damage_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    artifact, _ = shards_of(tmp_path)
+    path = artifact.file("train-00000.tokens")
+    whole = path.read_bytes()
+
+    def damaged(data: bytes, sentence: str) -> None:
+        path.write_bytes(data)
+        with pytest.raises(ArtifactDamaged, match=sentence):
+            TokenShards(artifact.folder)
+
+    damaged(b"", "is no token shard")
+    damaged(b"X" + whole[1:], "is no token shard")
+    damaged(whole[:-1], "bytes where its header promises")
+    damaged(whole + b"\0", "bytes where its header promises")
+    damaged(whole[:8] + struct.pack("<I", 2) + whole[12:], "shard format 2/2, not 1")
+    damaged(whole[:40] + b"f" * 64 + whole[104:], "made with another tokenizer")
+    damaged(whole[:HEADER_BYTES] + b"\xff\xff" + whole[HEADER_BYTES + 2 :], "holds the token id 65535")
+    path.unlink()
+    with pytest.raises(ArtifactDamaged, match="is listed and not there"):
+        TokenShards(artifact.folder)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 1000, 4097])
+def test_a_shuffle_is_a_bijection_that_differs_by_seed_and_epoch(size: int) -> None:
+    everywhere = np.arange(size)
+    orders = {}
+    for seed, epoch in [(0, 0), (0, 1), (1, 0)]:
+        order = permute(everywhere, size=size, seed=seed, epoch=epoch)
+        assert sorted(order.tolist()) == everywhere.tolist()
+        orders[seed, epoch] = order.tolist()
+    if size >= 64:
+        assert len({tuple(order) for order in orders.values()}) == 3
+        assert abs(np.corrcoef(everywhere, orders[0, 0])[0, 1]) < 4 / size**0.5
+
+
+def test_positions_are_independent_of_how_they_are_asked_for() -> None:
+    whole = permute(np.arange(1000), size=1000, seed=5, epoch=2)
+    assert permute(np.array([999, 3, 500]), size=1000, seed=5, epoch=2).tolist() == whole[[999, 3, 500]].tolist()
+
+
+@pytest.fixture
+def numbered(tmp_path: Path) -> Path:
+    """The stream 0, 1, 2, ..., 1036 over three shards."""
+    tokens = np.arange(1037)
+    names = []
+    for number, part in enumerate(np.split(tokens, [333, 700])):
+        names.append(f"train-{number:05d}.tokens")
+        writer = ShardWriter(tmp_path / names[-1], vocab_size=2000, tokenizer_hash="0" * 64)
+        writer.add(part)
+        writer.close()
+    index = {
+        "vocab_size": 2000,
+        "tokenizer_hash": "0" * 64,
+        "bos_id": 2,
+        "eos_id": 3,
+        "pad_id": 0,
+        "files": {"train": names},
+    }
+    (tmp_path / "shards.json").write_text(json.dumps(index))
+    return tmp_path
+
+
+def test_an_epoch_sees_every_window_once_also_across_shards(numbered: Path) -> None:
+    loader = TokenLoader(numbered, split="train", context_tokens=10, seed=0)
+    assert loader.num_windows == 103  # (1037 - 1) // 10
+    for epoch in (0, 1):
+        batch = loader.batch(epoch * 103, 103)
+        assert sorted(batch[:, 0].tolist()) == list(range(0, 1030, 10))
+        assert (np.diff(batch, axis=1) == 1).all()
+    assert loader.batch(0, 103).tolist() != loader.batch(103, 103).tolist()
+    assert loader.in_order(0, 3)[:, 0].tolist() == [0, 10, 20]
+
+
+def test_any_batch_size_and_any_number_of_ranks_read_the_same_order(numbered: Path) -> None:
+    loader = TokenLoader(numbered, split="train", context_tokens=10, seed=3)
+    straight = loader.batch(0, 240)
+    resumed = np.concatenate([loader.batch(0, 100), loader.batch(100, 7), loader.batch(107, 133)])
+    assert np.array_equal(straight, resumed)
+    ranks = [straight[rank::4] for rank in range(4)]
+    assert np.array_equal(np.stack(ranks, axis=1).reshape(240, -1), straight)
+
+
+def test_a_split_shorter_than_a_window_is_one_sentence(numbered: Path) -> None:
+    with pytest.raises(TrainingError, match="has 1037 tokens; one window of 2000 needs 2001. Lower context_tokens"):
+        TokenLoader(numbered, split="train", context_tokens=2000, seed=0)
