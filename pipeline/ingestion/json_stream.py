@@ -12,7 +12,10 @@ from pipeline.ingestion.items import MAX_DOCUMENT_BYTES
 from pipeline.ingestion.json_values import JsonParser
 
 _BEGINNING_BYTES = 400
+_LONGEST_WORD = 16
+"""Characters within which a cut can turn right into wrong: `-Infinity`, a pair of `\\uXXXX`."""
 _BLANK = " \t\r\n"
+_AFTER_ELEMENT = ",]" + _BLANK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,27 +158,27 @@ _CUT = "the file ends inside the array"
 def _next_element(buffer: _Buffer, parser: JsonParser, max_characters: int) -> Element | ValueError | RecursionError:
     """The element at the buffer's position, or why there is none.
 
-    An element cut by the buffer's end fails to parse, or, a number, parses short; so more is read and it is tried
-    again. An error that stands at the same place with more text is final.
+    An element cut by the buffer's end fails to parse, or, a number (`0` of `0.5`), parses short; so more is read and it
+    is tried again. An error that is far from the buffer's end is final, except for strings, whose error is at their beginning.
     """
-    last: tuple[str, int] | None = None
     while True:
         start = buffer.position
         try:
             value, end, oddity = parser.parse_at(buffer.text, start)
         except json.JSONDecodeError as error:
-            place = (error.msg, error.pos - start)
-            is_final = place == last and not error.msg.startswith("Unterminated string")
+            is_far = len(buffer.text) - error.pos > _LONGEST_WORD
+            is_final = is_far and not error.msg.startswith("Unterminated string")
             if is_final or buffer.ended:
                 return error if not buffer.ended or is_final else ValueError(f"{error} ({_CUT})")
             if len(buffer.text) - start > max_characters:
                 return ValueError(f"an element is longer than {max_characters} characters")
-            last = place
             buffer.grow()
         except RecursionError as error:
             return error
         else:
-            if end < len(buffer.text) or buffer.ended:
+            num_after = len(buffer.text) - end
+            is_whole = num_after > 0 and (buffer.text[end] in _AFTER_ELEMENT or num_after > _LONGEST_WORD)
+            if is_whole or buffer.ended:
                 raw = buffer.text[start:end]
                 buffer.position = end
                 return Element(raw=raw, value=value, error=oddity)

@@ -8,6 +8,7 @@ Lines or Parquet, which stream.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -87,9 +88,8 @@ def _divide(text: str, config: TextSource) -> Iterator[tuple[str | None, str]]:
     for match in re.finditer(config.heading, text, re.MULTILINE):
         line_start = text.rfind("\n", 0, match.start()) + 1
         starts.setdefault(line_start, " ".join(match.group().split())[:MAX_TITLE_CHARACTERS])
-    first = min(starts, default=len(text))
-    if text[:first].strip() or not starts:
-        yield None, text[:first]
-    ends = [*sorted(starts)[1:], len(text)]
-    for (start, title), end in zip(sorted(starts.items()), ends, strict=True):
-        yield title or None, text[start:end]
+    bounds = [*sorted(starts), len(text)]
+    if text[: bounds[0]].strip() or not starts:
+        yield None, text[: bounds[0]]
+    for start, end in itertools.pairwise(bounds):
+        yield starts[start] or None, text[start:end]

@@ -1,0 +1,72 @@
+"""Compressed files are read whole or refused with a reason; a cut, a flip or a bomb is never silent."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from pipeline.ingestion.decompress import read_chunks
+from pipeline.ingestion.items import FileRejected
+
+TEXT = b"".join(b"line %d of a text that compresses\n" % number for number in range(2000))
+
+
+def read(folder: Path, data: bytes) -> bytes:
+    path = folder / "file"
+    path.write_bytes(data)
+    return b"".join(read_chunks(path))
+
+
+def reason(folder: Path, data: bytes) -> str:
+    with pytest.raises(FileRejected) as caught:
+        read(folder, data)
+    return caught.value.reason
+
+
+def test_plain_gzip_and_zstd_give_the_same_bytes(tmp_path: Path) -> None:
+    assert read(tmp_path, TEXT) == TEXT
+    assert read(tmp_path, gzip.compress(TEXT)) == TEXT
+    assert read(tmp_path, zstandard.compress(TEXT)) == TEXT
+
+
+def test_several_members_or_frames_are_one_text(tmp_path: Path) -> None:
+    assert read(tmp_path, gzip.compress(b"a\n") + gzip.compress(b"b\n")) == b"a\nb\n"
+    assert read(tmp_path, zstandard.compress(b"a\n") + zstandard.compress(b"b\n")) == b"a\nb\n"
+
+
+def test_a_gzip_file_cut_anywhere_is_truncated(tmp_path: Path) -> None:
+    whole = gzip.compress(TEXT)
+    for length in (3, 9, 11, len(whole) // 2, len(whole) - 9, len(whole) - 8, len(whole) - 1):
+        assert reason(tmp_path, whole[:length]) == "truncated", length
+
+
+def test_a_zstd_file_cut_anywhere_is_truncated(tmp_path: Path) -> None:
+    whole = zstandard.ZstdCompressor(write_checksum=True).compress(TEXT)
+    for length in (5, 20, len(whole) // 2, len(whole) - 4, len(whole) - 1):
+        assert reason(tmp_path, whole[:length]) == "truncated", length
+
+
+def test_flipped_bytes_and_a_tail_of_garbage_are_corrupt(tmp_path: Path) -> None:
+    for whole in (gzip.compress(TEXT), zstandard.ZstdCompressor(write_checksum=True).compress(TEXT)):
+        middle = len(whole) // 2
+        flipped = whole[:middle] + bytes([whole[middle] ^ 0xFF]) + whole[middle + 1 :]
+        assert reason(tmp_path, flipped) in ("corrupt", "truncated")
+        assert reason(tmp_path, whole + b"garbage after the end") == "corrupt"
+
+
+def test_zero_padding_after_gzip_is_accepted(tmp_path: Path) -> None:
+    assert read(tmp_path, gzip.compress(TEXT) + b"\0" * 512) == TEXT
+
+
+def test_bombs_stop_at_the_expansion_cap(tmp_path: Path) -> None:
+    zeros = b"\0" * 40_000_000
+    assert reason(tmp_path, gzip.compress(zeros)) == "expansion"
+    assert reason(tmp_path, zstandard.compress(zeros)) == "expansion"
+
+
+def test_other_formats_are_named(tmp_path: Path) -> None:
+    assert reason(tmp_path, b"PK\x03\x04rest of a zip") == "unsupported_format"
+    assert reason(tmp_path, b"BZh91AY") == "unsupported_format"
