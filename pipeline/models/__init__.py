@@ -1,1 +1,5 @@
-"""To be described by its owner."""
+"""Language models: every family answers the same questions, so that one evaluation and one registry serve all.
+
+interface.py  what a model can be asked: scores of given tokens, continuations, saving
+loading.py    a saved model folder -> a model, by its family
+"""

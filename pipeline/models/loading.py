@@ -1,0 +1,56 @@
+"""A saved model folder -> a model, by the family its `textmill.json` names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ArtifactDamaged
+from pipeline.models.interface import LanguageModel
+
+CARD = "textmill.json"
+FORMAT = 1
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """`textmill.json`: family, context, vocabulary size, tokenizer hash, special ids.
+
+    Raises:
+        ArtifactDamaged: it is missing, unreadable or of another format.
+    """
+    try:
+        card: dict[str, Any] = json.loads((folder / CARD).read_text())
+    except (FileNotFoundError, ValueError) as error:
+        raise ArtifactDamaged(f"{folder} holds no readable {CARD}, so it is no saved model. Train it again.") from error
+    if card.get("format") != FORMAT:
+        raise ArtifactDamaged(f"{folder} has model format {card.get('format')!r}, not {FORMAT}. Train it again.")
+    return card
+
+
+def load_model(folder: Path, *, device: str = "cpu") -> LanguageModel:
+    """The model in a folder, ready to score and to generate.
+
+    Raises:
+        ArtifactDamaged: no saved model, of an unknown family, or with a tokenizer that is not the one it was trained with.
+    """
+    card = read_card(folder)
+    tokenizer_file = folder / "tokenizer.model"
+    if tokenizer_file.is_file():
+        _check_tokenizer(folder, card)
+    if card["family"] == "transformer":
+        from pipeline.models.transformer.model import TransformerModel
+
+        return TransformerModel.load(folder, device=device)
+    raise ArtifactDamaged(f"{folder} holds a model of the unknown family {card['family']!r}. Update textmill.")
+
+
+def _check_tokenizer(folder: Path, card: dict[str, Any]) -> None:
+    from pipeline.tokenizer.model import Tokenizer
+
+    found = Tokenizer.load(folder / "tokenizer.model").hash
+    if found != card["tokenizer_hash"]:
+        raise ArtifactDamaged(
+            f"{folder}: tokenizer.model has the hash {found[:12]} where the model was trained with "
+            f"{card['tokenizer_hash'][:12]}. Put the right tokenizer beside it or train again."
+        )

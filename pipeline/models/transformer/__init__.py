@@ -1,0 +1,7 @@
+"""The decoder-only Transformer in the Qwen3 layout, which Hugging Face loads as it is saved.
+
+shape.py     sizes, derived from one dial, the depth
+network.py   the layers and the loss
+sampling.py  logits -> the next token
+model.py     a trained network: scores, continuations with a key-value cache, saving and loading
+"""

@@ -1,0 +1,211 @@
+"""A trained Transformer: scores, continuations with a key-value cache, saving and loading in Hugging Face's layout.
+
+Files of a saved model: `config.json` and `generation_config.json` (Qwen3), `model.safetensors`, `textmill.json`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from pipeline.errors import ArtifactDamaged, InputError
+from pipeline.files import write_bytes, write_json
+from pipeline.models.interface import GenerationParameters, TokenScores
+from pipeline.models.loading import CARD, FORMAT, read_card
+from pipeline.models.transformer.network import NORM_EPSILON, Cache, Transformer
+from pipeline.models.transformer.sampling import next_tokens
+from pipeline.models.transformer.shape import TransformerShape
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
+
+_TABLES = ("model.embed_tokens.weight", "lm_head.weight")
+
+
+class TransformerModel:
+    """A network with the special ids and the tokenizer hash it was trained with."""
+
+    family = "transformer"
+
+    def __init__(self, network: Transformer, *, tokenizer_hash: str, bos_id: int, eos_id: int, pad_id: int) -> None:
+        self.network = network.eval()
+        self.tokenizer_hash = tokenizer_hash
+        self.bos_id, self.eos_id, self.pad_id = bos_id, eos_id, pad_id
+
+    @property
+    def context_tokens(self) -> int:
+        return self.network.shape.context_tokens
+
+    @property
+    def num_parameters(self) -> int:
+        return self.network.shape.num_parameters
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.lm_head.weight.device
+
+    @torch.inference_mode()
+    def score(self, token_ids: Int[Tensor, "batch seq"]) -> TokenScores:
+        """Scores positions 1..T-1; T is at most `context_tokens`.
+
+        Raises:
+            ValueError: a longer sequence, or one shorter than two tokens.
+        """
+        if not 2 <= token_ids.shape[1] <= self.context_tokens:
+            raise ValueError(f"{token_ids.shape[1]} tokens; a sequence has 2 to {self.context_tokens}")
+        token_ids = token_ids.to(self.device)
+        hidden, _ = self.network.hidden(token_ids[:, :-1])
+        log_probabilities = self.network.logits(hidden).log_softmax(-1)  # (B, T-1, V)
+        chosen = log_probabilities.gather(-1, token_ids[:, 1:, None])
+        return TokenScores(
+            log_probabilities=chosen.squeeze(-1),
+            ranks=(log_probabilities > chosen).sum(-1),
+            confidences=log_probabilities.amax(-1).exp(),
+        )
+
+    @torch.inference_mode()
+    def generate(self, prompts: list[list[int]], parameters: GenerationParameters) -> list[list[int]]:
+        """Continues prompts of any lengths together.
+
+        A text that outgrows the context goes on with the last half of it as its new context.
+
+        Raises:
+            InputError: an empty prompt.
+        """
+        if not prompts:
+            return []
+        if any(not prompt for prompt in prompts):
+            raise InputError("A prompt has no tokens; begin it with the BOS token.")
+        texts = [list(prompt) for prompt in prompts]
+        generators = [torch.Generator().manual_seed(parameters.seed + row) for row in range(len(prompts))]
+        alive = set(range(len(prompts)))
+        cache: Cache | None = None
+        mask = positions = latest = torch.empty(0)
+        for _ in range(parameters.max_new_tokens):
+            if cache is None or cache[0][0].shape[2] >= self.context_tokens:
+                windows = [text[-self._kept(len(text)) :] for text in texts]
+                logits, cache, mask, positions = self._prefill(windows)
+            else:
+                mask = torch.cat((mask, torch.ones_like(mask[:, :1])), dim=1)
+                positions = positions + 1
+                hidden, cache = self.network.hidden(
+                    latest[:, None], cache=cache, positions=positions[:, None], mask=mask[:, None, None, :]
+                )
+                logits = self.network.logits(hidden[:, -1])
+            latest = next_tokens(logits, parameters, generators)
+            for row, token in enumerate(latest.tolist()):
+                if row in alive and token in parameters.stop_ids:
+                    alive.discard(row)
+                elif row in alive:
+                    texts[row].append(token)
+            if not alive:
+                break
+        return [text[len(prompt) :] for text, prompt in zip(texts, prompts, strict=True)]
+
+    def _kept(self, length: int) -> int:
+        """How much of a text becomes context when it is read anew: all that fits with a token to spare, else half."""
+        return length if length < self.context_tokens else max(1, self.context_tokens // 2)
+
+    def _prefill(self, windows: list[list[int]]) -> tuple[Tensor, Cache, Tensor, Tensor]:
+        """Reads the windows, padded on the left, and gives the logits after each; the padding is masked out."""
+        longest = max(map(len, windows))
+        rows = [[self.pad_id] * (longest - len(window)) + window for window in windows]
+        token_ids = torch.tensor(rows, device=self.device)
+        padding = torch.tensor([longest - len(window) for window in windows], device=self.device)
+        places = torch.arange(longest, device=self.device)
+        mask = places >= padding[:, None]  # (B, T): real tokens
+        positions = (places - padding[:, None]).clamp(min=0)
+        causal = places[:, None] >= places
+        # a padded query sees itself alone: no row of the softmax is empty, and nobody reads its answer
+        allowed = causal & (mask[:, None, :] | torch.eye(longest, dtype=torch.bool, device=self.device))
+        hidden, cache = self.network.hidden(token_ids, positions=positions, mask=allowed[:, None])
+        return self.network.logits(hidden[:, -1]), cache, mask, positions[:, -1]
+
+    def save(self, folder: Path) -> None:
+        """Writes the model so that `Qwen3ForCausalLM.from_pretrained` gives equal logits."""
+        folder.mkdir(parents=True, exist_ok=True)
+        shape = self.network.shape
+        state = {name: tensor.detach().float().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        for table in _TABLES:
+            state[table] = state[table][: shape.vocab_size].contiguous()
+        if shape.tie_embeddings:
+            del state["lm_head.weight"]
+        write_bytes(folder / "model.safetensors", save(state, metadata={"format": "pt"}))
+        write_json(folder / "config.json", self._hugging_face_config())
+        ids = {"bos_token_id": self.bos_id, "eos_token_id": self.eos_id, "pad_token_id": self.pad_id}
+        write_json(folder / "generation_config.json", ids)
+        write_json(
+            folder / CARD,
+            {
+                "format": FORMAT,
+                "family": self.family,
+                "tokenizer_hash": self.tokenizer_hash,
+                "bos_id": self.bos_id,
+                "eos_id": self.eos_id,
+                "pad_id": self.pad_id,
+                "num_parameters": self.num_parameters,
+                "context_tokens": self.context_tokens,
+                "vocab_size": shape.vocab_size,
+                "shape": asdict(shape),
+            },
+        )
+
+    def _hugging_face_config(self) -> dict[str, Any]:
+        shape = self.network.shape
+        return {
+            "architectures": ["Qwen3ForCausalLM"],
+            "model_type": "qwen3",
+            "vocab_size": shape.vocab_size,
+            "hidden_size": shape.width,
+            "intermediate_size": shape.feed_forward_width,
+            "num_hidden_layers": shape.num_layers,
+            "num_attention_heads": shape.num_heads,
+            "num_key_value_heads": shape.num_kv_heads,
+            "head_dim": shape.head_width,
+            "hidden_act": "silu",
+            "max_position_embeddings": shape.context_tokens,
+            "rms_norm_eps": NORM_EPSILON,
+            "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
+            "rope_theta": shape.rope_theta,
+            "attention_bias": False,
+            "attention_dropout": 0.0,
+            "use_sliding_window": False,
+            "tie_word_embeddings": shape.tie_embeddings,
+            "dtype": "float32",
+            "bos_token_id": self.bos_id,
+            "eos_token_id": self.eos_id,
+            "pad_token_id": self.pad_id,
+        }
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str = "cpu") -> TransformerModel:
+        """The inverse of `save`.
+
+        Raises:
+            ArtifactDamaged: the weights are missing, cut short or of another shape.
+        """
+        card = read_card(folder)
+        network = Transformer(TransformerShape(**card["shape"]))
+        try:
+            state = load_file(folder / "model.safetensors")
+            if network.shape.tie_embeddings:
+                state["lm_head.weight"] = state[_TABLES[0]]
+            padding = network.shape.padded_vocab_size - network.shape.vocab_size
+            for table in _TABLES:
+                state[table] = torch.nn.functional.pad(state[table], (0, 0, 0, padding))
+            network.load_state_dict(state)
+        except Exception as error:  # safetensors, missing keys and sizes each raise their own
+            reason = " ".join(str(error).split())[:200]
+            raise ArtifactDamaged(f"{folder}: model.safetensors does not load ({reason}). Train it again.") from error
+        return cls(
+            network.to(device),
+            tokenizer_hash=card["tokenizer_hash"],
+            bos_id=card["bos_id"],
+            eos_id=card["eos_id"],
+            pad_id=card["pad_id"],
+        )

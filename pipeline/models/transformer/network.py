@@ -1,0 +1,211 @@
+"""The layers of a decoder-only Transformer, Qwen3 layout: RMSNorm before each part, per-head query and key norms before
+rotary positions, SwiGLU, no biases. Module names are those of Hugging Face, so a state dict is theirs.
+
+Weights are float32. Matrix products run in `compute_dtype` (bfloat16 where the hardware has it); the residual stream, the
+norms and the loss stay float32. Sources: Vaswani et al. 2017; RMSNorm, Zhang & Sennrich 2019; RoPE, Su et al. 2021; SwiGLU,
+Shazeer 2020; query-key norm, Henry et al. 2020.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.models.transformer.shape import TransformerShape
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+NORM_EPSILON = 1e-6
+Cache = list[tuple[Tensor, Tensor]]
+"""Keys and values of each layer: (B, kv heads, T, head width)."""
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight, over the last dimension, in float32."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
+        x = x.float()
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + NORM_EPSILON) * self.weight
+
+
+class Linear(nn.Linear):
+    """Without bias; the weight takes the input's type for the product."""
+
+    def __init__(self, num_inputs: int, num_outputs: int) -> None:
+        super().__init__(num_inputs, num_outputs, bias=False)
+
+    def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
+        return functional.linear(x, self.weight.to(x.dtype))
+
+
+def rotary_angles(context_tokens: int, head_width: int, theta: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines, (T, head width), in the half-split layout: dimension i turns with i + head width / 2."""
+    frequencies = theta ** (-torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
+    angles = torch.outer(torch.arange(context_tokens, dtype=torch.float64), frequencies).repeat(1, 2)
+    return angles.cos().float(), angles.sin().float()
+
+
+def rotate(
+    x: Float[Tensor, "batch heads seq width"], cos: Float[Tensor, "seq width"], sin: Float[Tensor, "seq width"]
+) -> Float[Tensor, "batch heads seq width"]:
+    """Turns each pair (i, i + width / 2) by its position's angle."""
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+class Attention(nn.Module):
+    """softmax(q k^T / sqrt(head width) + causal mask) v, with grouped key-value heads."""
+
+    def __init__(self, shape: TransformerShape) -> None:
+        super().__init__()
+        self.head_width = shape.head_width
+        self.groups = shape.num_heads // shape.num_kv_heads
+        self.q_proj = Linear(shape.width, shape.num_heads * shape.head_width)
+        self.k_proj = Linear(shape.width, shape.num_kv_heads * shape.head_width)
+        self.v_proj = Linear(shape.width, shape.num_kv_heads * shape.head_width)
+        self.o_proj = Linear(shape.num_heads * shape.head_width, shape.width)
+        self.q_norm = RMSNorm(shape.head_width)
+        self.k_norm = RMSNorm(shape.head_width)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch seq width"],
+        cos: Tensor,
+        sin: Tensor,
+        past: tuple[Tensor, Tensor] | None = None,
+        mask: Tensor | None = None,
+    ) -> tuple[Float[Tensor, "batch seq width"], tuple[Tensor, Tensor]]:
+        batch, length, _ = x.shape
+        q = self.q_norm(self.q_proj(x).view(batch, length, -1, self.head_width)).transpose(1, 2)  # (B, H, T, W)
+        k = self.k_norm(self.k_proj(x).view(batch, length, -1, self.head_width)).transpose(1, 2)
+        v = self.v_proj(x).view(batch, length, -1, self.head_width).transpose(1, 2)
+        q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
+        if past is not None:
+            k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
+        heard = functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=self.groups > 1
+        )
+        return self.o_proj(heard.transpose(1, 2).reshape(batch, length, -1)), (k, v)
+
+
+class FeedForward(nn.Module):
+    """down(silu(gate(x)) * up(x))."""
+
+    def __init__(self, shape: TransformerShape) -> None:
+        super().__init__()
+        self.gate_proj = Linear(shape.width, shape.feed_forward_width)
+        self.up_proj = Linear(shape.width, shape.feed_forward_width)
+        self.down_proj = Linear(shape.feed_forward_width, shape.width)
+
+    def forward(self, x: Float[Tensor, "batch seq width"]) -> Float[Tensor, "batch seq width"]:
+        out: Tensor = self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
+        return out
+
+
+class Layer(nn.Module):
+    """Attention and feed-forward, each added to the residual stream."""
+
+    def __init__(self, shape: TransformerShape) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(shape.width)
+        self.self_attn = Attention(shape)
+        self.post_attention_layernorm = RMSNorm(shape.width)
+        self.mlp = FeedForward(shape)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch seq width"],
+        cos: Tensor,
+        sin: Tensor,
+        dtype: torch.dtype,
+        past: tuple[Tensor, Tensor] | None = None,
+        mask: Tensor | None = None,
+    ) -> tuple[Float[Tensor, "batch seq width"], tuple[Tensor, Tensor]]:
+        heard, cache = self.self_attn(self.input_layernorm(x).to(dtype), cos, sin, past, mask)
+        x = x + heard
+        return x + self.mlp(self.post_attention_layernorm(x).to(dtype)), cache
+
+
+class Body(nn.Module):
+    """Embedding, layers and the last norm."""
+
+    def __init__(self, shape: TransformerShape) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(shape.padded_vocab_size, shape.width)
+        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.num_layers))
+        self.norm = RMSNorm(shape.width)
+
+
+class Transformer(nn.Module):
+    """Token ids to logits, or to the mean loss of given targets."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, shape: TransformerShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.compute_dtype = torch.float32
+        self.model = Body(shape)
+        self.lm_head = Linear(shape.width, shape.padded_vocab_size)
+        if shape.tie_embeddings:
+            self.lm_head.weight = self.model.embed_tokens.weight
+        cos, sin = rotary_angles(shape.context_tokens, shape.head_width, shape.rope_theta)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """Random weights: matrices uniform with variance 1/inputs, zero where a part writes into the residual stream, so
+        that every layer begins as the identity (Zhang et al. 2019, arXiv 1901.09321); embeddings normal."""
+        generator = torch.Generator().manual_seed(seed)
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 1:
+                parameter.fill_(1.0)
+            elif name.endswith(("o_proj.weight", "down_proj.weight")):
+                parameter.zero_()
+            elif "embed_tokens" in name:
+                parameter.normal_(std=0.02 if self.shape.tie_embeddings else 1.0, generator=generator)
+            elif "lm_head" in name:
+                parameter.normal_(std=0.001, generator=generator)
+            else:
+                bound = (3.0 / parameter.shape[1]) ** 0.5
+                parameter.uniform_(-bound, bound, generator=generator)
+
+    def hidden(
+        self,
+        token_ids: Int[Tensor, "batch seq"],
+        *,
+        cache: Cache | None = None,
+        positions: Int[Tensor, "batch seq"] | None = None,
+        mask: Tensor | None = None,
+    ) -> tuple[Float[Tensor, "batch seq width"], Cache]:
+        """The last norm's output, and the keys and values seen so far."""
+        x = self.model.embed_tokens(token_ids).float()
+        if positions is None:
+            cos, sin = self.cos[: token_ids.shape[1]], self.sin[: token_ids.shape[1]]
+        else:
+            cos, sin = self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)  # (B, 1, T, W)
+        seen: Cache = []
+        for number, layer in enumerate(self.model.layers):
+            x, kept = layer(x, cos, sin, self.compute_dtype, cache[number] if cache else None, mask)
+            seen.append(kept)
+        return self.model.norm(x).to(self.compute_dtype), seen
+
+    def logits(self, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch vocab"]:
+        """float32, the vocabulary's padding cut off."""
+        padded: Tensor = self.lm_head(hidden)
+        return padded.float()[..., : self.shape.vocab_size]
+
+    def forward(self, token_ids: Int[Tensor, "batch seq"], targets: Int[Tensor, "batch seq"]) -> Float[Tensor, ""]:
+        """Mean cross entropy in nats."""
+        hidden, _ = self.hidden(token_ids)
+        return functional.cross_entropy(self.logits(hidden).flatten(0, 1), targets.flatten())

@@ -1,0 +1,44 @@
+"""Logits to the next token: temperature, top-k, top-p."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pipeline.models.interface import GenerationParameters
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+
+def filtered(logits: Float[Tensor, "batch vocab"], parameters: GenerationParameters) -> Float[Tensor, "batch vocab"]:
+    """Probabilities after temperature, top-k and top-p; what is cut off has probability 0.
+
+    The most likely token always stays. top-p keeps the smallest set whose probability reaches p.
+    """
+    logits = logits / parameters.temperature
+    if parameters.top_k is not None and parameters.top_k < logits.shape[-1]:
+        least = logits.topk(parameters.top_k).values[..., -1:]
+        logits = logits.masked_fill(logits < least, float("-inf"))
+    probabilities = logits.softmax(-1)
+    if parameters.top_p < 1:
+        ordered, index = probabilities.sort(descending=True, stable=True)
+        before = ordered.cumsum(-1) - ordered
+        ordered = ordered.masked_fill(before >= parameters.top_p, 0.0)
+        probabilities = torch.zeros_like(probabilities).scatter(-1, index, ordered)
+    return probabilities / probabilities.sum(-1, keepdim=True)
+
+
+def next_tokens(
+    logits: Float[Tensor, "batch vocab"], parameters: GenerationParameters, generators: list[torch.Generator]
+) -> Int[Tensor, " batch"]:
+    """One token a row; each row draws from its own generator, so a prompt's continuation does not depend on the others."""
+    if parameters.temperature == 0:
+        return logits.argmax(-1)
+    probabilities = filtered(logits.float().cpu(), parameters)
+    drawn = [
+        torch.multinomial(row, 1, generator=generator) for row, generator in zip(probabilities, generators, strict=True)
+    ]
+    return torch.cat(drawn).to(logits.device)

@@ -1,0 +1,90 @@
+"""The sizes of a Transformer, derived from its depth.
+
+Rules: width 64 per layer (nanochat's aspect ratio); heads of 64, and of 128 from width 1024 on, where attention kernels are
+at their best; feed-forward 8/3 of the width, rounded up to a multiple of 64, which gives SwiGLU as many parameters as the
+classical factor 4 (Shazeer 2020, arXiv 2002.05202). Imports no torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WIDTH_PER_LAYER = 64
+VOCABULARY_MULTIPLE = 64
+"""Matrix products are fastest where sizes are multiples of this; the padding is never predicted nor saved."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransformerShape:
+    """Everything that decides the parameters."""
+
+    vocab_size: int
+    context_tokens: int
+    num_layers: int
+    width: int
+    num_heads: int
+    num_kv_heads: int
+    feed_forward_width: int
+    tie_embeddings: bool
+    rope_theta: float
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.num_heads
+
+    @property
+    def padded_vocab_size(self) -> int:
+        return -(-self.vocab_size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+
+    @property
+    def num_matrix_parameters(self) -> int:
+        """Of all layers, norms left out."""
+        attention = self.width * self.head_width * 2 * (self.num_heads + self.num_kv_heads)
+        return self.num_layers * (attention + 3 * self.width * self.feed_forward_width)
+
+    @property
+    def num_parameters(self) -> int:
+        """As saved: the vocabulary without padding."""
+        tables = self.vocab_size * self.width * (1 if self.tie_embeddings else 2)
+        norms = self.num_layers * (2 * self.width + 2 * self.head_width) + self.width
+        return self.num_matrix_parameters + tables + norms
+
+    @property
+    def flops_per_token(self) -> int:
+        """Of training: 6 per matrix parameter, the head's included, and 6 L T d for causal attention."""
+        head = self.width * self.padded_vocab_size
+        return 6 * (self.num_matrix_parameters + head) + 6 * self.num_layers * self.context_tokens * self.width
+
+
+def derive_shape(
+    *,
+    vocab_size: int,
+    context_tokens: int,
+    depth: int,
+    width: int | None = None,
+    num_heads: int | None = None,
+    num_kv_heads: int | None = None,
+    feed_forward_width: int | None = None,
+    tie_embeddings: bool = False,
+    rope_theta: float = 10_000.0,
+) -> TransformerShape:
+    """What is given, and the rules for the rest.
+
+    Raises:
+        ValueError: the heads do not divide the width into even parts.
+    """
+    width = width or WIDTH_PER_LAYER * depth
+    num_heads = num_heads or max(1, width // (128 if width >= 1024 else 64))
+    if width % (2 * num_heads):
+        raise ValueError(f"width {width} cannot be divided into {num_heads} heads of even size; set num_heads")
+    return TransformerShape(
+        vocab_size=vocab_size,
+        context_tokens=context_tokens,
+        num_layers=depth,
+        width=width,
+        num_heads=num_heads,
+        num_kv_heads=num_kv_heads or num_heads,
+        feed_forward_width=feed_forward_width or -(-8 * width // (3 * 64)) * 64,
+        tie_embeddings=tie_embeddings,
+        rope_theta=rope_theta,
+    )
