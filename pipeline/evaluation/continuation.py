@@ -7,14 +7,40 @@ bytes that are no UTF-8 (a character cut at the token limit) show as U+FFFD, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.models.interface import GenerationParameters, LanguageModel
     from pipeline.tokenizer.model import Tokenizer
 
 REPLACEMENT = "\ufffd"
+
+DEFAULTS: Mapping[str, Any] = {"max_new_tokens": 64, "temperature": 0.8, "top_k": 50, "top_p": 0.95, "seed": 0}
+"""Generation settings where the caller gives none; temperature 0 always takes the most likely token, top_k 0 draws
+from all of them."""
+
+
+def generation_parameters(tokenizer: Tokenizer, settings: Mapping[str, Any] | None = None) -> GenerationParameters:
+    """The defaults with the caller's settings over them; the end of text stops the model.
+
+    Raises:
+        ValueError: a setting that does not exist or cannot be.
+    """
+    from pipeline.models.interface import GenerationParameters
+
+    unknown = sorted(set(settings or ()) - set(DEFAULTS))
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is no generation setting; there are {', '.join(DEFAULTS)}")
+    chosen = {**DEFAULTS, **(settings or {})}
+    return GenerationParameters(
+        max_new_tokens=int(chosen["max_new_tokens"]),
+        temperature=float(chosen["temperature"]),
+        top_k=int(chosen["top_k"]) or None,
+        top_p=float(chosen["top_p"]),
+        seed=int(chosen["seed"]),
+        stop_ids=(tokenizer.eos_id,),
+    )
 
 
 def continue_texts(

@@ -53,7 +53,7 @@ def reliability(calibration: np.ndarray[Any, Any]) -> bytes:
 def bits_per_source(figures: Mapping[str, Mapping[str, Any]]) -> bytes:
     """Bits per byte of each source, beside the unigram baseline."""
     figure, axes = _figure(height=max(2.4, 0.55 * len(figures) + 1.2))
-    names = list(reversed(figures))
+    names = list(figures)[::-1]
     rows = np.arange(len(names))
     model = [figures[name]["bits_per_byte"] or 0.0 for name in names]
     unigram = [figures[name]["unigram_bits_per_byte"] or 0.0 for name in names]

@@ -177,6 +177,8 @@ def _score_batch(
     np.add.at(scores.num_top1, documents, (ranks == 0).astype(np.int64))
     np.add.at(scores.num_top5, documents, (ranks < 5).astype(np.int64))
     bins = np.clip(np.nan_to_num(confidences) * NUM_BINS, 0, NUM_BINS - 1).astype(np.int64)
-    np.add.at(scores.calibration, (documents, bins, 0), 1.0)
-    np.add.at(scores.calibration, (documents, bins, 1), confidences)
-    np.add.at(scores.calibration, (documents, bins, 2), (ranks == 0).astype(np.float64))
+    flat = scores.calibration.reshape(-1)
+    cells = (documents * NUM_BINS + bins) * 3
+    np.add.at(flat, cells, 1.0)
+    np.add.at(flat, cells + 1, confidences)
+    np.add.at(flat, cells + 2, (ranks == 0).astype(np.float64))

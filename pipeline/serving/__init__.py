@@ -1,1 +1,6 @@
-"""To be described by its owner."""
+"""The champion at work: a model straight from the registry, and text from it.
+
+generate.py      loads a registered model and continues prompts, for the command line and for checks
+"""
+
+CODE_VERSION = "1"

@@ -1,0 +1,201 @@
+"""Where the tracking server is, whether it answers, and a client that fails within seconds and in one sentence.
+
+In: the storage folder, `MLFLOW_TRACKING_URI`. Out: an address, a verdict, a client.
+The default is a SQLite database under the storage folder; its tables are made and upgraded once, under a file lock,
+because processes that create them together crash (mlflow/mlflow#4123). A server is asked whether it answers before
+MLflow's client is let near it: that one retries for four minutes when nobody listens.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from pipeline.errors import RegistryError
+from pipeline.files import storage_errors, write_json
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+ARTIFACTS = "artifacts"
+PROBE_SECONDS = 3.0
+
+_BOUNDS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+def tracking_uri(storage: Path) -> str:
+    """`MLFLOW_TRACKING_URI` where it is set, the database under the storage folder otherwise."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage.resolve() / 'mlflow' / 'mlflow.db'}"
+
+
+def displayed(uri: str) -> str:
+    """The address without user and password, for messages and records."""
+    parts = urlsplit(uri)
+    if "@" not in parts.netloc:
+        return uri
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def database_file(uri: str) -> Path | None:
+    """The file of a SQLite address; None for a server."""
+    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
+
+
+def artifact_location(uri: str, experiment: str) -> str | None:
+    """Where a new experiment keeps its files: beside the database; a server decides for itself (None)."""
+    database = database_file(uri)
+    return None if database is None else (database.parent / ARTIFACTS / experiment).as_uri()
+
+
+def why_unreachable(uri: str) -> str | None:
+    """One clause of reason where nobody answers at the address within seconds, else None.
+
+    Any answer counts, also a refusal: who may do what is settled by the request itself.
+    """
+    if not uri.startswith(("http://", "https://")):
+        return None
+    request = urllib.request.Request(uri.rstrip("/") + "/health")  # noqa: S310 - the scheme is checked above
+    try:
+        with urllib.request.urlopen(request, timeout=PROBE_SECONDS):  # noqa: S310
+            return None
+    except urllib.error.HTTPError as error:
+        return f"it answers with HTTP {error.code}" if error.code >= 500 else None
+    except urllib.error.URLError as error:
+        return str(getattr(error.reason, "strerror", None) or error.reason).lower()
+    except (OSError, ValueError) as error:
+        return str(error).lower()
+
+
+def prepare(uri: str) -> None:
+    """Makes and upgrades the tables of a SQLite database, once for each version of MLflow; leaves servers alone.
+
+    Raises:
+        StorageError: the storage folder is full, read-only or forbidden.
+    """
+    _set_bounds()
+    database = database_file(uri)
+    if database is None:
+        return
+    from mlflow.version import VERSION
+
+    marker = database.with_name("schema.json")
+    if _is_current(database, marker, VERSION):
+        return
+    with file_lock(database.with_name("upgrade.lock")):
+        if _is_current(database, marker, VERSION):
+            return
+        import mlflow.db
+
+        upgrade = mlflow.db.upgrade.callback  # what `mlflow db upgrade` runs
+        assert upgrade is not None
+        upgrade(uri)
+        write_json(marker, {"mlflow": VERSION})
+
+
+def _is_current(database: Path, marker: Path, version: str) -> bool:
+    try:
+        return database.stat().st_size > 0 and json.loads(marker.read_text()) == {"mlflow": version}
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+@contextmanager
+def connection(uri: str, *, doing: str) -> Iterator[MlflowClient]:
+    """A client of a server that answers; what goes wrong with it inside becomes one sentence about `doing`.
+
+    Raises:
+        RegistryError: nobody answers, or the server refuses.
+    """
+    prepare(uri)
+    reason = why_unreachable(uri)
+    if reason is not None:
+        raise RegistryError(
+            f"{doing}: nobody answers at {displayed(uri)} ({reason}). Start it or correct MLFLOW_TRACKING_URI, "
+            "then run again; nothing is lost."
+        )
+    from mlflow import MlflowClient
+
+    try:
+        yield MlflowClient(uri, uri)
+    except tracker_faults() as error:
+        raise RegistryError(
+            f"{doing}: the tracking server at {displayed(uri)} failed: {first_line(error)}. Run again when it is well; "
+            "nothing is lost."
+        ) from error
+
+
+def tracker_faults() -> tuple[type[Exception], ...]:
+    """What MLflow's client raises when the server, the network or the database fails."""
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return MlflowException, RequestException, SQLAlchemyError
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, at most 200 characters."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200].rstrip(".")
+
+
+def find_or_create_experiment(client: MlflowClient, uri: str, name: str) -> str:
+    """The id of the experiment of that name."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage == "active":
+        return str(found.experiment_id)
+    if found is not None:
+        client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+    try:
+        return str(client.create_experiment(name, artifact_location=artifact_location(uri, name)))
+    except MlflowException:
+        found = client.get_experiment_by_name(name)  # another process was faster
+        if found is None:
+            raise
+        return str(found.experiment_id)
+
+
+@contextmanager
+def file_lock(path: Path) -> Iterator[None]:
+    """Held by one process at a time; freed when it ends, however it ends."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _set_bounds() -> None:
+    """Limits for MLflow's client in this process and its children, unless the environment has its own."""
+    for name, value in _BOUNDS.items():
+        os.environ.setdefault(name, value)
+
+
+@contextmanager
+def registry_lock(uri: str) -> Iterator[None]:
+    """Keeps other processes on this database from registering or moving an alias; a server has its own clients."""
+    database = database_file(uri)
+    if database is None:
+        yield
+        return
+    with file_lock(database.with_name("registry.lock")):
+        yield

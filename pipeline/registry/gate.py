@@ -1,0 +1,153 @@
+"""Is the challenger better? A paired bootstrap over documents, and the decision it leads to.
+
+In: bits of two models on the same documents, and the documents' bytes. Out: the difference in bits per byte, how sure
+it is, and whether the alias moves.
+
+- The documents are drawn again with replacement, as often as configured; the confidence is the share of draws in which
+  the challenger needs fewer bits in total (Koehn 2004, "Statistical significance tests for machine translation
+  evaluation"; Efron and Tibshirani 1993). Drawing documents keeps what is alike within one together, and their bytes
+  weigh them.
+- A draw in which both need equally many bits speaks against the challenger, so an equal model never replaces one.
+- The seed comes from the digests of what is compared: the same comparison always gives the same figures.
+- A number that is not finite, or too few documents, never promotes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.files import fingerprint
+
+MAX_DRAWN = 2**22
+"""Indices drawn at once: 32 MiB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """The challenger against one rival, on the documents that neither was trained on."""
+
+    rival: str
+    """`unigram`, or a registered model's name and training version."""
+    documents_digest: str
+    """Of the ids compared on."""
+    num_documents: int
+    num_bytes: int
+    challenger_bits_per_byte: float | None
+    rival_bits_per_byte: float | None
+    difference: float | None
+    """Bits per byte saved by the challenger; positive is better. None where a figure is not finite."""
+    low: float | None
+    """2.5th percentile of the difference over the draws."""
+    high: float | None
+    """97.5th percentile."""
+    confidence: float | None
+    """Share of draws in which the challenger is better; None where nothing was decided."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compare_bits(
+    *,
+    rival: str,
+    ids: list[str],
+    challenger_bits: np.ndarray[Any, Any],
+    rival_bits: np.ndarray[Any, Any],
+    num_bytes: np.ndarray[Any, Any],
+    num_resamples: int,
+    min_documents: int,
+    digests: tuple[str, ...],
+) -> Comparison:
+    """Compares two models document by document; all arrays are (D,) in the order of `ids`."""
+    total_bytes = int(num_bytes.sum())
+    documents_digest = fingerprint(sorted(ids))
+    finite = bool(np.isfinite(challenger_bits).all() and np.isfinite(rival_bits).all())
+    decides = finite and len(ids) >= min_documents and total_bytes > 0
+    differences = confidence = None
+    if decides:
+        seed = int(fingerprint([*digests, documents_digest]), 16)
+        differences = resample(rival_bits - challenger_bits, num_bytes, num_resamples=num_resamples, seed=seed)
+        confidence = float((differences > 0).mean())
+
+    def per_byte(bits: np.ndarray[Any, Any]) -> float | None:
+        total = float(bits.sum())
+        return total / total_bytes if total_bytes and np.isfinite(total) else None
+
+    return Comparison(
+        rival=rival,
+        documents_digest=documents_digest,
+        num_documents=len(ids),
+        num_bytes=total_bytes,
+        challenger_bits_per_byte=per_byte(challenger_bits),
+        rival_bits_per_byte=per_byte(rival_bits),
+        difference=per_byte(rival_bits - challenger_bits) if finite else None,
+        low=None if differences is None else float(np.percentile(differences, 2.5)),
+        high=None if differences is None else float(np.percentile(differences, 97.5)),
+        confidence=confidence,
+    )
+
+
+def resample(
+    saved_bits: np.ndarray[Any, Any], num_bytes: np.ndarray[Any, Any], *, num_resamples: int, seed: int
+) -> np.ndarray[Any, Any]:
+    """float64 (R,): bits saved per byte in each draw of D documents out of D, with replacement."""
+    rng = np.random.default_rng(seed)
+    size = len(saved_bits)
+    chunk = max(1, MAX_DRAWN // size)
+    parts = []
+    for first in range(0, num_resamples, chunk):
+        drawn = rng.integers(size, size=(min(chunk, num_resamples - first), size))  # (R, D)
+        parts.append(saved_bits[drawn].sum(axis=1) / num_bytes[drawn].sum(axis=1))
+    return np.concatenate(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Whether the challenger takes the alias, and one sentence of why."""
+
+    promoted: bool
+    reason: str
+
+
+def decide(champion: Comparison | None, baseline: Comparison, *, confidence: float, min_documents: int) -> Verdict:
+    """Promotes when the challenger beats every rival with the confidence; without a champion the baseline decides."""
+    won = []
+    for comparison in (champion, baseline):
+        if comparison is None:
+            continue
+        obstacle = _obstacle(comparison, confidence=confidence, min_documents=min_documents)
+        if obstacle is not None:
+            return Verdict(promoted=False, reason=obstacle)
+        won.append(
+            f"{comparison.rival} by {comparison.difference:.4f} bits per byte (confidence {comparison.confidence:.4f})"
+        )
+    if champion is None:
+        return Verdict(promoted=True, reason=f"The first champion: it beats {won[0]}.")
+    return Verdict(promoted=True, reason=f"It beats {' and '.join(won)}; {confidence} was asked for.")
+
+
+def _obstacle(comparison: Comparison, *, confidence: float, min_documents: int) -> str | None:
+    rival = comparison.rival
+    if comparison.num_documents < min_documents:
+        return (
+            f"Only {comparison.num_documents} test documents were held out by both it and {rival}; {min_documents} are "
+            "asked for, so the alias stays."
+        )
+    if comparison.difference is None or comparison.confidence is None:
+        return f"A score of the challenger or of {rival} is not finite, so they cannot be compared; the alias stays."
+    if comparison.confidence < confidence:
+        better = (
+            "better"
+            if comparison.difference > 0
+            else "worse"
+            if comparison.difference < 0
+            else "neither better nor worse"
+        )
+        return (
+            f"It is {abs(comparison.difference):.4f} bits per byte {better} than {rival}: being better has confidence "
+            f"{comparison.confidence:.4f} where {confidence} is asked for, so the alias stays."
+        )
+    return None
