@@ -95,10 +95,10 @@ def _detect(data: bytes) -> str:
         raise FileRejected(
             "binary", "It holds NUL bytes and no byte order mark: binary data, or UTF-16 without a mark."
         )
-    name = _guess_latin(data) if _looks_latin(data) else _guess_other(data)
-    if name is None:
+    guess = _guess_latin(data) if _looks_latin(data) else _guess_other(data)
+    if guess is None:
         raise FileRejected("unknown_encoding", "Its encoding cannot be told. Set the source's `encoding`.")
-    return name
+    return guess
 
 
 def _looks_latin(data: bytes) -> bool:

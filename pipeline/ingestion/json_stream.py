@@ -159,7 +159,7 @@ def _next_element(buffer: _Buffer, parser: JsonParser, max_characters: int) -> E
     """The element at the buffer's position, or why there is none.
 
     An element cut by the buffer's end fails to parse, or, a number (`0` of `0.5`), parses short; so more is read and it
-    is tried again. An error that is far from the buffer's end is final, except for strings, whose error is at their beginning.
+    is tried again. An error far from the buffer's end is final, except for strings, whose error is at their beginning.
     """
     while True:
         start = buffer.position

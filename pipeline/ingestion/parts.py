@@ -6,7 +6,6 @@ is not in its key, so a moved source is recognised. On repeat only sizes and tim
 
 from __future__ import annotations
 
-import codecs
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,9 +100,8 @@ def package_content(root: Path, cache: StatCache) -> tuple[str, int]:
 
 def _require_encoding(name: str) -> None:
     try:
-        is_text = isinstance(b"".decode(name), str)
-        codecs.lookup(name)
-    except LookupError:
-        is_text = False
-    if not is_text:
-        raise InputError(f"encoding is {name!r}, which Python does not know. Write one such as cp1252, or `detect`.")
+        b"a".decode(name, "replace")
+    except LookupError as error:  # unknown, or a codec such as base64 that makes no text
+        raise InputError(
+            f"encoding is {name!r}, which Python does not know. Write one such as cp1252, or `detect`."
+        ) from error

@@ -147,10 +147,15 @@ def test_lines_are_those_of_the_whole_however_it_is_cut(data: bytes, chunk_bytes
 
 
 @given(
-    st.lists(st.recursive(st.none() | st.integers() | st.text(max_size=5) | st.floats(allow_nan=False), st.lists)),
+    st.lists(
+        st.recursive(
+            st.none() | st.integers() | st.text(max_size=5) | st.floats(allow_nan=False), st.lists, max_leaves=8
+        ),
+        max_size=6,
+    ),
     st.integers(1, 9),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_array_elements_are_those_of_the_whole_however_it_is_cut(values: list[Any], chunk_bytes: int) -> None:
     values = [value for value in values if "Infinity" not in json.dumps(value)]
     data = json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogatepass")

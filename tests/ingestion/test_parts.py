@@ -1,0 +1,133 @@
+"""A source's parts are found by path, refused where they leave the source, and known again by content."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline.config.data import JsonSource, TextSource
+from pipeline.errors import InputError
+from pipeline.ingestion import stat_cache
+from pipeline.ingestion.parts import Part, list_parts
+
+
+def parts_of(folder: Path, *paths: str, **settings: str) -> list[Part]:
+    config = TextSource(reader="text", path=paths, **settings)
+    return list_parts(config, folder=folder, cache_folder=folder.parent / "storage")
+
+
+def found(folder: Path, *paths: str) -> list[str]:
+    return [part.path for part in parts_of(folder, *paths)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    for name in ("a.txt", "b.md", "deep/c.txt", "deep/er/d.txt", ".hidden/x.txt", "deep/.y.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
+
+
+def test_files_folders_and_globs(folder: Path) -> None:
+    assert found(folder, "a.txt") == ["a.txt"]
+    assert found(folder, ".") == ["a.txt", "b.md", "deep/c.txt", "deep/er/d.txt"]
+    assert found(folder, "*.txt") == ["a.txt"]
+    assert found(folder, "**/*.txt") == ["a.txt", "deep/c.txt", "deep/er/d.txt"]
+    assert found(folder, "deep/**") == ["c.txt", "er/d.txt"]
+    assert found(folder, "*/[a-c].txt") == ["deep/c.txt"]
+    assert found(folder, "deep/*.txt", "a.txt", "a.*") == ["a.txt", "deep/c.txt"]
+
+
+@pytest.mark.parametrize("path", ["none.txt", "*.none", "nowhere/*.txt"])
+def test_a_path_that_matches_nothing_is_named(folder: Path, path: str) -> None:
+    with pytest.raises(InputError, match=rf"path is '{path.replace('*', '[*]')}', which matches no file"):
+        parts_of(folder, "a.txt", path)
+
+
+def test_a_source_that_moved_has_the_same_keys(folder: Path, tmp_path: Path) -> None:
+    before = [part.key for part in parts_of(folder, ".")]
+    moved = folder.rename(tmp_path / "elsewhere")
+    assert [part.key for part in parts_of(moved, ".")] == before
+
+
+def test_content_path_and_settings_are_in_the_key(folder: Path) -> None:
+    (key,) = [part.key for part in parts_of(folder, "a.txt")]
+    assert parts_of(folder, "a.txt", separator="\n")[0].key != key
+    (folder / "a.txt").write_text("A.txt")
+    assert parts_of(folder, "a.txt")[0].key != key
+
+
+def test_a_change_of_equal_size_and_time_is_noticed(folder: Path) -> None:
+    """Only a file that has settled is remembered, and a remembered one by its inode's change time too."""
+    path = folder / "a.txt"
+    os.utime(path, (1, 1))
+    before = parts_of(folder, "a.txt")[0].key
+    path.write_text("b.txt")
+    os.utime(path, (1, 1))
+    assert parts_of(folder, "a.txt")[0].key != before
+
+
+def test_settled_files_are_not_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stat_cache, "_SETTLED_SECONDS", -1.0)
+    before = parts_of(folder, ".")
+    monkeypatch.setattr(stat_cache, "sha256_file", lambda path: pytest.fail(f"{path} was read"))
+    assert parts_of(folder, ".") == before
+
+
+def test_a_damaged_cache_costs_only_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stat_cache, "_SETTLED_SECONDS", -1.0)
+    before = parts_of(folder, ".")
+    for damage in ("", "[]", '{"a": 7}'):
+        for file in (folder.parent / "storage").rglob("*.json"):
+            file.write_text(damage)
+        assert parts_of(folder, ".") == before
+
+
+def test_links_out_of_the_source_and_pipes_are_refused_and_the_rest_is_read(folder: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("not for the corpus")
+    (folder / "out.txt").symlink_to(secret)
+    (folder / "in.txt").symlink_to(folder / "a.txt")
+    (folder / "loop").symlink_to(folder)
+    (folder / "gone.txt").symlink_to(folder / "nothing")
+    os.mkfifo(folder / "pipe.txt")
+    refusals = {part.path: part.refusal for part in parts_of(folder, ".")}
+    assert {path for path, refusal in refusals.items() if refusal is None} == {
+        "a.txt",
+        "b.md",
+        "deep/c.txt",
+        "deep/er/d.txt",
+        "in.txt",
+    }
+    assert "link out of the source" in (refusals["out.txt"] or "")
+    assert "link to a folder" in (refusals["loop"] or "")
+    assert "link to nothing" in (refusals["gone.txt"] or "")
+    assert "a pipe" in (refusals["pipe.txt"] or "")
+
+
+def test_a_named_pipe_device_or_system_file_is_an_error(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.txt")
+    for path in ("pipe.txt", "/dev/zero", "/proc/self/environ"):
+        with pytest.raises(InputError, match="path is"):
+            parts_of(folder, path)
+
+
+def test_a_name_that_is_no_utf8_is_listed(folder: Path) -> None:
+    with open(os.fsencode(folder) + b"/caf\xe9.txt", "w") as file:  # noqa: PTH123 - bytes are no Path
+        file.write("x")
+    assert found(folder, "caf*") == ["caf\\xe9.txt"]
+
+
+def test_an_unknown_encoding_is_named(folder: Path) -> None:
+    for name in ("utf-9", "base64", "zip"):
+        with pytest.raises(InputError, match=f"encoding is '{name}', which Python does not know"):
+            parts_of(folder, "a.txt", encoding=name)
+
+
+def test_readers_of_the_same_file_have_different_keys(folder: Path) -> None:
+    (text,) = parts_of(folder, "a.txt")
+    (as_json,) = list_parts(JsonSource(reader="json", path="a.txt"), folder=folder, cache_folder=folder)
+    assert text.key != as_json.key
