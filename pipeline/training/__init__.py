@@ -1,3 +1,19 @@
-"""To be described by its owner."""
+"""Training, in a process of its own: `python -m pipeline.training <spec.json>`.
+
+__main__.py    the process: its exit codes
+launch.py      the asset's side: writes the spec, starts the process, collects the result
+spec.py        everything the process is told, as JSON
+derive.py      what the settings leave open, from the model's depth
+trainer.py     the loop
+step.py        one step: accumulated gradients, guard, update
+optimizer.py   Muon for hidden matrices, AdamW for the rest
+schedule.py    warm-up, plateau, linear cooldown
+hardware.py    device, precision, compilation, threads
+guard.py       losses that are not finite, and spikes
+checkpoint.py  the whole state on disk, atomically
+stopping.py    signals and a parent that died
+spool.py       metrics to a file, shipped by others
+console.py     the progress line
+"""
 
 CODE_VERSION = "1"

@@ -1,0 +1,74 @@
+"""What the settings leave open, derived from the shape; imports no torch.
+
+| What | Rule | Source |
+|---|---|---|
+| tokens | 20 a parameter | Hoffmann et al. 2022, arXiv 2203.15556 |
+| batch | 4,096 tokens at 3 M tokens, growing with their power 0.383 | exponent as in nanochat |
+| matrix learning rate | 0.02 | Muon's update has unit spectral norm, so it does not depend on the width; Jordan et al. 2024 |
+| embedding, head learning rate | 0.3 and 0.004, times (768 / width)^0.5 | nanochat's values at width 768, scaled as there |
+| vector learning rate | 0.01 | |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.config import ModelConfig
+from pipeline.models.transformer.shape import TransformerShape, derive_shape
+
+TOKENS_PER_PARAMETER = 20
+REFERENCE_TOKENS, REFERENCE_BATCH_TOKENS, BATCH_EXPONENT = 3_000_000, 4_096, 0.383
+MICRO_BATCH_TOKENS = 8_192
+VALIDATIONS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Derived:
+    """A run's sizes and rates with nothing left open."""
+
+    shape: TransformerShape
+    num_steps: int
+    batch_windows: int
+    micro_windows: int
+    matrix_learning_rate: float
+    embedding_learning_rate: float
+    head_learning_rate: float
+    vector_learning_rate: float
+    validate_every_steps: int
+    validation_windows: int
+
+
+def derive(config: ModelConfig, *, vocab_size: int) -> Derived:
+    """The resolved run of a model's settings with a vocabulary of this size."""
+    train = config.train
+    shape = derive_shape(
+        vocab_size=vocab_size,
+        context_tokens=config.context_tokens,
+        depth=config.depth,
+        width=config.width,
+        num_heads=config.num_heads,
+        num_kv_heads=config.num_kv_heads,
+        feed_forward_width=config.feed_forward_width,
+        tie_embeddings=config.tie_embeddings,
+        rope_theta=config.rope_theta,
+    )
+    tokens = train.tokens or TOKENS_PER_PARAMETER * shape.num_parameters
+    batch_tokens = train.batch_tokens or REFERENCE_BATCH_TOKENS * (tokens / REFERENCE_TOKENS) ** BATCH_EXPONENT
+    batch_windows = max(1, round(batch_tokens / config.context_tokens))
+    micro_tokens = train.micro_batch_tokens or MICRO_BATCH_TOKENS
+    largest = min(batch_windows, max(1, micro_tokens // config.context_tokens))
+    micro_windows = next(size for size in range(largest, 0, -1) if batch_windows % size == 0)
+    num_steps = max(1, round(tokens / (batch_windows * config.context_tokens)))
+    scale = (768 / shape.width) ** 0.5
+    return Derived(
+        shape=shape,
+        num_steps=num_steps,
+        batch_windows=batch_windows,
+        micro_windows=micro_windows,
+        matrix_learning_rate=train.matrix_learning_rate or 0.02,
+        embedding_learning_rate=train.embedding_learning_rate or 0.3 * scale,
+        head_learning_rate=train.head_learning_rate or 0.004 * scale,
+        vector_learning_rate=train.vector_learning_rate or 0.01,
+        validate_every_steps=train.validate_every_steps or max(1, num_steps // VALIDATIONS),
+        validation_windows=max(1, train.validation_tokens // config.context_tokens),
+    )

@@ -1,0 +1,239 @@
+"""The asset's side of training: writes the spec, has the process run, and turns what it left into an artifact.
+
+Files: `model/`, `history.parquet`, `timings.parquet` (volatile), `training.json`, `plots/learning_curve.png`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.json
+
+from pipeline.artifacts import Artifact, Draft, Report
+from pipeline.config import ModelConfig
+from pipeline.errors import TrainingDiverged, TrainingError, TrainingInterrupted
+from pipeline.files import write_parquet
+from pipeline.progress import Progress
+from pipeline.training.derive import Derived, derive
+from pipeline.training.spec import TrainingSpec
+from pipeline.training.spool import TrackingInfo
+from pipeline.training.stopping import INTERRUPTED, PARENT_VARIABLE
+
+HISTORY_SCHEMA = pa.schema(
+    [
+        pa.field("step", pa.int64(), nullable=False),
+        pa.field("tokens", pa.int64(), nullable=False),
+        pa.field("train_loss", pa.float64(), nullable=False),  # nats a token, before the step's update
+        pa.field("validation_loss", pa.float64()),
+        pa.field("gradient_norm", pa.float64(), nullable=False),
+        pa.field("learning_rate_scale", pa.float64(), nullable=False),
+        pa.field("skipped", pa.bool_(), nullable=False),
+    ]
+)
+TIMINGS_SCHEMA = pa.schema([("step", pa.int64()), ("seconds", pa.float64()), ("tokens_per_second", pa.float64())])
+GRACE_SECONDS = 60.0
+"""From asking the process to stop to killing it."""
+_DIVERGED = 4
+
+
+def training_command(spec_path: Path) -> list[str]:
+    """What starts the process."""
+    return [sys.executable, "-m", "pipeline.training", str(spec_path)]
+
+
+def training_environment() -> dict[str, str]:
+    """The environment of the process: this one's, the package's folder to import from, and who its parent is."""
+    root = str(Path(__file__).parents[2])
+    paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), PARENT_VARIABLE: str(os.getpid())}
+
+
+def check_exit(code: int, last_words: str) -> None:
+    """Turns an exit code into the error it stands for.
+
+    Raises:
+        TrainingInterrupted: it stopped as asked, with a checkpoint.
+        TrainingDiverged: running again would repeat it.
+        TrainingError: anything else but success.
+    """
+    if code == 0:
+        return
+    sentence = " ".join(last_words.split())[-600:]
+    if code == INTERRUPTED:
+        raise TrainingInterrupted(sentence or "Training was interrupted; running again goes on from its checkpoint.")
+    if code == _DIVERGED:
+        raise TrainingDiverged(sentence or "Training diverged.")
+    if code < 0:
+        name = signal.Signals(-code).name
+        raise TrainingError(f"The training process was ended by {name}; running again goes on from its checkpoint.")
+    raise TrainingError(sentence or f"The training process ended with exit code {code}.")
+
+
+def run_subprocess(spec_path: Path) -> None:
+    """Runs training in a process group of its own; a stop of this process stops it, by force after a grace period.
+
+    Raises:
+        TrainingError: see `check_exit`.
+    """
+    process = subprocess.Popen(
+        training_command(spec_path),
+        env=training_environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    last = ""
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            print(line, end="", file=sys.stderr, flush=True)
+            last = line if line.strip() else last
+        check_exit(process.wait(), last)
+    finally:
+        stop_group(process)
+
+
+def stop_group(process: subprocess.Popen[str]) -> None:
+    """Asks the process to save a checkpoint and end, and kills its whole group if it does not in time."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    try:  # whatever it started and left
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def build_trained_model(
+    draft: Draft,
+    *,
+    name: str,
+    config: ModelConfig,
+    shards: Artifact,
+    tokenizer: Artifact,
+    checkpoint_folder: Path,
+    spool_folder: Path,
+    tracking: TrackingInfo,
+    run_trainer: Callable[[Path], None],
+    progress: Progress,
+) -> Artifact:
+    """Trains, or goes on training, in a process of its own.
+
+    Raises:
+        TrainingError: see `check_exit`; checkpoints stay, and running again goes on.
+    """
+    vocab_size = shards.manifest.counts["vocab_size"]
+    derived = derive(config, vocab_size=vocab_size)
+    checkpoint_folder.mkdir(parents=True, exist_ok=True)
+    output = checkpoint_folder / "output"
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir()
+    spec = _spec(
+        derived,
+        config,
+        name=name,
+        version=draft.version,
+        shards_folder=str(shards.folder),
+        tokenizer_file=str(tokenizer.file("tokenizer.model")),
+        output_folder=str(output),
+        checkpoint_folder=str(checkpoint_folder),
+        spool_folder=str(spool_folder),
+        tracking=asdict(tracking),
+    )
+    path = checkpoint_folder / "spec.json"
+    spec.write(path)
+    progress.note(f"{derived.shape.num_parameters:,} parameters, {derived.num_steps} steps")
+    run_trainer(path)
+    artifact = _collect(draft, output)
+    shutil.rmtree(checkpoint_folder, ignore_errors=True)  # the finished model needs none
+    return artifact
+
+
+def _spec(derived: Derived, config: ModelConfig, **places: Any) -> TrainingSpec:
+    train = config.train
+    return TrainingSpec(
+        **places,
+        shape=asdict(derived.shape),
+        num_steps=derived.num_steps,
+        batch_windows=derived.batch_windows,
+        micro_windows=derived.micro_windows,
+        matrix_learning_rate=derived.matrix_learning_rate,
+        embedding_learning_rate=derived.embedding_learning_rate,
+        head_learning_rate=derived.head_learning_rate,
+        vector_learning_rate=derived.vector_learning_rate,
+        weight_decay=train.weight_decay,
+        warmup_fraction=train.warmup_fraction,
+        cooldown_fraction=train.cooldown_fraction,
+        gradient_clip=train.gradient_clip,
+        seed=train.seed,
+        precision=train.precision,
+        compile=train.compile,
+        device=train.device,
+        validate_every_steps=derived.validate_every_steps,
+        validation_windows=derived.validation_windows,
+        log_every_steps=train.log_every_steps,
+        checkpoint_every_steps=train.checkpoint_every_steps,
+        checkpoint_every_seconds=train.checkpoint_every_seconds,
+        keep_checkpoints=train.keep_checkpoints,
+        spike_sigma=train.spike_sigma,
+        max_skipped_steps=train.max_skipped_steps,
+    )
+
+
+def _collect(draft: Draft, output: Path) -> Artifact:
+    import json
+
+    shutil.copytree(output / "model", draft.path("model/x").parent, dirs_exist_ok=True)
+    history = pyarrow.json.read_json(
+        output / "history.jsonl", parse_options=pyarrow.json.ParseOptions(explicit_schema=HISTORY_SCHEMA)
+    )
+    rows = {"history.parquet": write_parquet(draft.path("history.parquet"), history)}
+    if (output / "timings.jsonl").stat().st_size:
+        timings = pyarrow.json.read_json(
+            output / "timings.jsonl", parse_options=pyarrow.json.ParseOptions(explicit_schema=TIMINGS_SCHEMA)
+        )
+        rows["timings.parquet"] = write_parquet(draft.path("timings.parquet"), timings)
+    shutil.copyfile(output / "training.json", draft.path("training.json"))
+    counts: dict[str, Any] = json.loads((output / "training.json").read_text())
+    _plot(history, draft.path("plots/learning_curve.png"))
+    figures = {re.sub(r"^(steps|tokens|epochs|skipped_steps)$", r"num_\1", key): value for key, value in counts.items()}
+    figures = {key: str(value) if isinstance(value, bool) else value for key, value in figures.items()}
+    return draft.commit(
+        counts=counts,
+        rows=rows,
+        volatile=("timings.parquet",),
+        report=Report(figures=figures, plots={"Learning curve": "plots/learning_curve.png"}),
+    )
+
+
+def _plot(history: pa.Table, path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = history.to_pylist()
+    figure = Figure(figsize=(7, 4))
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    tokens = [row["tokens"] for row in rows]
+    axes.plot(tokens, [row["train_loss"] for row in rows], color="#9db8d9", linewidth=1, label="training, each step")
+    validated = [row for row in rows if row["validation_loss"] is not None]
+    losses = [row["validation_loss"] for row in validated]
+    axes.plot([row["tokens"] for row in validated], losses, color="#e07b39", marker="o", label="validation")
+    axes.set(xlabel="tokens", ylabel="cross entropy (nats a token)", title="Learning curve")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})

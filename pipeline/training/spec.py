@@ -1,0 +1,77 @@
+"""Everything the training process is told, as one JSON file; nothing else decides the result."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ConfigurationError
+from pipeline.files import write_json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSpec:
+    """A resolved training run; paths are absolute. Written by `launch`, read by `python -m pipeline.training`."""
+
+    name: str
+    version: str
+    """The artifact version this run makes; checkpoints of another version are refused."""
+    shards_folder: str
+    tokenizer_file: str
+    output_folder: str
+    """Receives `model/`, `history.jsonl`, `timings.jsonl` and `training.json`."""
+    checkpoint_folder: str
+    spool_folder: str
+    shape: dict[str, Any]
+    """Of `TransformerShape`."""
+    num_steps: int
+    batch_windows: int
+    micro_windows: int
+    """Divides batch_windows."""
+    matrix_learning_rate: float
+    embedding_learning_rate: float
+    head_learning_rate: float
+    vector_learning_rate: float
+    weight_decay: float
+    warmup_fraction: float
+    cooldown_fraction: float
+    gradient_clip: float | None
+    seed: int
+    precision: str
+    compile: str
+    device: str
+    validate_every_steps: int
+    validation_windows: int
+    log_every_steps: int
+    checkpoint_every_steps: int | None
+    checkpoint_every_seconds: float
+    keep_checkpoints: int
+    spike_sigma: float
+    max_skipped_steps: int
+    tracking: dict[str, Any]
+    """Of `TrackingInfo`."""
+
+    def write(self, path: Path) -> None:
+        """Writes the JSON file."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> TrainingSpec:
+        """Reads the JSON file.
+
+        Raises:
+            ConfigurationError: no such file, no JSON, or keys that are missing or unknown.
+        """
+        try:
+            value = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(
+                f"{path} is no training spec ({error}). Start training through textmill."
+            ) from error
+        known = {field.name for field in fields(cls)}
+        if not isinstance(value, dict) or set(value) != known:
+            odd = sorted(known ^ set(value)) if isinstance(value, dict) else "all"
+            raise ConfigurationError(f"{path} is a training spec of another version: {odd} differ. Run again.")
+        return cls(**value)

@@ -1,0 +1,58 @@
+"""Metrics to a local file, one JSON object a line; a process that knows the tracker ships them.
+
+A tracker that is slow or away can neither stop a run nor lose its metrics. After a resume, steps may repeat with equal values.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+EVENTS = "events.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackingInfo:
+    """Who this run is, for the tracker."""
+
+    experiment: str
+    run_name: str
+    tags: dict[str, str] = field(default_factory=dict)
+    inputs: list[dict[str, str]] = field(default_factory=list)
+    """Datasets: name, digest, source, context."""
+
+
+class Spool:
+    """Appends events; each is on its way to disk when the call returns."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / EVENTS
+        torn = path.is_file() and path.read_bytes()[-1:] not in (b"\n", b"")
+        self._file = path.open("a", encoding="utf-8")
+        if torn:  # a kill in mid-line: what follows begins a line of its own
+            self._file.write("\n")
+
+    def start(self, tracking: dict[str, Any], params: dict[str, Any]) -> None:
+        """The run begins, or begins again."""
+        self._write({"kind": "start", "params": {key: str(value) for key, value in params.items()}, **tracking})
+
+    def metrics(self, step: int, metrics: dict[str, float]) -> None:
+        """Figures of one step."""
+        self._write({"kind": "metrics", "step": step, "metrics": metrics})
+
+    def tags(self, tags: dict[str, str]) -> None:
+        """Facts that may change."""
+        self._write({"kind": "tags", "tags": tags})
+
+    def finish(self, status: str) -> None:
+        """FINISHED, FAILED or KILLED."""
+        self._write({"kind": "finish", "status": status})
+        self._file.close()
+
+    def _write(self, event: dict[str, Any]) -> None:
+        self._file.write(json.dumps({"time_ms": int(time.time() * 1000), **event}) + "\n")
+        self._file.flush()
