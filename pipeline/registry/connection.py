@@ -131,12 +131,26 @@ def connection(uri: str, *, doing: str) -> Iterator[MlflowClient]:
     from mlflow import MlflowClient
 
     try:
-        yield MlflowClient(uri, uri)
+        with _addressed(uri):
+            yield MlflowClient(uri, uri)
     except tracker_faults() as error:
         raise RegistryError(
             f"{doing}: the tracking server at {displayed(uri)} failed: {first_line(error)}. Run again when it is well; "
             "nothing is lost."
         ) from error
+
+
+@contextmanager
+def _addressed(uri: str) -> Iterator[None]:
+    """Points MLflow's global functions at `uri` too: what takes a `models:/` address asks them, not the client."""
+    import mlflow
+
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None is how MLflow unsets it
 
 
 def tracker_faults() -> tuple[type[Exception], ...]:

@@ -1,7 +1,6 @@
 """The program of a registered model: MLflow runs this file to make the model ("models from code"), so no pickle.
 
-In: a table with the column `prompt`, or a list of prompts, and generation parameters. Out: for each prompt, its
-continuation. It needs torch, numpy, safetensors and sentencepiece; Textmill's own code travels with the model.
+In: a table with the column `prompt`, and generation parameters. Out: for each prompt, its continuation. It needs torch, numpy, safetensors and sentencepiece; Textmill's own code travels with the model.
 """
 
 from __future__ import annotations
@@ -26,12 +25,16 @@ class TextmillModel(PythonModel):
         self.model = load_model(folder)
         self.tokenizer = Tokenizer.load(folder / "tokenizer.model")
 
-    def predict(self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None) -> list[str]:
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> list[str]:
         """The continuation of every prompt."""
         from pipeline.evaluation.continuation import continue_texts, generation_parameters
 
         parameters = generation_parameters(self.tokenizer, params)
-        prompts = model_input["prompt"].tolist() if isinstance(model_input, pd.DataFrame) else list(model_input)
+        prompts: list[str] = []
+        for cell in model_input["prompt"]:  # MLflow turns {"prompt": [a, b]} into one row that holds a list
+            prompts += [cell] if isinstance(cell, str) else list(cell)
         return continue_texts(self.model, self.tokenizer, prompts, parameters)
 
 

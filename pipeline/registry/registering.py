@@ -7,7 +7,6 @@ The model is logged from code with safetensors beside it; loading it never unpic
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -73,7 +72,7 @@ def register(
     tags = lineage(model, evaluation, corpus, shards) | dict(lineage_tags)
     found = _find_version(client, name, model.ref)
     if found is None:
-        model_id = _log_model(client, uri, name, run, model, corpus, tags)
+        model_id = _log_model(client, name, run, model, corpus, tags)
         version = _create_version(client, name, model, evaluation, model_id, run_id, tags)
     else:
         model_id = found.source.removeprefix("models:/")
@@ -126,7 +125,6 @@ def _find_or_create_run(
 
 def _log_model(
     client: MlflowClient,
-    uri: str,
     name: str,
     run: Any,
     model: Artifact,
@@ -144,7 +142,7 @@ def _log_model(
     logged = client.create_logged_model(
         run.info.experiment_id, name=name, source_run_id=run_id, tags=tags, params=params, model_type="language-model"
     )
-    with tempfile.TemporaryDirectory(prefix="textmill-") as temporary, _addressed(uri):
+    with tempfile.TemporaryDirectory(prefix="textmill-") as temporary, _same_import_paths():
         training_documents = Path(temporary) / TRAINING_DOCUMENTS
         write_training_documents(training_documents, corpus.file("documents/train.parquet"))
         code = write_code_bundle(Path(temporary))
@@ -167,17 +165,13 @@ def _log_model(
 
 
 @contextmanager
-def _addressed(uri: str) -> Iterator[None]:
-    """Points MLflow's global functions at `uri`, and puts back what logging a model changes in this process."""
-    import mlflow
-
-    uri_before, paths_before = os.environ.get("MLFLOW_TRACKING_URI"), list(sys.path)
-    mlflow.set_tracking_uri(uri)
+def _same_import_paths() -> Iterator[None]:
+    """Takes back what trying out a model with code adds to this process's import paths."""
+    before = list(sys.path)
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(uri_before)  # type: ignore[arg-type]  # None is how MLflow unsets it
-        sys.path[:] = paths_before
+        sys.path[:] = before
 
 
 def _create_version(
