@@ -19,13 +19,12 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.artifacts import Draft, remove_abandoned
@@ -216,7 +215,7 @@ def write_part(
             except BaseException:
                 writer.abandon()
                 raise
-            ledger = _read_back(staging, writer.taken, bytes_column=bytes_column)
+            ledger = _read_back(staging, rows, writer.taken, bytes_column=bytes_column)
             ledger.check(where)
             files = {name: _describe(staging / f"{name}.parquet", num_rows) for name, num_rows in rows.items()}
             record = {"key": key, "files": files, "ledger": ledger.to_json(), "account": account}
@@ -235,22 +234,26 @@ def _aside(parts_folder: Path, key: str) -> Path:
     return parts_folder / f".draft-{key}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
-def _read_back(folder: Path, taken: Ledger, *, bytes_column: str) -> Ledger:
+def _read_back(folder: Path, rows: Mapping[str, int], taken: Ledger, *, bytes_column: str) -> Ledger:
     """The ledger of what lies on disk: counted again from the files, not from what was meant to be written."""
     ledger = Ledger()
     ledger.merge(taken)
-    kept = pq.read_table(folder / f"{DOCUMENTS}.parquet", columns=[bytes_column])
-    ledger.keep(documents=kept.num_rows, num_bytes=pc.sum(kept[bytes_column]).as_py() or 0)
-    rejects = pq.read_table(folder / f"{REJECTS}.parquet", columns=["reason", "num_bytes"])
-    counted = rejects.group_by("reason").aggregate([("num_bytes", "count"), ("num_bytes", "sum")])
-    for row in counted.to_pylist():
-        ledger.reject(row["reason"], documents=row["num_bytes_count"], num_bytes=row["num_bytes_sum"])
+    for row in _read_columns(folder, DOCUMENTS, [bytes_column], rows):
+        ledger.keep(num_bytes=row[bytes_column])
+    for row in _read_columns(folder, REJECTS, ["reason", "num_bytes"], rows):
+        ledger.reject(row["reason"], num_bytes=row["num_bytes"])
     return ledger
 
 
+def _read_columns(folder: Path, name: str, columns: list[str], rows: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    with pq.ParquetFile(folder / f"{name}.parquet") as file:
+        on_disk = file.metadata.num_rows
+        assert on_disk == rows[name], f"{folder}: {on_disk} {name} on disk of {rows[name]}"
+        for batch in file.iter_batches(columns=columns, use_threads=False) if on_disk else ():
+            yield from batch.to_pylist()
+
+
 def _describe(path: Path, num_rows: int) -> dict[str, Any]:
-    on_disk = pq.read_metadata(path).num_rows
-    assert on_disk == num_rows, f"{path}: {on_disk} rows on disk of {num_rows}"
     return asdict(PartFile(num_bytes=path.stat().st_size, num_rows=num_rows, sha256=sha256_file(path)))
 
 

@@ -33,7 +33,7 @@ class TextSource(_FileSource):
     """Names this kind of source."""
     encoding: Literal["detect"] | str = "detect"
     """`detect` tries UTF-8 first and refuses what it cannot tell; or a Python codec name."""
-    separator: str | None = None
+    separator: Annotated[str, Field(min_length=1)] | None = None
     """Literal text between documents, such as `"\\n\\n\\n"`; it belongs to neither."""
     heading: Pattern | None = None
     """Regular expression of a document's first line, such as `^CHAPTER .*`; it stays with the document it opens."""
