@@ -1,9 +1,12 @@
 """How text becomes tokens: SentencePiece, lossless by default.
 
-build.py    a corpus in, a trained tokenizer and its report out
-model.py    the trained tokenizer: encode, decode, and the hash that names it
-sample.py   which of the corpus it learns from: a seeded sample, cut into pieces that no limit drops
-fit.py      how well it compresses held-out text, how often it falls back, and whether text comes back
+build.py        a corpus in, a trained tokenizer and its report out
+train.py        SentencePiece's training, its settings, and its refusals as sentences
+sample.py       which of the corpus it learns from: a seeded sample, cut into sentences that no limit drops
+model.py        the trained tokenizer: encode, decode, and the hash that names it
+model_file.py   takes one machine's path out of a model file
+fit.py          how well it compresses held-out text, how often it falls back, and whether text comes back
+plots.py        the lengths of its pieces
 """
 
 CODE_VERSION = "1"

@@ -1,62 +1,87 @@
-"""Which text a tokenizer learns from: whole documents, drawn by hash up to a budget, cut into pieces no limit drops.
+"""Which text a tokenizer learns from: documents drawn by hash up to a budget, cut into sentences that no limit drops.
 
-SentencePiece drops what is longer than `max_sentence_length` without a word, so documents are cut at line ends (or, where
-a line is longer still, anywhere between characters) into pieces well below it, and newlines stay inside pieces so that
-they are learnt as symbols.
+SentencePiece drops, without a word, a sentence longer than `max_sentence_length`, one that holds U+2585, and line ends at a
+sentence's end. So documents are cut before line ends (or, where a line is longer still, between any two characters),
+and the two characters that SentencePiece keeps for itself are cut out and counted.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-MAX_PIECE_CHARACTERS = 4_000
+MAX_SENTENCE_CHARACTERS = 4_000
 BATCH_ROWS = 512
+_RESERVED = re.compile("[\u2581\u2585\0]")
+"""SentencePiece's signs for a space and for an unknown character, and NUL, which it takes for a broken encoding."""
 
 
-def draw(path: Path, *, budget_bytes: int, seed: int) -> tuple[frozenset[str] | None, int, int]:
-    """The documents to learn from: (their ids, or None for all; how many; their UTF-8 bytes).
+@dataclass(slots=True, kw_only=True)
+class Account:
+    """What was handed to SentencePiece, and what was not."""
 
-    The draw is a threshold on a hash of (seed, id), so it does not depend on the order or number of documents around.
+    num_documents: int = 0
+    num_bytes: int = 0
+    num_reserved_characters: int = 0
+    """Left out of the training; texts that hold them are encoded and come back as any other."""
+
+
+def draw(path: Path, *, budget_bytes: int, seed: int) -> dict[str, int] | None:
+    """How many bytes of which documents to learn from, in the order of a seeded hash of the ids; None means all.
+
+    The document that crosses the budget gives its beginning, so that one long document cannot spoil the sample.
     """
     table = pq.read_table(path, columns=["id", "num_bytes"])
-    total = pc.sum(table["num_bytes"]).as_py() or 0
-    if total <= budget_bytes:
-        return None, table.num_rows, total
+    if (pc.sum(table["num_bytes"]).as_py() or 0) <= budget_bytes:
+        return None
     ranked = sorted(
         (hashlib.blake2b(f"{seed}:{id_}".encode(), digest_size=8).digest(), id_, num_bytes)
         for id_, num_bytes in zip(table["id"].to_pylist(), table["num_bytes"].to_pylist(), strict=True)
     )
-    chosen: set[str] = set()
-    num_bytes = 0
-    for _, id_, size in ranked:
-        if num_bytes + size > budget_bytes and chosen:
+    shares: dict[str, int] = {}
+    left = budget_bytes
+    for _, id_, num_bytes in ranked:
+        if left <= 0:
             break
-        chosen.add(id_)
-        num_bytes += size
-    return frozenset(chosen), len(chosen), num_bytes
+        shares[id_] = min(num_bytes, left)
+        left -= num_bytes
+    return shares
 
 
-def texts(path: Path, chosen: frozenset[str] | None = None) -> Iterator[str]:
-    """The documents' texts, or those of the chosen ids, in the file's order."""
+def texts(path: Path, shares: Mapping[str, int] | None = None) -> Iterator[str]:
+    """The documents' texts, or the shares of those drawn, in the file's order."""
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(BATCH_ROWS, columns=["id", "text"]):
             for id_, text in zip(batch["id"].to_pylist(), batch["text"].to_pylist(), strict=True):
-                if chosen is None or id_ in chosen:
+                if shares is None:
                     yield text
+                elif id_ in shares:
+                    yield text.encode()[: shares[id_]].decode(errors="ignore")
 
 
-def pieces(text: str) -> Iterator[str]:
-    """Cuts a text without losing a character: `"".join(pieces(text)) == text`, each at most MAX_PIECE_CHARACTERS."""
+def sentences(path: Path, shares: Mapping[str, int] | None, account: Account) -> Iterator[str]:
+    """What SentencePiece learns from; `account` counts it as it goes by."""
+    for text in texts(path, shares):
+        account.num_documents += 1
+        account.num_bytes += len(text.encode())
+        for number, part in enumerate(_RESERVED.split(text)):
+            account.num_reserved_characters += number > 0
+            yield from cut(part)
+
+
+def cut(text: str) -> Iterator[str]:
+    """Cuts a text without losing a character: `"".join(cut(text)) == text`, each part MAX_SENTENCE_CHARACTERS at most."""
     start = 0
     while start < len(text):
-        end = min(start + MAX_PIECE_CHARACTERS, len(text))
+        end = min(start + MAX_SENTENCE_CHARACTERS, len(text))
         if end < len(text):
-            cut = text.rfind("\n", start, end)
-            end = cut + 1 if cut >= start else end
+            line_end = text.rfind("\n", start + 1, end)
+            end = line_end if line_end > 0 else end
         yield text[start:end]
         start = end

@@ -94,11 +94,47 @@ def test_the_hash_tells_tokenizers_of_one_size_apart(tmp_path: Path) -> None:
     assert load(first).hash != load(second).hash
 
 
-def test_words_keep_what_they_know_and_report_what_they_lose(tmp_path: Path) -> None:
+def test_words_are_those_between_white_space_and_come_back_in_order(tmp_path: Path) -> None:
+    artifact = build(tmp_path, kind="word", vocab_size=200)
+    tokenizer = load(artifact)
+    assert tokenizer.pieces(tokenizer.encode("The moon  looked\nback")) == ["▁The", "▁moon", "▁looked", "▁\n", "▁back"]
+    assert artifact.manifest.counts["round_trip_failures"] == 0
+    assert artifact.manifest.counts["lossless"] is False
+
+
+def test_words_outside_the_vocabulary_are_reported_as_lost(tmp_path: Path) -> None:
     artifact = build(tmp_path, kind="word", vocab_size=24)
     assert artifact.manifest.counts["unknown_fraction"] > 0
     assert artifact.manifest.counts["round_trip_failures"] > 0
     assert any("do not come back" in note for note in artifact.report().notes)
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram", "char", "word"])
+def test_no_machines_path_is_in_the_model(tmp_path: Path, kind: str) -> None:
+    artifact = build(tmp_path, kind=kind)
+    assert str(tmp_path).encode() not in artifact.file("tokenizer.model").read_bytes()
+    assert artifact.ref.content_hash == build(tmp_path / "elsewhere", kind=kind).ref.content_hash
+
+
+def test_characters_sentencepiece_keeps_for_itself_come_back_and_drop_no_sentence(tmp_path: Path) -> None:
+    bars = [f"{text} ▁▂▃▅▇ zebra" for text in SENTENCES]
+    artifact = build(tmp_path, train=bars * 50, vocab_size=340)
+    tokenizer = load(artifact)
+    assert artifact.manifest.counts["num_reserved_characters_left_out"] == 2 * 4 * 50
+    assert tokenizer.decode(tokenizer.encode("▁▁ a▁b ▅ ▁")) == "▁▁ a▁b ▅ ▁"
+    assert "▁zebra" in tokenizer.pieces(tokenizer.encode(" zebra"))
+
+
+def test_long_texts_encode_as_short_ones_do(lossless: Artifact) -> None:
+    tokenizer = load(lossless)
+    reference = sentencepiece.SentencePieceProcessor(model_file=str(lossless.file("tokenizer.model")))
+    for text in ("".join(SENTENCES) * 500, SENTENCES[3].replace("\n", "") * 3_000, " " * 40_000 + "cat" * 9_000):
+        assert tokenizer.encode(text) == reference.encode(text)
+
+
+def test_half_a_surrogate_pair_is_one_sentence(lossless: Artifact) -> None:
+    with pytest.raises(InputError, match=r"half a surrogate pair \('\\ud800' at character 2\)"):
+        load(lossless).encode("ab\ud800")
 
 
 def test_a_vocabulary_larger_than_the_text_allows_names_the_largest_that_works(tmp_path: Path) -> None:
@@ -106,6 +142,18 @@ def test_a_vocabulary_larger_than_the_text_allows_names_the_largest_that_works(t
         build(tmp_path, vocab_size=50_000)
     limit = int(str(error.value).split("Set it to ")[1].split()[0])
     assert build(tmp_path / "again", vocab_size=limit).manifest.counts["vocab_size"] == limit
+
+
+def test_a_vocabulary_smaller_than_the_characters_names_the_smallest_that_works(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"Set it to (\d+) or more, or lower character_coverage") as error:
+        build(tmp_path, vocab_size=280)
+    limit = int(str(error.value).split("Set it to ")[1].split()[0])
+    assert build(tmp_path / "again", vocab_size=limit).manifest.counts["vocab_size"] == limit
+
+
+def test_a_corpus_without_text_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="the training split of c holds no text to learn from"):
+        build(tmp_path, train=["▅", ""])
 
 
 def test_figures_are_those_counted_by_hand(tmp_path: Path) -> None:
@@ -119,10 +167,11 @@ def test_figures_are_those_counted_by_hand(tmp_path: Path) -> None:
 
 def test_cutting_loses_no_character_and_keeps_under_every_limit() -> None:
     text = "x" * 9_000 + "\n" + "".join(f"line {number}\n" for number in range(3_000))
-    cut = list(sample.pieces(text))
+    cut = list(sample.cut(text))
     assert "".join(cut) == text
-    assert max(map(len, cut)) <= sample.MAX_PIECE_CHARACTERS
-    assert cut[3].endswith("\n")
+    assert max(map(len, cut)) <= sample.MAX_SENTENCE_CHARACTERS
+    # SentencePiece strips line ends from a sentence's end, so they open the next one
+    assert not any(part.endswith("\n") for part in cut[:-1])
 
 
 def test_a_long_line_is_learnt_from_and_not_dropped(tmp_path: Path) -> None:
@@ -134,12 +183,25 @@ def test_the_sample_is_seeded_within_its_budget_and_reported(tmp_path: Path) -> 
     texts = [f"document number {number} tells its story" for number in range(2_000)]
     corpus = corpus_of(ArtifactStore(tmp_path), texts, SENTENCES)
     path = corpus.file("documents/train.parquet")
-    chosen, count, num_bytes = sample.draw(path, budget_bytes=20_000, seed=0)
-    assert chosen is not None and len(chosen) == count
-    assert 19_900 < num_bytes <= 20_000
-    assert sample.draw(path, budget_bytes=20_000, seed=0)[0] == chosen
-    assert sample.draw(path, budget_bytes=20_000, seed=1)[0] != chosen
-    assert sample.draw(path, budget_bytes=10**9, seed=0) == (None, 2_000, sum(map(len, texts)))
+    shares = sample.draw(path, budget_bytes=20_000, seed=0)
+    assert shares is not None and sum(shares.values()) == 20_000
+    assert sample.draw(path, budget_bytes=20_000, seed=0) == shares
+    assert sample.draw(path, budget_bytes=20_000, seed=1) != shares
+    assert sample.draw(path, budget_bytes=10**9, seed=0) is None
+    account = sample.Account()
+    read = "".join(sample.sentences(path, shares, account))
+    assert (account.num_bytes, account.num_documents) == (20_000, len(shares))
+    assert len(read) == 20_000
+
+
+def test_a_long_document_gives_its_beginning_to_the_sample(tmp_path: Path) -> None:
+    corpus = corpus_of(ArtifactStore(tmp_path), ["月落烏啼" * 10_000, "short"], SENTENCES)
+    path = corpus.file("documents/train.parquet")
+    shares = sample.draw(path, budget_bytes=10_000, seed=0)
+    assert shares is not None
+    (longest, *_) = sorted(sample.texts(path, shares), key=len, reverse=True)
+    assert set(longest) == set("月落烏啼")
+    assert len(longest) in (3333, 3331)  # whole characters of 3 bytes, with or without the 5 bytes of the other
 
 
 def test_fit_says_how_much_of_todays_corpus_was_seen(tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+"""Takes one machine's path out of a SentencePiece model file.
+
+A model trained with a rule file names that file, and with it a folder of this machine, though the rules themselves are
+stored compiled. The file is a protocol buffer (https://protobuf.dev/programming-guides/encoding): fields of tag, value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+_NORMALIZER_SPEC = 3  # of ModelProto
+_RULE_FILE = 6  # of NormalizerSpec: normalization_rule_tsv
+_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
+
+
+def without_rule_path(model: bytes) -> bytes:
+    """The same model, in the bytes that training anywhere gives."""
+    out = []
+    for number, start, value_start, end in _fields(model):
+        if number == _NORMALIZER_SPEC:
+            spec = model[value_start:end]
+            kept = b"".join(spec[begin:stop] for field, begin, _, stop in _fields(spec) if field != _RULE_FILE)
+            out.append(bytes([number << 3 | _LENGTH]) + _varint(len(kept)) + kept)
+        else:
+            out.append(model[start:end])
+    return b"".join(out)
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """(field number, where the field starts, where its value starts, where it ends) of each field."""
+    at = 0
+    while at < len(message):
+        start = at
+        tag, at = _read_varint(message, at)
+        kind = tag & 7
+        value_start = at
+        if kind == _VARINT:
+            _, end = _read_varint(message, at)
+        elif kind == _LENGTH:
+            length, value_start = _read_varint(message, at)
+            end = value_start + length
+        else:
+            assert kind in (_FIXED64, _FIXED32), f"wire type {kind} in a SentencePiece model"
+            end = at + (8 if kind == _FIXED64 else 4)
+        yield tag >> 3, start, value_start, end
+        at = end
+
+
+def _read_varint(message: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[at]
+        value, shift, at = value | (byte & 0x7F) << shift, shift + 7, at + 1
+        if byte < 0x80:
+            return value, at
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
