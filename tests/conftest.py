@@ -15,3 +15,26 @@ def corpora() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no corpora at {folder}; set TEXTMILL_CORPORA to a folder of them")
     return folder
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an MLflow database with tables and nothing in them: making one takes seconds."""
+    from pipeline.registry.tracking import prepare
+
+    folder = tmp_path_factory.mktemp("empty") / "mlflow"
+    prepare(f"sqlite:///{folder / 'mlflow.db'}")
+    return folder
+
+
+@pytest.fixture
+def tracking(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of an empty MLflow database under `tmp_path`/data, where a project with that storage looks for it."""
+    from pipeline.registry.tracking import tracking_uri
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder = tmp_path / "data" / "mlflow"
+    folder.mkdir(parents=True)
+    for file in ("mlflow.db", "schema.json"):
+        (folder / file).write_bytes((empty_database / file).read_bytes())
+    return tracking_uri(tmp_path / "data")

@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.registry import tracking
 from pipeline.registry.connection import displayed, why_unreachable
-from pipeline.registry.tracking import find_run, prepare, ship, ship_all, tracking_uri
+from pipeline.registry.tracking import find_run, ship, ship_all, tracking_uri
 
 START = {
     "kind": "start",
@@ -50,22 +50,9 @@ def spool(tmp_path: Path) -> Path:
     return tmp_path / "data" / "spool" / "gpt" / "version1"
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with tables and nothing in them: making one takes seconds."""
-    storage = tmp_path_factory.mktemp("empty")
-    prepare(f"sqlite:///{storage / 'mlflow' / 'mlflow.db'}")
-    return storage / "mlflow"
-
-
 @pytest.fixture
-def uri(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    folder = tmp_path / "data" / "mlflow"
-    folder.mkdir(parents=True)
-    for file in ("mlflow.db", "schema.json"):
-        (folder / file).write_bytes((empty_database / file).read_bytes())
-    return tracking_uri(tmp_path / "data")
+def uri(tracking: str) -> str:
+    return tracking
 
 
 def client(uri: str) -> Any:
