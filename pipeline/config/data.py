@@ -178,7 +178,7 @@ class TokenizerConfig(Section):
 
     @model_validator(mode="after")
     def _room_for_bytes(self) -> TokenizerConfig:
-        if self.byte_fallback and self.kind in ("bpe", "unigram") and self.vocab_size < 264 + 8:
+        if self.byte_fallback and self.kind != "word" and self.vocab_size < 264 + 8:
             raise ValueError(f"has vocab_size {self.vocab_size}; control symbols and byte fallback need 272. Raise it")
         return self
 

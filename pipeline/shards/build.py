@@ -3,13 +3,15 @@
 Files: `<split>-00000.tokens` (format.py), `<split>.documents.parquet` (where each document lies), `token_counts.parquet`
 (how often each id stands in the training split), `shards.json` (what lies where). Training documents are repeated by their
 source's epochs: 2.0 twice, 0.5 the half with the lower hash. Parquet is read batch by batch and tokens are streamed out,
-so memory does not grow with the corpus; SentencePiece encodes a batch on several threads and the order stays.
+so memory holds a batch of text and a row a document; SentencePiece encodes a batch on several threads and the order stays.
+Trade-off: one process; SentencePiece releases the interpreter's lock, and what is left to it is a tenth of the time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +29,8 @@ from pipeline.shards.format import ShardWriter, token_bytes_for
 from pipeline.shards.reader import INDEX
 from pipeline.tokenizer.model import Tokenizer
 
-BATCH_DOCUMENTS = 256
+BATCH_DOCUMENTS = 1024
+BATCH_BYTES = 4_000_000
 DOCUMENTS_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -44,7 +47,8 @@ class _Stream:
     """What was written of one split."""
 
     files: list[str] = field(default_factory=list)
-    documents: list[dict[str, str | int]] = field(default_factory=list)
+    documents: list[pa.RecordBatch] = field(default_factory=list)
+    num_documents: int = 0
     num_tokens: int = 0
     num_bytes: int = 0
 
@@ -63,6 +67,7 @@ def build_token_shards(
     epochs: Mapping[str, float] = corpus.manifest.literals["sources"]
     sizes = {split: corpus.manifest.counts["splits"][split]["bytes"] for split in SPLITS}
     num_passes = max(math.ceil(value) for value in epochs.values())
+    num_threads = num_workers or os.cpu_count() or 1
     progress.start(total=sum(sizes.values()) + sizes["train"] * (num_passes - 1))
     counts = np.zeros(model.vocab_size, dtype=np.int64)
     streams: dict[str, _Stream] = {}
@@ -70,29 +75,29 @@ def build_token_shards(
     with storage_errors(draft.folder):
         for split in SPLITS:
             path = corpus.file(f"documents/{split}.parquet")
-            passes = num_passes if split == "train" else 1
             weights = epochs if split == "train" else {}
-            batches = _encoded(
-                path, model, weights=weights, num_passes=passes, num_threads=num_workers or 2, progress=progress
-            )
+            batches = _batches(path, weights=weights, num_passes=num_passes if weights else 1, progress=progress)
             streams[split] = _write(
-                draft, split, batches, model, config.shard_tokens, counts if split == "train" else None
+                draft,
+                split=split,
+                batches=batches,
+                model=model,
+                num_threads=num_threads,
+                shard_tokens=config.shard_tokens,
+                counts=counts if split == "train" else None,
             )
             name = f"{split}.documents.parquet"
-            rows[name] = write_parquet(
-                draft.path(name), pa.Table.from_pylist(streams[split].documents, DOCUMENTS_SCHEMA)
-            )
+            rows[name] = write_parquet(draft.path(name), streams[split].documents, DOCUMENTS_SCHEMA)
     table = pa.table({"id": np.arange(model.vocab_size, dtype=np.int64), "count": counts})
     rows["token_counts.parquet"] = write_parquet(draft.path("token_counts.parquet"), table)
     ids = {"bos_id": model.bos_id, "eos_id": model.eos_id, "pad_id": model.pad_id}
-    files = {split: stream.files for split, stream in streams.items()}
     identity = {"vocab_size": model.vocab_size, "tokenizer_hash": model.hash, **ids}
-    write_json(draft.path(INDEX), {**identity, "files": files})
+    write_json(draft.path(INDEX), {**identity, "files": {split: stream.files for split, stream in streams.items()}})
     progress.finish()
     return draft.commit(
         counts={
             "tokens": {split: stream.num_tokens for split, stream in streams.items()},
-            "documents": {split: len(stream.documents) for split, stream in streams.items()},
+            "documents": {split: stream.num_documents for split, stream in streams.items()},
             "bytes": {split: stream.num_bytes for split, stream in streams.items()},
             **identity,
         },
@@ -101,61 +106,82 @@ def build_token_shards(
     )
 
 
-def _copies(id_: str, weight: float, number: int) -> bool:
-    """Whether pass `number` holds a document: wholly below the weight's integer part, by hash in its fraction."""
-    if number < math.floor(weight):
+def is_in_pass(id_: str, weight: float, number: int) -> bool:
+    """Whether pass `number` (from 0) over a source of `weight` epochs holds a document.
+
+    Passes below the weight hold all; its fraction is met by hash: `is_in_pass(id_, 1.5, 1)` for about half of the ids,
+    the same whatever other documents there are.
+    """
+    if number + 1 <= weight:
         return True
     position = int.from_bytes(hashlib.blake2b(f"{number}:{id_}".encode(), digest_size=8).digest(), "little") / 2**64
     return position < weight - number
 
 
-def _encoded(
-    path: Path,
-    model: Tokenizer,
-    *,
-    weights: Mapping[str, float],
-    num_passes: int,
-    num_threads: int,
-    progress: Progress,
-) -> Iterator[tuple[dict[str, str | int], np.ndarray]]:
-    """Each document with its token ids, BOS and EOS around them, pass after pass."""
+def _batches(
+    path: Path, *, weights: Mapping[str, float], num_passes: int, progress: Progress
+) -> Iterator[pa.RecordBatch]:
+    """Documents, pass after pass, at most BATCH_DOCUMENTS and about BATCH_BYTES at once."""
     for number in range(num_passes):
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(BATCH_DOCUMENTS, columns=["id", "source", "text", "num_bytes"]):
-                chosen = [
-                    row for row in batch.to_pylist() if _copies(row["id"], weights.get(row["source"], 1.0), number)
-                ]
-                encoded = model.encode_batch([row["text"] for row in chosen], num_threads=num_threads)
-                for row, token_ids in zip(chosen, encoded, strict=True):
-                    yield row, np.concatenate(([model.bos_id], token_ids, [model.eos_id]))
-                progress.advance(sum(batch["num_bytes"].to_pylist()))
+                places = (np.cumsum(batch["num_bytes"].to_numpy()) // BATCH_BYTES).tolist()
+                for place in sorted(set(places)):
+                    start, stop = places.index(place), len(places) - places[::-1].index(place)
+                    part = batch.slice(start, stop - start)
+                    if any(weight < number + 1 for weight in weights.values()):
+                        pairs = zip(part["id"].to_pylist(), part["source"].to_pylist(), strict=True)
+                        part = part.filter(
+                            pa.array([is_in_pass(id_, weights[source], number) for id_, source in pairs])
+                        )
+                    if part.num_rows:
+                        yield part
+                progress.advance(int(batch["num_bytes"].to_numpy().sum()))
 
 
 def _write(
     draft: Draft,
+    *,
     split: str,
-    documents: Iterator[tuple[dict[str, str | int], np.ndarray]],
+    batches: Iterator[pa.RecordBatch],
     model: Tokenizer,
+    num_threads: int,
     shard_tokens: int,
     counts: np.ndarray | None,
 ) -> _Stream:
     stream = _Stream()
     writer: ShardWriter | None = None
+    bos, eos = (np.array([token], dtype=np.int32) for token in (model.bos_id, model.eos_id))
     try:
-        for row, token_ids in documents:
-            if writer is None or (writer.num_tokens and writer.num_tokens + token_ids.size > shard_tokens):
-                if writer is not None:
-                    writer.close()
-                stream.files.append(f"{split}-{len(stream.files):05d}.tokens")
-                path = draft.path(stream.files[-1])
-                writer = ShardWriter(path, vocab_size=model.vocab_size, tokenizer_hash=model.hash)
-            writer.add(token_ids)
-            place = {"first_token": stream.num_tokens, "num_tokens": int(token_ids.size)}
-            stream.documents.append({"id": row["id"], "source": row["source"], "num_bytes": row["num_bytes"], **place})
-            stream.num_tokens += int(token_ids.size)
-            stream.num_bytes += int(row["num_bytes"])
+        for batch in batches:
+            encoded = model.encode_batch(batch["text"].to_pylist(), num_threads=num_threads)
+            tokens = np.concatenate([part for ids in encoded for part in (bos, ids, eos)])
+            sizes = np.array([ids.size + 2 for ids in encoded], dtype=np.int64)
             if counts is not None:
-                counts += np.bincount(token_ids, minlength=counts.size)
+                counts += np.bincount(tokens, minlength=counts.size)
+            ends = np.cumsum(sizes)
+            done = 0
+            while done < sizes.size:
+                if writer is None:
+                    stream.files.append(f"{split}-{len(stream.files):05d}.tokens")
+                    path = draft.path(stream.files[-1])
+                    writer = ShardWriter(path, vocab_size=model.vocab_size, tokenizer_hash=model.hash)
+                before = int(ends[done] - sizes[done])
+                fitting = int(np.searchsorted(ends - before, shard_tokens - writer.num_tokens, side="right"))
+                if writer.num_tokens == 0:
+                    fitting = max(fitting, done + 1)  # a document longer than a shard has one of its own
+                if fitting > done:
+                    writer.add(tokens[before : ends[fitting - 1]], sizes[done:fitting])
+                    done = fitting
+                if done < sizes.size:
+                    writer.close()
+                    writer = None
+            first_tokens = stream.num_tokens + ends - sizes
+            columns = [batch["id"], batch["source"], first_tokens, sizes, batch["num_bytes"]]
+            stream.documents.append(pa.record_batch(columns, schema=DOCUMENTS_SCHEMA))
+            stream.num_documents += batch.num_rows
+            stream.num_tokens += int(ends[-1])
+            stream.num_bytes += int(batch["num_bytes"].to_numpy().sum())
         if writer is not None:
             writer.close()
     except BaseException:
@@ -167,20 +193,20 @@ def _write(
 
 def _report(streams: Mapping[str, _Stream], model: Tokenizer, counts: np.ndarray) -> Report:
     splits = [
-        {"split": split, "tokens": stream.num_tokens, "documents": len(stream.documents), "bytes": stream.num_bytes}
+        {"split": split, "tokens": stream.num_tokens, "documents": stream.num_documents, "bytes": stream.num_bytes}
         for split, stream in streams.items()
     ]
     total = sum(stream.num_tokens for stream in streams.values())
     most = np.argsort(-counts, kind="stable")[:20]
     frequent = [
-        {"token": piece, "id": int(token), "count": int(counts[token])}
+        {"token": piece.replace("\n", "⏎"), "id": int(token), "count": int(counts[token])}
         for token, piece in zip(most, model.pieces(most), strict=True)
     ]
     return Report(
         figures={
             "num_tokens": total,
             "num_train_tokens": streams["train"].num_tokens,
-            "num_documents": sum(len(stream.documents) for stream in streams.values()),
+            "num_documents": sum(stream.num_documents for stream in streams.values()),
             "bytes_per_token": sum(stream.num_bytes for stream in streams.values()) / max(total, 1),
             "token_bytes": token_bytes_for(model.vocab_size),
             "unused_vocabulary_fraction": float((counts == 0).mean()),

@@ -14,6 +14,7 @@ Offsets stand last so that tokens can be streamed; the header is written when bo
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -61,28 +62,30 @@ class ShardWriter:
         self._vocab_size, self._tokenizer_hash = vocab_size, tokenizer_hash
         self._token_bytes = token_bytes_for(vocab_size)
         self._dtype = np.dtype("<u2" if self._token_bytes == 2 else "<u4")
-        self._ends = [0]
+        self._ends = [np.zeros(1, dtype=np.int64)]
+        self.num_tokens = 0
 
-    @property
-    def num_tokens(self) -> int:
-        return self._ends[-1]
-
-    def add(self, token_ids: np.ndarray) -> None:
-        """Appends one document.
+    def add(self, tokens: np.ndarray, sizes: np.ndarray | Sequence[int] | None = None) -> None:
+        """Appends documents: their tokens end to end, and the tokens each has; without sizes, one document.
 
         Raises:
             ValueError: an id outside the vocabulary.
         """
-        if token_ids.size and not 0 <= int(token_ids.min()) <= int(token_ids.max()) < self._vocab_size:
-            raise ValueError(f"token id {int(token_ids.max())} is outside the vocabulary of {self._vocab_size}")
-        self._file.write(token_ids.astype(self._dtype).tobytes())
-        self._ends.append(self._ends[-1] + token_ids.size)
+        sizes = np.asarray([tokens.size] if sizes is None else sizes, dtype=np.int64)
+        assert int(sizes.sum()) == tokens.size, f"{sizes.sum()} tokens announced, {tokens.size} given"
+        if tokens.size and not 0 <= int(tokens.min()) <= int(tokens.max()) < self._vocab_size:
+            outside = int(tokens.min()) if tokens.min() < 0 else int(tokens.max())
+            raise ValueError(f"token id {outside} is outside the vocabulary of {self._vocab_size}")
+        self._file.write(tokens.astype(self._dtype).data)
+        self._ends.append(self.num_tokens + np.cumsum(sizes))
+        self.num_tokens += tokens.size
 
     def close(self) -> None:
         """Writes offsets and header."""
-        self._file.write(np.array(self._ends, dtype="<u8").tobytes())
+        offsets = np.concatenate(self._ends).astype("<u8")
+        self._file.write(offsets.data)
         self._file.seek(0)
-        fields = (MAGIC, VERSION, self._token_bytes, self._vocab_size, self._ends[-1], len(self._ends) - 1)
+        fields = (MAGIC, VERSION, self._token_bytes, self._vocab_size, self.num_tokens, offsets.size - 1)
         self._file.write(_HEADER.pack(*fields, self._tokenizer_hash.encode("ascii")))
         self._file.close()
 
@@ -128,6 +131,13 @@ def map_tokens(path: Path, header: Header) -> np.ndarray:
 
 
 def read_offsets(path: Path, header: Header) -> np.ndarray:
-    """Where documents begin, in tokens: int64, one more than documents."""
+    """Where documents begin, in tokens: int64, one more than documents.
+
+    Raises:
+        ArtifactDamaged: they do not rise from 0 to the number of tokens.
+    """
     start = HEADER_BYTES + header.num_tokens * header.token_bytes
-    return np.fromfile(path, dtype="<u8", offset=start, count=header.num_documents + 1).astype(np.int64)
+    offsets = np.fromfile(path, dtype="<u8", offset=start, count=header.num_documents + 1).astype(np.int64)
+    if offsets[0] != 0 or offsets[-1] != header.num_tokens or (np.diff(offsets) < 0).any():
+        raise ArtifactDamaged(f"{path.name} has document offsets that do not cover its tokens. Build it again.")
+    return offsets

@@ -27,7 +27,7 @@ class TokenLoader:
             TrainingError: it has fewer tokens than one window.
         """
         self.shards = TokenShards(folder)
-        self._parts = self.shards.parts(split)
+        self._parts = self.shards.tokens(split)
         self._ends = np.cumsum([part.size for part in self._parts])
         self._context, self._seed = context_tokens, seed
         num_tokens = self.shards.num_tokens(split)
@@ -39,7 +39,13 @@ class TokenLoader:
             )
 
     def batch(self, first: int, count: int) -> np.ndarray:
-        """Windows `first` to `first + count - 1` of training: int64 (count, context_tokens + 1)."""
+        """Windows `first` to `first + count - 1` of training: int64 (count, context_tokens + 1).
+
+        Raises:
+            ValueError: a negative position or count.
+        """
+        if first < 0 or count < 0:
+            raise ValueError(f"batch({first}, {count}): positions and counts are not negative")
         wanted = np.arange(first, first + count)
         windows = np.empty(count, dtype=np.int64)
         for epoch in np.unique(wanted // self.num_windows):
@@ -49,7 +55,13 @@ class TokenLoader:
         return self._gather(windows * self._context)
 
     def in_order(self, first: int, count: int) -> np.ndarray:
-        """Windows in the order of the stream, without shuffling: for validation; int64 (count, context_tokens + 1)."""
+        """Windows in the order of the stream, without shuffling: for validation; int64 (count, context_tokens + 1).
+
+        Raises:
+            ValueError: a window outside 0 .. num_windows - 1.
+        """
+        if first < 0 or count < 0 or first + count > self.num_windows:
+            raise ValueError(f"in_order({first}, {count}): the split has the windows 0 to {self.num_windows - 1}")
         return self._gather(np.arange(first, first + count) * self._context)
 
     def _gather(self, starts: np.ndarray) -> np.ndarray:

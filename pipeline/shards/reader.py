@@ -7,7 +7,6 @@ reads each shard once (about 1 GB/s); training then indexes embeddings without a
 from __future__ import annotations
 
 import json
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -30,15 +29,14 @@ class TokenShards:
         """
         self.folder = folder
         try:
-            self._index = json.loads((folder / INDEX).read_text())
-        except (FileNotFoundError, ValueError) as error:
+            index = json.loads((folder / INDEX).read_text())
+            self.vocab_size = int(index["vocab_size"])
+            self.tokenizer_hash = str(index["tokenizer_hash"])
+            self.bos_id, self.eos_id, self.pad_id = (int(index[key]) for key in ("bos_id", "eos_id", "pad_id"))
+            files: dict[str, list[str]] = {split: list(names) for split, names in index["files"].items()}
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ArtifactDamaged(f"{folder} holds no readable {INDEX}. Build the shards again.") from error
-        self.vocab_size: int = self._index["vocab_size"]
-        self.tokenizer_hash: str = self._index["tokenizer_hash"]
-        self.bos_id: int = self._index["bos_id"]
-        self.eos_id: int = self._index["eos_id"]
-        self.pad_id: int = self._index["pad_id"]
-        self._parts = {split: [self._open(name) for name in names] for split, names in self._index["files"].items()}
+        self._tokens = {split: [self._open(name) for name in names] for split, names in files.items()}
 
     def _open(self, name: str) -> np.ndarray:
         path = self.folder / name
@@ -54,14 +52,20 @@ class TokenShards:
                 raise ArtifactDamaged(f"{name} holds the token id {largest}; its vocabulary has {self.vocab_size}.")
         return tokens
 
-    @cached_property
+    @property
     def splits(self) -> tuple[str, ...]:
-        return tuple(self._parts)
+        return tuple(self._tokens)
 
     def num_tokens(self, split: str) -> int:
         """Tokens of a split, BOS and EOS included."""
-        return sum(part.size for part in self._parts[split])
+        return sum(part.size for part in self.tokens(split))
 
-    def parts(self, split: str) -> list[np.ndarray]:
-        """The split's memory-mapped arrays, in stream order."""
-        return list(self._parts[split])
+    def tokens(self, split: str) -> list[np.ndarray]:
+        """The split's memory-mapped arrays (uint16 or uint32), in stream order; none where it has no document.
+
+        Raises:
+            ValueError: there is no such split.
+        """
+        if split not in self._tokens:
+            raise ValueError(f"there is no split {split!r}; the shards hold {', '.join(self._tokens)}")
+        return list(self._tokens[split])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.artifacts import Artifact, ArtifactStore, Report
 from pipeline.config import DatasetConfig, TokenizerConfig
 from pipeline.errors import ArtifactDamaged, TrainingError
 from pipeline.files import write_parquet
 from pipeline.progress import SilentProgress
-from pipeline.shards.build import build_token_shards
+from pipeline.shards.build import build_token_shards, is_in_pass
 from pipeline.shards.format import HEADER_BYTES, ShardWriter, map_tokens, read_header, read_offsets
 from pipeline.shards.loader import TokenLoader
 from pipeline.shards.reader import TokenShards
@@ -71,7 +75,7 @@ def shards_of(
 
 
 def stream(artifact: Artifact, split: str) -> list[int]:
-    return np.concatenate(TokenShards(artifact.folder).parts(split)).tolist()
+    return np.concatenate(TokenShards(artifact.folder).tokens(split)).tolist()
 
 
 def test_every_document_stands_between_bos_and_eos(tmp_path: Path) -> None:
@@ -120,6 +124,42 @@ def test_workers_change_no_byte(tmp_path: Path) -> None:
     assert first.ref.content_hash == second.ref.content_hash
 
 
+def test_batches_change_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = shards_of(tmp_path / "1", epochs={"a": 1.5, "b": 1.0}, shard_tokens=1024)
+    monkeypatch.setattr("pipeline.shards.build.BATCH_DOCUMENTS", 7)
+    monkeypatch.setattr("pipeline.shards.build.BATCH_BYTES", 100)
+    second, _ = shards_of(tmp_path / "2", epochs={"a": 1.5, "b": 1.0}, shard_tokens=1024)
+    assert first.ref.content_hash == second.ref.content_hash
+
+
+def test_shards_end_between_documents_and_a_long_document_has_one_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = "The long cat. " * 600
+    monkeypatch.setitem(TEXTS, "train", [TEXTS["train"][0], long, *TEXTS["train"][1:]])
+    artifact, tokenizer = shards_of(tmp_path, shard_tokens=1024)
+    sizes = []
+    for path in artifact.files("train-*.tokens"):
+        header = read_header(path)
+        tokens, offsets = map_tokens(path, header), read_offsets(path, header)
+        assert (tokens[offsets[:-1]] == tokenizer.bos_id).all()
+        assert (tokens[offsets[1:] - 1] == tokenizer.eos_id).all()
+        sizes.append(header.num_tokens)
+    assert sizes[1] == len(tokenizer.encode(long)) + 2
+    assert all(size <= 1024 for size in sizes[:1] + sizes[2:])
+    expected = [token for text in TEXTS["train"] for token in [2, *tokenizer.encode(text), 3]]
+    assert stream(artifact, "train") == expected
+
+
+def test_a_fraction_of_an_epoch_is_the_same_documents_whatever_else_there_is() -> None:
+    ids = [f"{number:032x}" for number in range(2000)]
+    half = [id_ for id_ in ids if is_in_pass(id_, 0.5, 0)]
+    assert 910 < len(half) < 1090  # four standard deviations round 1000
+    assert all(is_in_pass(id_, 1.5, 0) for id_ in ids)
+    assert not any(is_in_pass(id_, 1.0, 1) or is_in_pass(id_, 0.5, 1) for id_ in ids)
+    assert set(half) <= {id_ for id_ in ids if is_in_pass(id_, 0.75, 0)}
+
+
 @pytest.mark.parametrize(("vocab_size", "token_bytes"), [(65536, 2), (65537, 4)])
 def test_ids_take_two_bytes_where_they_fit(tmp_path: Path, vocab_size: int, token_bytes: int) -> None:
     writer = ShardWriter(tmp_path / "x.tokens", vocab_size=vocab_size, tokenizer_hash="0" * 64)
@@ -161,6 +201,47 @@ def test_damage_is_refused_in_one_sentence(tmp_path: Path) -> None:
         TokenShards(artifact.folder)
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"vocab_size": null}'])
+def test_an_index_that_says_nothing_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "shards.json").write_text(text)
+    with pytest.raises(ArtifactDamaged, match="holds no readable shards.json"):
+        TokenShards(tmp_path)
+    with pytest.raises(ArtifactDamaged, match="holds no readable shards.json"):
+        TokenShards(tmp_path / "nowhere")
+
+
+def test_offsets_that_do_not_cover_the_tokens_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.tokens"
+    writer = ShardWriter(path, vocab_size=10, tokenizer_hash="0" * 64)
+    writer.add(np.arange(5), [2, 3])
+    writer.close()
+    header = read_header(path)
+    assert read_offsets(path, header).tolist() == [0, 2, 5]
+    path.write_bytes(path.read_bytes()[:-8] + struct.pack("<Q", 4))
+    with pytest.raises(ArtifactDamaged, match="document offsets that do not cover its tokens"):
+        read_offsets(path, header)
+
+
+def test_a_shard_without_a_document_is_empty_and_an_empty_split_is_one_sentence(tmp_path: Path) -> None:
+    ShardWriter(tmp_path / "x.tokens", vocab_size=10, tokenizer_hash="0" * 64).close()
+    names = {"vocab_size": 10, "tokenizer_hash": "0" * 64, "bos_id": 2, "eos_id": 3, "pad_id": 0}
+    (tmp_path / "shards.json").write_text(json.dumps({**names, "files": {"train": ["x.tokens"], "test": []}}))
+    shards = TokenShards(tmp_path)
+    assert (shards.num_tokens("train"), shards.num_tokens("test")) == (0, 0)
+    with pytest.raises(ValueError, match="there is no split 'dev'; the shards hold train, test"):
+        shards.num_tokens("dev")
+    for split in ("train", "test"):
+        with pytest.raises(TrainingError, match="has 0 tokens; one window of 8 needs 9"):
+            TokenLoader(tmp_path, split=split, context_tokens=8, seed=0)
+
+
+def test_the_reader_and_the_loader_run_where_only_numpy_is() -> None:
+    missing = ["pyarrow", "sentencepiece", "pydantic", "duckdb", "matplotlib", "dagster", "mlflow", "torch"]
+    program = f"import sys; sys.modules.update(dict.fromkeys({missing}))\nimport pipeline.shards.loader"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 1000, 4097])
 def test_a_shuffle_is_a_bijection_that_differs_by_seed_and_epoch(size: int) -> None:
     everywhere = np.arange(size)
@@ -172,6 +253,21 @@ def test_a_shuffle_is_a_bijection_that_differs_by_seed_and_epoch(size: int) -> N
     if size >= 64:
         assert len({tuple(order) for order in orders.values()}) == 3
         assert abs(np.corrcoef(everywhere, orders[0, 0])[0, 1]) < 4 / size**0.5
+
+
+@given(st.integers(1, 3000), st.integers(0, 2**63), st.integers(0, 10**6))
+@settings(max_examples=50, deadline=None)
+def test_a_shuffle_is_a_bijection_of_any_size(size: int, seed: int, epoch: int) -> None:
+    order = permute(np.arange(size), size=size, seed=seed, epoch=epoch)
+    assert np.array_equal(np.sort(order), np.arange(size))
+
+
+def test_a_shuffle_of_a_trillion_windows_takes_no_memory() -> None:
+    size = 10**12 + 7
+    order = permute(np.arange(size - 10_000, size), size=size, seed=1, epoch=1)
+    assert len(set(order.tolist())) == 10_000
+    assert 0 <= order.min() and order.max() < size
+    assert abs(order.mean() / size - 0.5) < 4 / (12 * 10_000) ** 0.5  # uniform: standard deviation 1 / sqrt(12 n)
 
 
 def test_positions_are_independent_of_how_they_are_asked_for() -> None:
@@ -210,6 +306,10 @@ def test_an_epoch_sees_every_window_once_also_across_shards(numbered: Path) -> N
         assert (np.diff(batch, axis=1) == 1).all()
     assert loader.batch(0, 103).tolist() != loader.batch(103, 103).tolist()
     assert loader.in_order(0, 3)[:, 0].tolist() == [0, 10, 20]
+    with pytest.raises(ValueError, match="the split has the windows 0 to 102"):
+        loader.in_order(100, 4)
+    with pytest.raises(ValueError, match="not negative"):
+        loader.batch(-1, 4)
 
 
 def test_any_batch_size_and_any_number_of_ranks_read_the_same_order(numbered: Path) -> None:
@@ -217,6 +317,8 @@ def test_any_batch_size_and_any_number_of_ranks_read_the_same_order(numbered: Pa
     straight = loader.batch(0, 240)
     resumed = np.concatenate([loader.batch(0, 100), loader.batch(100, 7), loader.batch(107, 133)])
     assert np.array_equal(straight, resumed)
+    for first in (1, 57, 102, 103, 104, 239):  # from any position, across the end of the epoch at 103
+        assert np.array_equal(loader.batch(first, 240 - first), straight[first:])
     ranks = [straight[rank::4] for rank in range(4)]
     assert np.array_equal(np.stack(ranks, axis=1).reshape(240, -1), straight)
 
