@@ -1,0 +1,66 @@
+"""Registered model: a version in the MLflow registry, and the decision about the champion alias."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import dagster as dg
+
+from assets.building import StageAsset, Work
+from assets.checks import GENERATES
+from assets.trainer import mlflow_address
+from pipeline.artifacts import Artifact
+from pipeline.config import Project
+from pipeline.plan import REGISTERED
+
+
+def _describe(project: Project, name: str) -> str:
+    promote = project.models[name].promote
+    return (
+        f"`{name}` in the registry. The alias `champion` moves to it when it is better than the champion and than "
+        f"`{promote.must_beat}` with {promote.confidence:.0%} confidence; every decision is on record."
+    )
+
+
+def _build(work: Work) -> Artifact:
+    from pipeline.registry.build import build_registered_model
+
+    return build_registered_model(
+        work.draft,
+        name=work.name,
+        config=work.project.models[work.name].promote,
+        evaluation=work.inputs["evaluation"],
+        model=work.inputs["model"],
+        corpus=work.inputs["corpus"],
+        shards=work.inputs["shards"],
+        baseline=work.inputs.get("baseline"),
+        storage=work.storage,
+        lineage_tags={"textmill.dagster_run_id": work.context.run_id},
+        progress=work.progress,
+    )
+
+
+def _links(project: Project, artifact: Artifact) -> Mapping[str, dg.MetadataValue]:
+    registration = json.loads(artifact.file("registration.json").read_text())
+    address = mlflow_address(project.storage_folder)
+    name = artifact.ref.name
+    run = f"{address}/#/experiments/{registration['experiment_id']}/runs/{registration['run_id']}"
+    return {
+        "mlflow_run": dg.MetadataValue.url(run),
+        "mlflow_model": dg.MetadataValue.url(f"{address}/#/models/{name}/versions/{registration['version']}"),
+        "registry_version": dg.MetadataValue.int(int(registration["version"])),
+        "decision": dg.MetadataValue.json(json.loads(artifact.file("decision.json").read_text())),
+    }
+
+
+REGISTERED_MODEL = StageAsset(
+    stage=REGISTERED,
+    group="registry",
+    kinds={"mlflow"},
+    describe=_describe,
+    build=_build,
+    checks=(GENERATES,),
+    owners=lambda project, name: project.models[name].owners,
+    extra_metadata=_links,
+)

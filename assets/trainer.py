@@ -1,0 +1,82 @@
+"""Starts the training process through Dagster Pipes, ships its metrics while it runs, and leaves no process behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+
+from pipeline.progress import Progress
+from pipeline.training.launch import check_exit, stop_group, training_command, training_environment
+
+SHIP_EVERY_SECONDS = 5.0
+MLFLOW_ADDRESS = "http://127.0.0.1:5000"
+ADDRESS_VARIABLE = "TEXTMILL_MLFLOW_ADDRESS"
+"""Where the MLflow page is, for links; set by `textmill ui`."""
+
+
+def run_trainer(spec_path: Path, *, context: dg.AssetExecutionContext) -> None:
+    """Runs training in a process group of its own; its messages arrive in the asset's log.
+
+    Raises:
+        TrainingError: see `check_exit`.
+    """
+    with dg.open_pipes_session(
+        context=context,
+        context_injector=dg.PipesEnvContextInjector(),
+        message_reader=dg.PipesTempFileMessageReader(),
+    ) as session:
+        process = subprocess.Popen(
+            training_command(spec_path),
+            env={**training_environment(), **session.get_bootstrap_env_vars()},
+            start_new_session=True,
+        )
+        try:
+            code = process.wait()
+        finally:
+            stop_group(process)
+    check_exit(code, spec_path)
+
+
+@contextmanager
+def shipping(storage: Path, spool: Path, progress: Progress) -> Iterator[None]:
+    """Ships a spool to the tracker every few seconds, and once more at the end; a tracker that is away is told of once."""
+    from pipeline.registry.tracking import ship, tracking_uri
+
+    uri = tracking_uri(storage)
+    done = threading.Event()
+    told: set[str] = set()
+
+    def ship_now() -> None:
+        if not spool.is_dir():
+            return
+        problem = ship(spool, uri).problem
+        if problem is not None and problem not in told:
+            told.add(problem)
+            progress.note(f"{problem} Training goes on; the metrics are kept and shipped later.")
+
+    def ship_often() -> None:
+        while not done.wait(SHIP_EVERY_SECONDS):
+            ship_now()
+
+    shipper = threading.Thread(target=ship_often, name="shipper", daemon=True)
+    shipper.start()
+    try:
+        yield
+    finally:
+        done.set()
+        shipper.join(timeout=60)
+        ship_now()
+
+
+def mlflow_address(storage: Path) -> str:
+    """Where a browser finds MLflow's pages."""
+    tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if tracking.startswith("http"):
+        return tracking.rstrip("/")
+    return os.environ.get(ADDRESS_VARIABLE, MLFLOW_ADDRESS)
