@@ -4,8 +4,6 @@ Every stage hands over a `StageAsset`; what all assets share stands here: keys, 
 sentence, checks, metadata. A check runs with its asset, so that a failed blocking one stops what is downstream in the run.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -96,7 +94,8 @@ def make_asset(project: Project, node: Node, stage: StageAsset) -> dg.AssetsDefi
         pool=stage.pool,
         retry_policy=stage.retry_policy,
         check_specs=[
-            dg.AssetCheckSpec(check.name, asset=key, description=check.description, blocking=True) for check in stage.checks
+            dg.AssetCheckSpec(check.name, asset=key, description=check.description, blocking=True)
+            for check in stage.checks
         ],
     )
     def materialise(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:

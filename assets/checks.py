@@ -19,7 +19,9 @@ def _ledger_balances(project: Project, artifact: Artifact) -> CheckOutcome:
     except StageError as error:
         return CheckOutcome(passed=False, sentence=str(error))
     rejected = ledger.taken.documents - ledger.kept.documents
-    sentence = f"{ledger.taken.documents} documents in = {ledger.kept.documents} kept + {rejected} rejected, bytes alike."
+    sentence = (
+        f"{ledger.taken.documents} documents in = {ledger.kept.documents} kept + {rejected} rejected, bytes alike."
+    )
     return CheckOutcome(passed=True, sentence=sentence)
 
 
@@ -30,7 +32,9 @@ def _kept_in_range(project: Project, artifact: Artifact) -> CheckOutcome:
     enough = ledger.kept.documents >= expect.min_documents
     passed = enough and expect.min_kept_fraction <= fraction <= expect.max_kept_fraction
     wanted = f"{expect.min_kept_fraction:g} to {expect.max_kept_fraction:g} and at least {expect.min_documents}"
-    sentence = f"{ledger.kept.documents} documents kept, a fraction of {fraction:.3f}; expected {wanted} (corpora.expect)."
+    sentence = (
+        f"{ledger.kept.documents} documents kept, a fraction of {fraction:.3f}; expected {wanted} (corpora.expect)."
+    )
     return CheckOutcome(passed=passed, sentence=sentence)
 
 
@@ -40,7 +44,9 @@ def _text_comes_back(project: Project, artifact: Artifact) -> CheckOutcome:
     failures, total = counts["round_trip_failures"], counts["num_documents"]
     sentence = f"{total - failures} of {total} held-out documents come back as they were."
     if config.kind == "word" or not config.byte_fallback:
-        return CheckOutcome(passed=True, sentence=f"{sentence} These settings are not lossless, so this is for information.")
+        return CheckOutcome(
+            passed=True, sentence=f"{sentence} These settings are not lossless, so this is for information."
+        )
     return CheckOutcome(passed=failures == 0, sentence=sentence)
 
 
@@ -48,7 +54,9 @@ def _digests_match(project: Project, artifact: Artifact) -> CheckOutcome:
     files = [entry for entry in artifact.manifest.files if entry.path.endswith(".tokens")]
     broken = [entry.path for entry in files if sha256_file(artifact.folder / entry.path) != entry.sha256]
     if broken or not files:
-        return CheckOutcome(passed=False, sentence=f"{', '.join(broken) or 'no shard'} does not match; run again to rebuild.")
+        return CheckOutcome(
+            passed=False, sentence=f"{', '.join(broken) or 'no shard'} does not match; run again to rebuild."
+        )
     return CheckOutcome(passed=True, sentence=f"{len(files)} shards match their sha256.")
 
 
@@ -60,7 +68,9 @@ def _loss_fell(project: Project, artifact: Artifact) -> CheckOutcome:
         return CheckOutcome(passed=False, sentence="The training loss is not finite everywhere.")
     tenth = max(1, len(losses) // 10)
     first, last = sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth
-    return CheckOutcome(passed=last < first, sentence=f"The training loss went from {first:.3f} to {last:.3f} nats a token.")
+    return CheckOutcome(
+        passed=last < first, sentence=f"The training loss went from {first:.3f} to {last:.3f} nats a token."
+    )
 
 
 def _beats_unigram(project: Project, artifact: Artifact) -> CheckOutcome:
@@ -83,12 +93,16 @@ def _loads_and_generates(project: Project, artifact: Artifact) -> CheckOutcome:
         (text,) = model.generate([""], {"max_new_tokens": 8})
     except TextmillError as error:
         return CheckOutcome(passed=False, sentence=str(error))
-    return CheckOutcome(passed=isinstance(text, str), sentence=f"{reference} loads from the registry and writes {text!r}.")
+    return CheckOutcome(
+        passed=isinstance(text, str), sentence=f"{reference} loads from the registry and writes {text!r}."
+    )
 
 
 LEDGER = Check(name="ledger_balances", description="In = kept + rejected by reason.", judge=_ledger_balances)
 KEPT_RANGE = Check(name="kept_in_range", description="As much is kept as `expect` says.", judge=_kept_in_range)
-ROUND_TRIP = Check(name="text_comes_back", description="Decoding undoes encoding on held-out text.", judge=_text_comes_back)
+ROUND_TRIP = Check(
+    name="text_comes_back", description="Decoding undoes encoding on held-out text.", judge=_text_comes_back
+)
 DIGESTS = Check(name="digests_match", description="Shards have the sha256 of their manifest.", judge=_digests_match)
 LEARNT = Check(name="loss_fell", description="The training loss is finite and fell.", judge=_loss_fell)
 BEATS_UNIGRAM = Check(name="beats_unigram", description="Better than word frequencies alone.", judge=_beats_unigram)

@@ -24,11 +24,15 @@ def make_jobs(project: Project, nodes: Mapping[Key, Node]) -> list[dg.Unresolved
         return []
     jobs = [
         dg.define_asset_job(
-            f"{model}_job", selection=models_selection(nodes, [model]), description=f"From the sources of {model} to the registry."
+            f"{model}_job",
+            selection=models_selection(nodes, [model]),
+            description=f"From the sources of {model} to the registry.",
         )
         for model in project.models
     ]
     retrain = dg.define_asset_job(
-        "retrain", selection=models_selection(nodes, project.models), description="Every model, from its sources to the registry."
+        "retrain",
+        selection=models_selection(nodes, project.models),
+        description="Every model, from its sources to the registry.",
     )
     return [*jobs, retrain]

@@ -21,7 +21,10 @@ DEFAULT_INTERVAL_SECONDS = 30
 def source_states(project: Project, sources: list[str]) -> dict[str, list[str]]:
     """Source -> the keys of its files as they are now."""
     return {
-        name: [part.key for part in list_parts(project.sources[name], folder=project.folder, cache_folder=project.storage_folder)]
+        name: [
+            part.key
+            for part in list_parts(project.sources[name], folder=project.folder, cache_folder=project.storage_folder)
+        ]
         for name in sources
     }
 
@@ -62,7 +65,9 @@ def _source_files(project: Project, nodes: Mapping[Key, Node]) -> dg.SensorDefin
         if state == before:
             return dg.SensorResult(skip_reason="No file is new, changed or gone.", cursor=state)
         changed = json.dumps({name: len(parts) for name, parts in now.items()})
-        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=state, tags={"textmill/files": changed})], cursor=state)
+        return dg.SensorResult(
+            run_requests=[dg.RunRequest(run_key=state, tags={"textmill/files": changed})], cursor=state
+        )
 
     return source_files
 

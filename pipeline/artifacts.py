@@ -13,6 +13,7 @@ Trade-off: opening an artifact reads it once in full (about 1 GB/s), the price o
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -316,6 +317,20 @@ class ArtifactStore:
             raise ArtifactDamaged(
                 f"{ref}: {entry.path} {problem}. The version was moved to {evidence.name}; run again to rebuild it."
             )
+
+    @contextmanager
+    def building(self, stage: str, name: str, version: str) -> Iterator[None]:
+        """Held while a version is looked for and built: a second process waits, and then finds what the first one built.
+
+        The lock goes with the process that holds it, however that ends.
+        """
+        folder = self.folder(stage, name)
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            file = (folder / f".lock-{version}").open("a")
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     @contextmanager
     def draft(

@@ -250,22 +250,23 @@ def find_or_build(
     refs = {role: artifact.ref for role, artifact in inputs.items()}
     literals = node.literals()
     version = node.version(refs, literals)
-    existing = store.find(key.stage, key.name, version)
-    if existing is not None:
-        try:
-            store.verify(existing)
-            store.set_current(existing)
-            return existing, True
-        except ArtifactDamaged as damage:
-            progress.note(f"{damage} Rebuilding now.")
-    with store.draft(
-        stage=key.stage,
-        name=key.name,
-        version=version,
-        code_version=node.code_version,
-        literals=literals,
-        inputs=refs,
-    ) as draft:
-        artifact = build(draft, inputs)
+    with store.building(key.stage, key.name, version):
+        existing = store.find(key.stage, key.name, version)
+        if existing is not None:
+            try:
+                store.verify(existing)
+                store.set_current(existing)
+                return existing, True
+            except ArtifactDamaged as damage:
+                progress.note(f"{damage} Rebuilding now.")
+        with store.draft(
+            stage=key.stage,
+            name=key.name,
+            version=version,
+            code_version=node.code_version,
+            literals=literals,
+            inputs=refs,
+        ) as draft:
+            artifact = build(draft, inputs)
     store.set_current(artifact)
     return artifact, False

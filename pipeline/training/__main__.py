@@ -6,12 +6,13 @@ from __future__ import annotations
 import gc
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.errors import ConfigurationError, TextmillError, TrainingDiverged, TrainingInterrupted
 from pipeline.training.console import dagster_pipes
 from pipeline.training.spec import TrainingSpec
-from pipeline.training.stopping import INTERRUPTED, StopRequest
+from pipeline.training.stopping import INTERRUPTED, LAST_WORDS, StopRequest
 
 OK, BAD_SPEC, DIVERGED, FAILED = 0, 2, 4, 5
 
@@ -33,6 +34,8 @@ def main(arguments: list[str]) -> int:
             trainer.run()
     except TextmillError as error:
         print(error, file=sys.stderr, flush=True)
+        with suppress(OSError):  # a full disk is what the sentence may be about
+            Path(arguments[0]).with_name(LAST_WORDS).write_text(str(error))
         codes = {ConfigurationError: BAD_SPEC, TrainingInterrupted: INTERRUPTED, TrainingDiverged: DIVERGED}
         return codes.get(type(error), FAILED)
     return OK

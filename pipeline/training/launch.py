@@ -27,7 +27,7 @@ from pipeline.progress import Progress
 from pipeline.training.derive import Derived, derive
 from pipeline.training.spec import TrainingSpec
 from pipeline.training.spool import TrackingInfo
-from pipeline.training.stopping import INTERRUPTED, PARENT_VARIABLE
+from pipeline.training.stopping import INTERRUPTED, LAST_WORDS, PARENT_VARIABLE
 
 HISTORY_SCHEMA = pa.schema(
     [
@@ -58,8 +58,8 @@ def training_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), PARENT_VARIABLE: str(os.getpid())}
 
 
-def check_exit(code: int, last_words: str) -> None:
-    """Turns an exit code into the error it stands for.
+def check_exit(code: int, spec_path: Path) -> None:
+    """Turns an exit code, and the sentence the process left beside its spec, into the error they stand for.
 
     Raises:
         TrainingInterrupted: it stopped as asked, with a checkpoint.
@@ -68,7 +68,8 @@ def check_exit(code: int, last_words: str) -> None:
     """
     if code == 0:
         return
-    sentence = " ".join(last_words.split())[-600:]
+    words = spec_path.with_name(LAST_WORDS)
+    sentence = words.read_text().strip() if words.is_file() else ""
     if code == INTERRUPTED:
         raise TrainingInterrupted(sentence or "Training was interrupted; running again goes on from its checkpoint.")
     if code == _DIVERGED:
@@ -85,25 +86,15 @@ def run_subprocess(spec_path: Path) -> None:
     Raises:
         TrainingError: see `check_exit`.
     """
-    process = subprocess.Popen(
-        training_command(spec_path),
-        env=training_environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    last = ""
+    process = subprocess.Popen(training_command(spec_path), env=training_environment(), start_new_session=True)
     try:
-        assert process.stderr is not None
-        for line in process.stderr:
-            print(line, end="", file=sys.stderr, flush=True)
-            last = line if line.strip() else last
-        check_exit(process.wait(), last)
+        code = process.wait()
     finally:
         stop_group(process)
+    check_exit(code, spec_path)
 
 
-def stop_group(process: subprocess.Popen[str]) -> None:
+def stop_group(process: subprocess.Popen[bytes]) -> None:
     """Asks the process to save a checkpoint and end, and kills its whole group if it does not in time."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
@@ -142,6 +133,7 @@ def build_trained_model(
     output = checkpoint_folder / "output"
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir()
+    (checkpoint_folder / LAST_WORDS).unlink(missing_ok=True)
     spec = _spec(
         derived,
         config,

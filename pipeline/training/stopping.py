@@ -8,6 +8,8 @@ from types import FrameType
 
 PARENT_VARIABLE = "TEXTMILL_PARENT_PID"
 """Names the process that started this one; when it is gone, training saves a checkpoint and ends."""
+LAST_WORDS = "error.txt"
+"""Beside the spec: the sentence with which training ended, where it did not end well."""
 INTERRUPTED = 3
 """Exit code: stopped as asked, checkpoint saved."""
 

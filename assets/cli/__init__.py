@@ -1,0 +1,5 @@
+"""The command line: `textmill run | check | ui | status | models | generate | compare | promote | rollback`."""
+
+from assets.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,103 @@
+"""Arguments in, one command out; an operator's error is one sentence on standard error and exit code 1.
+
+Imports nothing heavy: each command imports what it needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from pipeline.config import CONFIG_VARIABLE, Project, load_project
+from pipeline.errors import TextmillError
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        project = load_project(parsed.config)
+        os.environ[CONFIG_VARIABLE] = str(project.file)  # processes that are started read the same file
+        return _dispatch(project, parsed)
+    except TextmillError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped. What was finished is kept; running again goes on from there.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # `textmill models | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="textmill", description="From raw text to a registered, promoted language model."
+    )
+    parser.set_defaults(config=None)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--config", metavar="FILE", help="project file (default: $TEXTMILL_CONFIG or dagster_project.yaml)"
+    )
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text, parents=[shared])
+
+    run = command("run", "Build what is not up to date; without a name, everything.")
+    run.add_argument("names", nargs="*", metavar="NAME", help="a model, corpus, source ..., or stage/name")
+    check = command("check", "Check the project file; say what would run and why.")
+    check.add_argument("names", nargs="*", metavar="NAME")
+    ui = command("ui", "Serve Dagster and MLflow on this machine until Ctrl-C.")
+    ui.add_argument("--port", type=int, default=3000, help="Dagster's port (default 3000)")
+    ui.add_argument("--mlflow-port", type=int, default=5000, help="MLflow's port (default 5000)")
+    command("status", "What is built, what is stale, what waits.")
+    models = command("models", "The registry: versions, aliases, metrics, lineage.")
+    models.add_argument("names", nargs="*", metavar="MODEL")
+    generate = command("generate", "Continue a text with a registered model.")
+    generate.add_argument("model", help="MODEL (its champion), MODEL@ALIAS or MODEL/VERSION")
+    generate.add_argument("text")
+    generate.add_argument("--max-tokens", type=int, default=100)
+    generate.add_argument("--temperature", type=float, default=0.8)
+    generate.add_argument("--top-k", type=int, default=50, help="0 for all")
+    generate.add_argument("--top-p", type=float, default=0.95)
+    generate.add_argument("--seed", type=int, default=0)
+    compare = command("compare", "Two models on the test documents that both held out.")
+    compare.add_argument("first", help="MODEL, MODEL@ALIAS or MODEL/VERSION")
+    compare.add_argument("second")
+    promote = command("promote", "Give the champion alias to a version, on record.")
+    promote.add_argument("model")
+    promote.add_argument("version")
+    promote.add_argument("--reason", default="promoted by hand")
+    rollback = command("rollback", "Give the champion alias back to its holder before, on record.")
+    rollback.add_argument("model")
+    rollback.add_argument("--reason", default="rolled back by hand")
+    return parser
+
+
+def _dispatch(project: Project, parsed: argparse.Namespace) -> int:
+    match parsed.command:
+        case "run":
+            from assets.cli.run import run
+
+            return run(project, tuple(parsed.names))
+        case "check":
+            from assets.cli.plan import check
+
+            return check(project, tuple(parsed.names))
+        case "status":
+            from assets.cli.plan import status
+
+            return status(project)
+        case "ui":
+            from assets.cli.ui import serve
+
+            return serve(project, port=parsed.port, mlflow_port=parsed.mlflow_port)
+        case _:
+            from assets.cli.registry import dispatch
+
+            return dispatch(project, parsed)

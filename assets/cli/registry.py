@@ -1,0 +1,101 @@
+"""`textmill models | generate | compare | promote | rollback`: the registry from the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.config import Project
+from pipeline.errors import InputError
+
+
+def dispatch(project: Project, parsed: argparse.Namespace) -> int:
+    """Runs one of the registry's commands."""
+    from pipeline.registry.connection import tracking_uri
+
+    uri = tracking_uri(project.storage_folder)
+    console = Console()
+    match parsed.command:
+        case "models":
+            _models(console, uri, parsed.names)
+        case "generate":
+            _generate(console, uri, parsed)
+        case "compare":
+            _compare(console, uri, parsed.first, parsed.second)
+        case "promote":
+            from pipeline.registry.aliases import promote
+
+            move = promote(parsed.model, parsed.version, uri=uri, reason=parsed.reason)
+            console.print(f"{parsed.model}: champion moved from version {move.from_version} to {move.to_version}.")
+        case "rollback":
+            from pipeline.registry.aliases import rollback
+
+            move = rollback(parsed.model, uri=uri, reason=parsed.reason)
+            console.print(
+                f"{parsed.model}: champion rolled back from version {move.from_version} to {move.to_version}."
+            )
+    return 0
+
+
+def _models(console: Console, uri: str, names: list[str]) -> None:
+    from pipeline.registry.queries import leaderboard
+
+    rows = leaderboard(uri, names or None)
+    if not rows:
+        console.print("The registry holds no model yet; `textmill run` makes one.")
+        return
+    table = Table(header_style="bold")
+    for column in ("model", "version", "alias", "bits per byte", "token perplexity", "registered", "made from"):
+        table.add_column(column, overflow="fold", justify="right" if "p" in column and column != "alias" else "left")
+    for row in rows:
+        figures = [row.metrics.get(name) for name in ("bits_per_byte", "token_perplexity")]
+        table.add_row(
+            row.name,
+            row.version,
+            ", ".join(row.aliases),
+            *("" if figure is None else f"{figure:,.3f}" for figure in figures),
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(row.created_at)),
+            ", ".join(f"{key} {value.split(' ')[0]}" for key, value in row.lineage.items() if "@" in value),
+        )
+    console.print(table)
+
+
+def _generate(console: Console, uri: str, parsed: argparse.Namespace) -> None:
+    from pipeline.serving.generate import load_champion
+
+    settings = {
+        "max_new_tokens": parsed.max_tokens,
+        "temperature": parsed.temperature,
+        "top_k": parsed.top_k,
+        "top_p": parsed.top_p,
+        "seed": parsed.seed,
+    }
+    model = load_champion(parsed.model, uri)
+    try:
+        (text,) = model.generate([parsed.text], settings)
+    except ValueError as error:
+        raise InputError(f"generate: {error}. Correct the option.") from error
+    console.print(Text(parsed.text, style="bold") + Text(text), soft_wrap=True)
+
+
+def _compare(console: Console, uri: str, first: str, second: str) -> None:
+    from pipeline.registry.queries import compare
+
+    found = compare(uri, first, second)
+    table = Table(header_style="bold")
+    for column in ("", "bits per byte"):
+        table.add_column(column, justify="right" if column else "left")
+    table.add_row(first, f"{found.challenger_bits_per_byte:.4f}")
+    table.add_row(second, f"{found.rival_bits_per_byte:.4f}")
+    console.print(table)
+    better = first if (found.difference or 0) > 0 else second
+    confidence = max(found.confidence or 0.0, 1 - (found.confidence or 0.0))
+    console.print(
+        f"{better} is better by {abs(found.difference or 0):.4f} bits per byte (95 % of draws between {found.low:.4f} and "
+        f"{found.high:.4f} for {first}), confidence {confidence:.1%}, on {found.num_documents} documents that both held out.",
+        highlight=False,
+    )

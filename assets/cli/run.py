@@ -1,0 +1,98 @@
+"""`textmill run`: materialises what is not up to date, in this process, on the project's Dagster instance."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+import warnings
+from types import FrameType
+
+from rich.console import Console
+
+from assets.cli.instance import prepare_instance
+from assets.cli.plan import plan_table
+from assets.cli.summary import print_summary
+from pipeline.artifacts import ArtifactStore
+from pipeline.config import Project
+from pipeline.errors import StageError
+from pipeline.plan import Key, make_plan
+
+
+def run(project: Project, names: tuple[str, ...]) -> int:
+    """Builds, and prints a summary; exit code 1 with one sentence where something failed."""
+    console = Console()
+    started = time.monotonic()
+    steps = make_plan(project, ArtifactStore(project.storage_folder), names)
+    if all(step.status == "up to date" for step in steps):
+        console.print(
+            f"All {len(steps)} assets are up to date: nothing to do. ({time.monotonic() - started:.1f} s)",
+            highlight=False,
+        )
+    else:
+        console.print(plan_table(steps))
+        prepare_instance(project)
+        _materialise([step.key for step in steps])
+        console.print(f"Done in {time.monotonic() - started:.0f} s.", highlight=False)
+    print_summary(project, console, names)
+    return 0
+
+
+def _materialise(keys: list[Key]) -> None:
+    """Runs the assets in order.
+
+    Raises:
+        StageError: with the sentence of the first that failed.
+        KeyboardInterrupt: it was asked to stop.
+    """
+    os.environ["TEXTMILL_TERMINAL"] = "1"
+    warnings.filterwarnings("ignore", module=r"dagster\..*")
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    import dagster as dg
+    from dagster._core.errors import DagsterExecutionInterruptedError
+
+    from assets.building import asset_key
+    from assets.definitions import defs
+
+    logging.getLogger("dagster").setLevel(logging.ERROR)
+    job = defs.resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.get() as instance:
+        try:
+            result = job.execute_in_process(
+                instance=instance,
+                asset_selection=[asset_key(key) for key in keys],
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                raise_on_error=False,
+                tags={"textmill/started_by": "textmill run"},
+            )
+        except DagsterExecutionInterruptedError:
+            raise KeyboardInterrupt from None
+    if not result.success:
+        raise StageError(_first_failure(result))
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    """SIGTERM stops a run as Ctrl-C does."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def _first_failure(result: object) -> str:
+    """The sentence of what failed first: an error of ours, a check, or whatever was raised."""
+    import dagster as dg
+
+    assert isinstance(result, dg.ExecuteInProcessResult)
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            if data.user_failure_data is not None and data.user_failure_data.description:
+                return str(data.user_failure_data.description)
+            error = data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            if error is not None and "AssetCheck" not in (error.cls_name or ""):
+                return f"{event.step_key}: {error.cls_name}: {' '.join(error.message.split())}"
+    for evaluation in result.get_asset_check_evaluations():
+        if not evaluation.passed:
+            return f"{evaluation.asset_key.to_user_string()}: the check {evaluation.check_name} failed: {evaluation.description}"
+    return "The run was stopped; running again goes on from there."
