@@ -1,8 +1,10 @@
 """Which documents are kept, once each, and which of them are held out.
 
-build.py   clean documents of some sources in, kept documents by split and rejects with reasons out
-rules.py   the quality rules as SQL over the signal columns, each reject with its value and threshold
-splits.py  a document's split as a function of its id alone
+build.py      clean documents of some sources in, kept documents by split and rejects with reasons out
+rules.py      the quality rules as SQL over the signal columns, each reject with its value and threshold
+dedup.py      exact duplicates: which of them is kept, and the cluster it stands for
+splits.py     a document's split as a function of its cluster's id alone
+database.py   DuckDB with locked settings, spilling into the draft's folder
 """
 
 CODE_VERSION = "1"

@@ -1,67 +1,40 @@
 """The corpus stage: clean documents of its sources -> kept documents by split, and rejects with reasons.
 
 In: clean-documents artifacts. Files: `documents/<split>.parquet` (CORPUS_SCHEMA, sorted by id, a random order) and
-`rejects.parquet`. Rules first, then exact deduplication by the hash of the cleaned text; the keeper of a cluster is its
-smallest (id, source, path, index), so the same documents give the same bytes in any order of arrival.
-DuckDB joins over Parquet, out of core. Trade-off: the Parquet is read twice, for the signals and then to write what is
-kept, so that deciding needs memory for the signals alone.
+`rejects.parquet`. Rules first (rules.py), then exact deduplication (dedup.py) and splits (splits.py), all over the signal
+columns; then one reading of the text writes what is kept, and one the rejects. The same documents give the same bytes
+in any order of arrival. Trade-off: deciding needs memory for a row of signals a document; the text is sorted out of core.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from itertools import groupby
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.artifacts import Artifact, Draft, Report
 from pipeline.config import CorpusConfig
-from pipeline.corpus.rules import Rule, rules_of
+from pipeline.corpus.database import database
+from pipeline.corpus.dedup import DUPLICATE, VERDICTS
+from pipeline.corpus.rules import judging, rules_of
 from pipeline.corpus.splits import SPLIT_SQL
 from pipeline.errors import StageError
 from pipeline.files import write_parquet
 from pipeline.progress import Progress
 from pipeline.records import CORPUS_SCHEMA, REJECT_SCHEMA, SPLITS, Ledger
 
-MEMORY_LIMIT = "2GB"
-BATCH_ROWS = 4096
-
-_SIGNALS = """
-CREATE TABLE signals AS
-SELECT filename, file_row_number, id, source, path, "index", text_hash, num_bytes, num_characters, letter_fraction,
-       duplicate_line_fraction, language, language_confidence
-FROM read_parquet($files, filename = true, file_row_number = true)
-"""
-
-_VERDICTS = """
-CREATE TABLE verdicts AS
-WITH judged AS (SELECT *, {reason} AS rule, {detail} AS rule_detail FROM signals),
-clustered AS (
-    SELECT *,
-           row_number() OVER copies AS copy,
-           first(id) OVER copies AS cluster_id,
-           first(source || ':' || path || ':' || "index") OVER copies AS keeper,
-           count(*) OVER (PARTITION BY text_hash, rule IS NULL) AS cluster_size
-    FROM judged
-    WINDOW copies AS (PARTITION BY text_hash, rule IS NULL ORDER BY id, source, path, "index")
-)
-SELECT filename, file_row_number, id, source, path, "index", num_bytes, cluster_id, cluster_size, {split} AS split,
-       CASE WHEN rule IS NOT NULL THEN rule WHEN copy > 1 THEN 'duplicate' END AS reason,
-       CASE WHEN rule IS NOT NULL THEN rule_detail
-            WHEN copy > 1 THEN 'the same text as ' || cluster_id || ' (' || keeper || '), which is kept' END AS detail
-FROM clustered
-"""
+BATCH_ROWS = 1024
 
 _KEPT = """
 SELECT documents.* EXCLUDE (filename, file_row_number), verdicts.cluster_id, verdicts.cluster_size, verdicts.split
 FROM read_parquet($files, filename = true, file_row_number = true) AS documents
 JOIN verdicts USING (filename, file_row_number)
-WHERE verdicts.reason IS NULL AND verdicts.split = $split
-ORDER BY documents.id
+WHERE verdicts.reason IS NULL
+ORDER BY verdicts.split, documents.id
 """
 
 _REJECTS = """
@@ -100,16 +73,20 @@ def build_corpus(
     Raises:
         StageError: nothing is left, a split is empty, or the ledger does not balance.
     """
-    files = [str(path) for name in sorted(sources) for path in sources[name].files("documents/*.parquet")]
+    paths = [path for name in sorted(sources) for path in sources[name].files("documents/*.parquet")]
+    files = [str(path) for path in paths]
     ledger = Ledger()
     rows: dict[str, int] = {}
     splits: dict[str, dict[str, int]] = {}
-    scratch = draft.path("scratch/x").parent
-    progress.start(total=2 + len(SPLITS))
-    with _connection(scratch) as connection:
-        connection.execute(_SIGNALS, {"files": files})
-        progress.advance(1)
-        _judge(connection, rules_of(config), config)
+    progress.start(total=3)
+    if not files:
+        _refuse_emptiness(draft.name, config, ledger, splits)
+    with database(draft, files=paths) as connection:
+        statement, values = judging(rules_of(config))
+        connection.execute(statement, {"files": files, **values})
+        connection.execute(
+            VERDICTS.format(split=SPLIT_SQL), {"test": config.splits.test, "validation": config.splits.validation}
+        )
         for reason, num_documents, num_bytes in connection.execute(_ACCOUNT).fetchall():
             ledger.take(documents=num_documents, num_bytes=num_bytes)
             if reason is None:
@@ -122,14 +99,14 @@ def build_corpus(
         by_source = _rows(connection, _BY_SOURCE)
         (num_clusters,) = connection.execute(_CLUSTERS).fetchall()[0]
         progress.advance(1)
-        for split in SPLITS:
+        kept = _stream(connection, _KEPT, files, CORPUS_SCHEMA)
+        for split, batches in groupby(_cut_by_split(kept), key=lambda batch: batch["split"][0].as_py()):
             name = f"documents/{split}.parquet"
-            batches = _stream(connection, _KEPT, {"files": files, "split": split}, CORPUS_SCHEMA)
             rows[name] = write_parquet(draft.path(name), batches, CORPUS_SCHEMA)
-            progress.advance(1)
-        batches = _stream(connection, _REJECTS, {"files": files}, REJECT_SCHEMA)
-        rows["rejects.parquet"] = write_parquet(draft.path("rejects.parquet"), batches, REJECT_SCHEMA)
-    shutil.rmtree(scratch)
+        progress.advance(1)
+        rejects = _stream(connection, _REJECTS, files, REJECT_SCHEMA)
+        rows["rejects.parquet"] = write_parquet(draft.path("rejects.parquet"), rejects, REJECT_SCHEMA)
+        progress.advance(1)
     progress.finish()
     where = f"corpus/{draft.name}"
     ledger.check(where)
@@ -148,38 +125,20 @@ def build_corpus(
     )
 
 
-@contextmanager
-def _connection(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An in-memory database that spills into the draft's own folder."""
-    settings: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": MEMORY_LIMIT,
-        "temp_directory": str(scratch),
-        "preserve_insertion_order": False,
-    }
-    with duckdb.connect(":memory:", config=settings) as connection:
-        yield connection
-
-
-def _judge(connection: duckdb.DuckDBPyConnection, rules: list[Rule], config: CorpusConfig) -> None:
-    def first_broken(text: str) -> str:
-        cases = " ".join(f"WHEN {rule.broken} THEN {getattr(rule, text)}" for rule in rules)
-        return f"CASE {cases} END" if cases else "NULL"
-
-    named = " ".join(f"WHEN {rule.broken} THEN '{rule.reason}'" for rule in rules)
-    reason = f"CASE {named} END" if named else "NULL::VARCHAR"
-    statement = _VERDICTS.format(reason=reason, detail=first_broken("detail"), split=SPLIT_SQL)
-    values: dict[str, Any] = {"test": config.splits.test, "validation": config.splits.validation}
-    for rule in rules:
-        values |= rule.values
-    connection.execute(statement, values)
-
-
 def _stream(
-    connection: duckdb.DuckDBPyConnection, statement: str, values: Mapping[str, Any], schema: pa.Schema
+    connection: duckdb.DuckDBPyConnection, statement: str, files: list[str], schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
-    reader: pa.RecordBatchReader = connection.sql(statement, params=dict(values)).to_arrow_reader(BATCH_ROWS)
+    reader: pa.RecordBatchReader = connection.sql(statement, params={"files": files}).to_arrow_reader(BATCH_ROWS)
     for batch in reader:
-        yield pa.Table.from_batches([batch]).select(schema.names).cast(schema).combine_chunks().to_batches()[0]
+        if batch.num_rows:
+            yield pa.Table.from_batches([batch]).select(schema.names).cast(schema).combine_chunks().to_batches()[0]
+
+
+def _cut_by_split(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Batches of one split each, from batches sorted by split."""
+    for batch in batches:
+        for split in pc.unique(batch["split"]):
+            yield batch.filter(pc.equal(batch["split"], split))
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, statement: str) -> list[dict[str, Any]]:
@@ -220,7 +179,7 @@ def _report(
         "num_documents": ledger.kept.documents,
         "num_bytes": ledger.kept.num_bytes,
         "kept_fraction": ledger.kept.documents / ledger.taken.documents,
-        "num_duplicates": ledger.rejected["duplicate"].documents if "duplicate" in ledger.rejected else 0,
+        "num_duplicates": ledger.rejected[DUPLICATE].documents if DUPLICATE in ledger.rejected else 0,
         "num_duplicate_clusters": num_clusters,
     }
     rejects = [

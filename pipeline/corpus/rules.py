@@ -1,21 +1,30 @@
 """Quality rules as SQL over the signal columns of clean documents.
 
 In: the thresholds in force. Out: for each rule a condition that is true for what is rejected and a text with the value
-and the threshold. A document that breaks several rules is rejected by the first. Thresholds are bound as parameters.
+and the threshold. A document that breaks several rules is rejected by the first. Thresholds are bound as parameters, and
+compared in the column's own precision, so that a value at the threshold is kept.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.config import CorpusConfig
 
-_COLUMNS = {
-    "characters": "num_characters",
-    "letter_fraction": "letter_fraction",
-    "duplicate_line_fraction": "duplicate_line_fraction",
+_SIGNALS = {
+    "characters": ("num_characters", "BIGINT", "%.0f characters"),
+    "letter_fraction": ("letter_fraction", "FLOAT", "letter fraction %.6g"),
+    "duplicate_line_fraction": ("duplicate_line_fraction", "FLOAT", "duplicate line fraction %.6g"),
 }
-"""What follows `min_` or `max_` in a threshold's name -> the signal it bounds."""
+"""What follows `min_` or `max_` in a threshold's name -> the signal it bounds, its type, and how its value reads."""
+
+JUDGED = """
+CREATE TABLE judged AS
+SELECT filename, file_row_number, id, source, path, "index", text_hash, num_bytes,
+       {reason} AS rule, {detail} AS rule_detail
+FROM read_parquet($files, filename = true, file_row_number = true)
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +45,15 @@ def rules_of(config: CorpusConfig) -> list[Rule]:
     rules = []
     for number, (name, threshold) in enumerate(quality.thresholds().items()):
         bound, _, signal = name.partition(".")[2].partition("_")
-        column, parameter = _COLUMNS[signal], f"threshold_{number}"
+        column, kind, reads = _SIGNALS[signal]
+        parameter = f"threshold_{number}"
         sign, words = ("<", "at least") if bound == "min" else (">", "at most")
-        unit = signal.replace("_", " ")
+        limit = f"${parameter}::FLOAT" if kind == "FLOAT" else f"${parameter}::DOUBLE"
         rules.append(
             Rule(
                 reason=name,
-                broken=f"{column} {sign} ${parameter}",
-                detail=f"printf('{unit} %.10g, {words} %.10g', {column}::DOUBLE, ${parameter}::DOUBLE)",
+                broken=f"{column} {sign} {limit}",
+                detail=f"printf('{reads}, {words} %.10g', {column}::DOUBLE, ${parameter}::DOUBLE)",
                 values={parameter: threshold},
             )
         )
@@ -60,9 +70,26 @@ def rules_of(config: CorpusConfig) -> list[Rule]:
         rules.append(
             Rule(
                 reason="language_confidence",
-                broken="language_confidence < $confidence",
-                detail="printf('%.6g, at least %.6g', language_confidence::DOUBLE, $confidence::DOUBLE)",
+                broken="language_confidence < $confidence::FLOAT",
+                detail="printf('confidence %.6g, at least %.10g', language_confidence::DOUBLE, $confidence::DOUBLE)",
                 values={"confidence": quality.min_language_confidence},
             )
         )
     return rules
+
+
+def judging(rules: list[Rule]) -> tuple[str, dict[str, Any]]:
+    """The statement that makes `judged`, and its parameters beside $files."""
+
+    def first_broken(texts: list[str]) -> str:
+        cases = " ".join(f"WHEN {rule.broken} THEN {text}" for rule, text in zip(rules, texts, strict=True))
+        return f"CASE {cases} END" if cases else "NULL::VARCHAR"
+
+    statement = JUDGED.format(
+        reason=first_broken([f"'{rule.reason}'" for rule in rules]),
+        detail=first_broken([rule.detail for rule in rules]),
+    )
+    values: dict[str, Any] = {}
+    for rule in rules:
+        values |= rule.values
+    return statement, values

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +14,7 @@ from pipeline.artifacts import Artifact, ArtifactStore, Report
 from pipeline.config import CorpusConfig
 from pipeline.config.data import SplitsConfig
 from pipeline.corpus.build import build_corpus
+from pipeline.corpus.database import database
 from pipeline.corpus.splits import split_of
 from pipeline.errors import StageError
 from pipeline.files import write_parquet
@@ -93,8 +95,8 @@ def test_a_documents_split_is_the_position_of_its_id(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason", "detail"),
     [
-        ({"num_characters": 0}, "basic.min_characters", "characters 0, at least 1"),
-        ({"num_characters": 10_000_001}, "basic.max_characters", "characters 10000001, at most 10000000"),
+        ({"num_characters": 0}, "basic.min_characters", "0 characters, at least 1"),
+        ({"num_characters": 10_000_001}, "basic.max_characters", "10000001 characters, at most 10000000"),
         ({"letter_fraction": 0.25}, "basic.min_letter_fraction", "letter fraction 0.25, at least 0.3"),
         (
             {"duplicate_line_fraction": 0.75},
@@ -102,7 +104,7 @@ def test_a_documents_split_is_the_position_of_its_id(tmp_path: Path) -> None:
             "duplicate line fraction 0.75, at most 0.7",
         ),
         ({"language": "de"}, "language", "language de, wanted en, zh"),
-        ({"language_confidence": 0.25}, "language_confidence", "0.25, at least 0.5"),
+        ({"language_confidence": 0.25}, "language_confidence", "confidence 0.25, at least 0.5"),
     ],
 )
 def test_a_rule_rejects_with_value_and_threshold(
@@ -122,6 +124,26 @@ def test_values_at_the_threshold_are_kept(tmp_path: Path) -> None:
     overrides = {"basic.min_letter_fraction": 0.5, "basic.max_duplicate_line_fraction": 0.5}
     artifact = corpus_of(tmp_path, {"notes": rows}, quality={"overrides": overrides}, **HALVES)
     assert "edge" in {row["text"] for row in kept(artifact)}
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.3, 0.7, 0.9])  # single precision rounds some of them up, some down
+def test_a_value_stored_in_single_precision_is_at_its_threshold(tmp_path: Path, threshold: float) -> None:
+    rows = [clean_row(text, letter_fraction=1.0) for text in TEXTS]
+    rows += [clean_row("edge", letter_fraction=threshold, duplicate_line_fraction=threshold)]
+    overrides = {"basic.min_letter_fraction": threshold, "basic.max_duplicate_line_fraction": threshold}
+    artifact = corpus_of(tmp_path, {"notes": rows}, quality={"overrides": overrides}, **HALVES)
+    rejected = {row["excerpt"] for row in pq.read_table(artifact.file("rejects.parquet")).to_pylist()}
+    assert "edge" not in rejected
+
+
+def test_a_document_a_rule_rejects_is_no_ones_duplicate(tmp_path: Path) -> None:
+    rows = [clean_row(text) for text in TEXTS]
+    rows += [clean_row(TEXTS[0], id="0" * 32, index=9, language="de"), clean_row(TEXTS[0], index=10)]
+    artifact = corpus_of(tmp_path, {"notes": rows}, quality={"languages": ["en"]}, **HALVES)
+    (row,) = [row for row in kept(artifact) if row["text"] == TEXTS[0]]
+    assert (row["cluster_id"], row["cluster_size"]) == (document_id(TEXTS[0]), 2)
+    reasons = pq.read_table(artifact.file("rejects.parquet"))["reason"].to_pylist()
+    assert sorted(reasons) == ["duplicate", "language"]
 
 
 def test_of_equal_texts_the_smallest_id_is_kept_with_the_clusters_size(tmp_path: Path) -> None:
@@ -164,6 +186,43 @@ def test_the_order_and_the_files_of_arrival_change_no_byte(tmp_path: Path) -> No
     first = corpus_of(tmp_path / "1", {"notes": rows}, **HALVES)
     second = corpus_of(tmp_path / "2", {"notes": rows[::-1]}, num_files=7, **HALVES)
     assert first.ref.content_hash == second.ref.content_hash
+
+
+def test_a_source_added_later_moves_no_document_to_another_split(tmp_path: Path) -> None:
+    notes = [clean_row(text) for text in TEXTS]
+    diary = [clean_row(f"Dear diary, this is day {number}.", source="diary") for number in range(200)]
+    before = {row["id"]: row["split"] for row in kept(corpus_of(tmp_path / "1", {"notes": notes}, **HALVES))}
+    after = {
+        row["id"]: row["split"] for row in kept(corpus_of(tmp_path / "2", {"notes": notes, "diary": diary}, **HALVES))
+    }
+    assert before.items() <= after.items()
+
+
+def test_a_storage_folder_may_be_a_link_and_have_any_name(tmp_path: Path) -> None:
+    (tmp_path / "it's real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "it's real")
+    artifact = corpus_of(tmp_path / "link", {"notes": [clean_row(text) for text in TEXTS]}, **HALVES)
+    assert len(kept(artifact)) == len(TEXTS)
+    assert sorted(entry.path for entry in artifact.manifest.files if "scratch" in entry.path) == []
+
+
+def test_the_database_reads_no_other_folder_and_cannot_be_opened_again(tmp_path: Path) -> None:
+    words: dict[str, Any] = {"code_version": "1", "literals": {}, "inputs": {}}
+    (tmp_path / "secret.csv").write_text("a\n1\n")
+    store = ArtifactStore(tmp_path / "storage")
+    with store.draft(stage="corpus", name="c", version="v", **words) as draft, database(draft, files=[]) as connection:
+        for statement in (f"FROM read_csv('{tmp_path}/secret.csv')", "SET enable_external_access = true"):
+            with pytest.raises(duckdb.Error):
+                connection.execute(statement)
+
+
+def test_too_little_memory_and_disk_is_one_sentence_and_publishes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.corpus.database.MEMORY_LIMIT", "1MB")
+    with pytest.raises(StageError, match="corpus/english needs more memory than 1MB"):
+        corpus_of(tmp_path, {"notes": [clean_row(text * 50) for text in TEXTS]}, **HALVES)
+    assert ArtifactStore(tmp_path).versions("corpus", "english") == []
 
 
 def test_no_readable_document_is_one_sentence(tmp_path: Path) -> None:

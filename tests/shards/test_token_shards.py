@@ -266,7 +266,8 @@ def test_a_shuffle_of_a_trillion_windows_takes_no_memory() -> None:
     size = 10**12 + 7
     order = permute(np.arange(size - 10_000, size), size=size, seed=1, epoch=1)
     assert len(set(order.tolist())) == 10_000
-    assert 0 <= order.min() and order.max() < size
+    assert order.min() >= 0
+    assert order.max() < size
     assert abs(order.mean() / size - 0.5) < 4 / (12 * 10_000) ** 0.5  # uniform: standard deviation 1 / sqrt(12 n)
 
 
