@@ -1,6 +1,7 @@
-"""The tables of the statistics, as SQL over the view `documents` (a corpus) and the view `rejects` (of every stage).
+"""The tables of the statistics, as SQL over `documents` (a corpus), `rejects` (of every stage) and `word_counts`.
 
-A word is a run of letters and digits, apostrophes within included; a Chinese character is a word of its own.
+A word is a run of letters, apostrophes within included, or a run of digits; a Chinese character is a word of its own.
+(Japanese syllables and Thai are runs: without a dictionary nothing says where their words end.)
 """
 
 from __future__ import annotations
@@ -8,22 +9,44 @@ from __future__ import annotations
 DOCUMENTS = "CREATE VIEW documents AS SELECT * FROM read_parquet({files})"
 REJECTS = "CREATE VIEW rejects AS SELECT * FROM read_parquet({files})"
 
-WORD = r"\p{Han}|[^\P{L}\p{Han}]+(?:[’''][^\P{L}\p{Han}]+)*|\p{N}+"
-"""RE2; the double negative reads: letters that are not Han."""
+_LETTER = r"(?:[^\P{L}\p{Han}]|\p{M})"
+WORD = rf"\p{{Han}}|{_LETTER}+(?:[’']{_LETTER}+)*|\p{{N}}+"
+"""RE2. The double negative reads: letters that are not Han; the marks are those of letters, such as Hindi's vowels."""
+
+WORD_COUNTS = """
+    CREATE TABLE word_counts AS
+    WITH words AS (SELECT source, split, unnest(regexp_extract_all(lower(text), $pattern)) AS word FROM documents)
+    SELECT source, split, word, count(*) AS count FROM words GROUP BY source, split, word
+"""
+"""The one statement that reads the text."""
 
 NUM_TOP_WORDS = 10_000
+NUM_TOP_WORDS_OF_A_SOURCE = 100
+
+_SIZES = """
+    count(*) AS documents, sum(num_bytes)::BIGINT AS bytes, sum(num_characters)::BIGINT AS characters,
+    round(avg(num_bytes), 1) AS mean_document_bytes,
+    round(quantile_cont(num_bytes, 0.1), 1) AS tenth_percentile_document_bytes,
+    round(quantile_cont(num_bytes, 0.5), 1) AS median_document_bytes,
+    round(quantile_cont(num_bytes, 0.9), 1) AS ninetieth_percentile_document_bytes,
+    max(num_bytes) AS max_document_bytes
+"""
 
 TABLES: dict[str, str] = {
     "by_split": """
-        SELECT split, count(*) AS documents, sum(num_bytes)::BIGINT AS bytes, sum(num_characters)::BIGINT AS characters,
-               sum(num_words)::BIGINT AS words, avg(num_bytes) AS mean_document_bytes,
-               median(num_bytes)::DOUBLE AS median_document_bytes
-        FROM documents GROUP BY split ORDER BY split
+        SELECT sizes.*, coalesce(words, 0)::BIGINT AS words,
+               bytes / (SELECT sum(num_bytes) FROM documents) AS byte_fraction
+        FROM (SELECT split, {sizes} FROM documents GROUP BY split) AS sizes
+        LEFT JOIN (SELECT split, sum(count) AS words FROM word_counts GROUP BY split) AS counted USING (split)
+        ORDER BY split
     """,
     "by_source": """
-        SELECT source, split, count(*) AS documents, sum(num_bytes)::BIGINT AS bytes,
-               sum(num_characters)::BIGINT AS characters, sum(num_words)::BIGINT AS words
-        FROM documents GROUP BY source, split ORDER BY source, split
+        SELECT sizes.*, coalesce(words, 0)::BIGINT AS words,
+               bytes / (SELECT sum(num_bytes) FROM documents) AS byte_fraction
+        FROM (SELECT source, split, {sizes} FROM documents GROUP BY source, split) AS sizes
+        LEFT JOIN (SELECT source, split, sum(count) AS words FROM word_counts GROUP BY source, split) AS counted
+            USING (source, split)
+        ORDER BY source, split
     """,
     "languages": """
         SELECT language, source, count(*) AS documents, sum(num_bytes)::BIGINT AS bytes,
@@ -31,10 +54,10 @@ TABLES: dict[str, str] = {
         FROM documents GROUP BY language, source ORDER BY bytes DESC, language, source
     """,
     "lengths": """
-        SELECT source, floor(log2(greatest(num_characters, 1)) * 4)::INTEGER AS bin,
+        SELECT source, split, floor(log2(greatest(num_characters, 1)) * 4)::INTEGER AS bin,
                round(2 ** (floor(log2(greatest(num_characters, 1)) * 4) / 4), 1) AS from_characters,
                count(*) AS documents
-        FROM documents GROUP BY source, bin, from_characters ORDER BY source, bin
+        FROM documents GROUP BY source, split, bin, from_characters ORDER BY source, split, bin
     """,
     "duplicates": """
         SELECT cluster_size, count(*) AS clusters, sum(cluster_size)::BIGINT AS documents_before
@@ -44,15 +67,27 @@ TABLES: dict[str, str] = {
         SELECT stage, source, reason, count(*) AS documents, sum(num_bytes)::BIGINT AS bytes
         FROM rejects GROUP BY stage, source, reason ORDER BY documents DESC, stage, source, reason
     """,
+    "words": """
+        WITH counted AS (SELECT word, sum(count)::BIGINT AS count FROM word_counts GROUP BY word)
+        SELECT row_number() OVER (ORDER BY count DESC, word) AS rank, word, count,
+               count / (SELECT sum(count) FROM counted) AS fraction
+        FROM counted ORDER BY rank LIMIT {num_top_words}
+    """,
+    "words_by_source": """
+        WITH counted AS (SELECT source, word, sum(count)::BIGINT AS count FROM word_counts GROUP BY source, word)
+        SELECT source, row_number() OVER ranked AS rank, word, count, count / sum(count) OVER (PARTITION BY source)
+            AS fraction
+        FROM counted WINDOW ranked AS (PARTITION BY source ORDER BY count DESC, word)
+        QUALIFY rank <= {num_top_words_of_a_source} ORDER BY source, rank
+    """,
 }
 """Name -> statement; every one has a total order, so that equal corpora give equal bytes."""
 
-WORDS = """
-    WITH words AS (SELECT unnest(regexp_extract_all(lower(text), $pattern)) AS word FROM documents),
-    counted AS (SELECT word, count(*) AS count FROM words GROUP BY word)
-    SELECT row_number() OVER (ORDER BY count DESC, word) AS rank, word, count,
-           count / (SELECT sum(count) FROM counted) AS fraction
-    FROM counted ORDER BY rank
-"""
+NUM_WORDS = "SELECT count(DISTINCT word), coalesce(sum(count), 0)::BIGINT FROM word_counts"
 
-NUM_WORDS = "SELECT count(*) AS distinct_words, coalesce(sum(count), 0)::BIGINT AS words FROM all_words"
+
+def statement(name: str) -> str:
+    """The SQL of a table."""
+    return TABLES[name].format(
+        sizes=_SIZES, num_top_words=NUM_TOP_WORDS, num_top_words_of_a_source=NUM_TOP_WORDS_OF_A_SOURCE
+    )

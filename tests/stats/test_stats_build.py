@@ -50,6 +50,16 @@ def reject(stage: str, reason: str, num_bytes: int) -> dict[str, Any]:
     return {**named, "num_bytes": num_bytes, "excerpt": None}
 
 
+def statistics(folder: Path, rows: list[dict[str, Any]], rejects: list[dict[str, Any]]) -> Artifact:
+    store = ArtifactStore(folder)
+    with store.draft(stage="corpus", name="c", version="v", **WORDS) as draft:
+        write_parquet(draft.path("documents/train.parquet"), pa.Table.from_pylist(rows, CORPUS_SCHEMA))
+        write_parquet(draft.path("rejects.parquet"), pa.Table.from_pylist(rejects, REJECT_SCHEMA))
+        corpus = draft.commit(counts={}, report=Report())
+    with store.draft(stage="corpus_stats", name="c", version="v", **WORDS) as draft:
+        return build_corpus_stats(draft, corpus=corpus, raw={}, clean={}, progress=SilentProgress())
+
+
 @pytest.fixture
 def stats(tmp_path: Path) -> Artifact:
     store = ArtifactStore(tmp_path / "it's here")
@@ -100,6 +110,8 @@ def test_words_are_counted_over_scripts(stats: Artifact) -> None:
 def test_the_word_pattern_means_what_it_says() -> None:
     found = duckdb.execute("SELECT regexp_extract_all('Übung’s naïve-x 漢字kana 3.5', ?)", [WORD]).fetchall()[0][0]
     assert found == ["Übung’s", "naïve", "x", "漢", "字", "kana", "3", "5"]
+    found = duckdb.execute("SELECT regexp_extract_all('हिन्दी a漢 n̈ «quoted»', ?)", [WORD]).fetchall()[0][0]
+    assert found == ["हिन्दी", "a", "漢", "n̈", "quoted"]  # vowel signs and accents belong to their letters
 
 
 def test_documents_bytes_and_characters_by_split_and_source(stats: Artifact) -> None:
@@ -111,6 +123,31 @@ def test_documents_bytes_and_characters_by_split_and_source(stats: Artifact) -> 
         ("notes", "train"),
         ("poems", "train"),
     ]
+
+
+def test_words_are_counted_by_split_and_source(stats: Artifact) -> None:
+    assert {entry["split"]: entry["words"] for entry in table(stats, "by_split")} == {"test": 4, "train": 10}
+    by_source = {(entry["source"], entry["split"]): entry["words"] for entry in table(stats, "by_source")}
+    assert by_source == {("notes", "test"): 4, ("notes", "train"): 5, ("poems", "train"): 5}
+    first = {entry["source"]: entry["word"] for entry in table(stats, "words_by_source") if entry["rank"] == 1}
+    assert first == {"notes": "the", "poems": "the"}  # of equal counts the smaller code point: "the" before Han
+    fractions = [entry["fraction"] for entry in table(stats, "words_by_source") if entry["source"] == "poems"]
+    assert fractions == pytest.approx([0.2] * 5)
+
+
+def test_a_split_without_a_word_counts_none(tmp_path: Path) -> None:
+    empty = statistics(tmp_path, [row("!?", "notes", "train", "und")], [])
+    (split,) = table(empty, "by_split")
+    assert (split["documents"], split["words"]) == (1, 0)
+    assert table(empty, "words") == []
+    assert empty.manifest.counts["num_corpus_words"] == 0
+
+
+def test_the_same_corpus_gives_the_same_bytes(tmp_path: Path) -> None:
+    rows = [row(f"note {number} of the cat", "notes", "train", "en") for number in range(500)]
+    rejects = [reject("corpus", f"reason_{number % 7}", number) for number in range(50)]
+    first, second = (statistics(tmp_path / name, rows, rejects) for name in ("1", "2"))
+    assert first.ref.content_hash == second.ref.content_hash
 
 
 def test_language_shares_are_of_bytes(stats: Artifact) -> None:
