@@ -265,6 +265,7 @@ def make_registered(
 
 def chain_of(folder: Path) -> tuple[ArtifactStore, Artifact, Artifact, Artifact]:
     """Store, corpus, tokenizer and shards of the made-up language."""
+    torch.set_num_threads(1)  # matrices this small lose by more
     store = ArtifactStore(folder)
     corpus = make_corpus(store)
     tokenizer = make_tokenizer(store, corpus)

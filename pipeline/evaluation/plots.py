@@ -63,16 +63,18 @@ def bits_per_source(figures: Mapping[str, Mapping[str, Any]]) -> bytes:
         axes.text(value, row + 0.2, f" {value:.3f}", va="center", fontsize=8)
     axes.set_yticks(rows, names)
     axes.set(xlabel="bits per byte (lower is better)")
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     axes.set_xlim(0, max([*model, *unigram, 0.1]) * 1.15)
     return _png(figure)
 
 
 def _smoothed(losses: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The running mean of about a twentieth of the curve, later points weighing more."""
     smoothed = np.empty(len(losses))
+    kept = 1 - 1 / max(1.0, len(losses) / 20)
     average, weight = 0.0, 0.0
     for index, loss in enumerate(losses):
-        average, weight = 0.95 * average + 0.05 * loss, 0.95 * weight + 0.05
+        average, weight = kept * average + (1 - kept) * loss, kept * weight + (1 - kept)
         smoothed[index] = average / weight  # the weights of the past sum to less than one at the start
     return smoothed
 

@@ -196,6 +196,7 @@ def test_rollback_and_promotion_by_hand_are_on_record(project: Project) -> None:
         aliases.rollback("nothing", uri=project.uri)
 
 
+@pytest.mark.slow
 def test_an_alias_that_moved_meanwhile_is_decided_about_again(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +225,7 @@ def test_comparing_before_setting_refuses_a_stale_view(project: Project) -> None
         aliases.move(client, "gpt", "1", action="gate", reason="", expected_holder="7")
 
 
+@pytest.mark.slow
 def test_documents_the_champion_was_trained_on_are_left_out(project: Project) -> None:
     chain = project.chain
     texts = default_texts()
@@ -242,6 +244,7 @@ def test_documents_the_champion_was_trained_on_are_left_out(project: Project) ->
     assert decision["baseline"]["num_documents"] == 30
 
 
+@pytest.mark.slow
 def test_a_model_that_was_trained_on_all_test_documents_cannot_be_compared(project: Project) -> None:
     chain = project.chain
     texts = default_texts()
@@ -256,6 +259,7 @@ def test_a_model_that_was_trained_on_all_test_documents_cannot_be_compared(proje
     assert project.champion() == "1"
 
 
+@pytest.mark.slow
 def test_another_model_can_be_what_must_be_beaten(project: Project) -> None:
     chain = project.chain
     rival = make_model(chain.store, chain.shards, chain.tokenizer, num_steps=120, name="rival")
@@ -269,6 +273,7 @@ def test_another_model_can_be_what_must_be_beaten(project: Project) -> None:
     assert "worse than rival@" in decision["reason"]
 
 
+@pytest.mark.slow
 def test_a_rival_without_a_champion_is_replaced_by_the_unigram_baseline(project: Project) -> None:
     chain = project.chain
     rival = make_model(chain.store, chain.shards, chain.tokenizer, num_steps=0, name="rival")
