@@ -98,7 +98,7 @@ def make_asset(project: Project, node: Node, stage: StageAsset) -> dg.AssetsDefi
             for check in stage.checks
         ],
     )
-    def materialise(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+    def materialise(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         with one_sentence():
             started = time.monotonic()
             store = ArtifactStore(project.storage_folder)

@@ -247,7 +247,7 @@ class Trainer:
         )
         model.save(output / "model")
         shutil.copyfile(spec.tokenizer_file, output / "model" / "tokenizer.model")
-        write_text(output / "history.jsonl", "".join(json.dumps(row) + "\n" for row in self._history))
+        write_text(output / "history.jsonl", "".join(json.dumps(row, sort_keys=True) + "\n" for row in self._history))
         write_json(
             output / "training.json",
             {
