@@ -127,8 +127,9 @@ def rollback(name: str, *, uri: str, reason: str = "rolled back by hand") -> Mov
         now = holder(client, name)
         before = previous_holder(history(client, name), now, versions)
         if before is None:
+            earlier = "ever" if now is None else f"before version {now}"
             raise RegistryError(
-                f"{name}: nobody held the alias {ALIAS} before version {now}, so there is nothing to roll back to; "
+                f"{name}: nobody held the alias {ALIAS} {earlier}, so there is nothing to roll back to; "
                 f"`textmill promote {name} VERSION` names one by hand."
             )
         return move(client, name, before, action="rollback", reason=reason, expected_holder=now)

@@ -33,7 +33,7 @@ from pipeline.registry.connection import connection, displayed, registry_lock
 from pipeline.registry.gate import Comparison, Verdict, compare_bits, decide
 from pipeline.registry.registering import Registration, register
 from pipeline.registry.rivals import Registered, find_champion, score_rival
-from pipeline.registry.tracking import ship, tracking_uri
+from pipeline.registry.tracking import EVENTS, ship, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -79,9 +79,11 @@ def build_registered_model(
         RegistryError: the tracking server cannot be reached or refuses; nothing is lost, the next run goes on.
     """
     uri = tracking_uri(storage)
-    shipped = ship(storage / "spool" / name / model.ref.version, uri)
-    if shipped.problem is not None:
-        progress.note(shipped.problem)
+    spool = storage / "spool" / name / model.ref.version
+    if (spool / EVENTS).is_file():  # so that the model is registered in the run its training made
+        shipped = ship(spool, uri)
+        if shipped.problem is not None:
+            progress.note(shipped.problem)
     with connection(uri, doing=f"registered_model/{name}") as client:
         with registry_lock(uri):
             registration = register(

@@ -87,7 +87,7 @@ def prepare(uri: str) -> None:
     Raises:
         StorageError: the storage folder is full, read-only or forbidden.
     """
-    _set_bounds()
+    set_bounds()
     database = database_file(uri)
     if database is None:
         return
@@ -120,8 +120,9 @@ def connection(uri: str, *, doing: str) -> Iterator[MlflowClient]:
 
     Raises:
         RegistryError: nobody answers, or the server refuses.
+        StorageError: the disk is full, read-only or forbidden.
     """
-    prepare(uri)
+    set_bounds()
     reason = why_unreachable(uri)
     if reason is not None:
         raise RegistryError(
@@ -131,7 +132,8 @@ def connection(uri: str, *, doing: str) -> Iterator[MlflowClient]:
     from mlflow import MlflowClient
 
     try:
-        with _addressed(uri):
+        prepare(uri)
+        with _addressed(uri), storage_errors(database_file(uri) or Path(displayed(uri))):
             yield MlflowClient(uri, uri)
     except tracker_faults() as error:
         raise RegistryError(
@@ -155,11 +157,12 @@ def _addressed(uri: str) -> Iterator[None]:
 
 def tracker_faults() -> tuple[type[Exception], ...]:
     """What MLflow's client raises when the server, the network or the database fails."""
+    from alembic.util import CommandError
     from mlflow.exceptions import MlflowException
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
-    return MlflowException, RequestException, SQLAlchemyError
+    return MlflowException, RequestException, SQLAlchemyError, CommandError
 
 
 def first_line(error: Exception) -> str:
@@ -198,7 +201,7 @@ def file_lock(path: Path) -> Iterator[None]:
         yield
 
 
-def _set_bounds() -> None:
+def set_bounds() -> None:
     """Limits for MLflow's client in this process and its children, unless the environment has its own."""
     for name, value in _BOUNDS.items():
         os.environ.setdefault(name, value)

@@ -1,6 +1,7 @@
 """The program of a registered model: MLflow runs this file to make the model ("models from code"), so no pickle.
 
-In: a table with the column `prompt`, and generation parameters. Out: for each prompt, its continuation. It needs torch, numpy, safetensors and sentencepiece; Textmill's own code travels with the model.
+In: a table with the column `prompt`, and generation parameters. Out: for each prompt, its continuation.
+It needs torch, numpy, pyarrow, safetensors and sentencepiece; Textmill's own code travels with the model.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ The model is logged from code with safetensors beside it; loading it never unpic
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 REQUIREMENTS = ("numpy", "pandas", "pyarrow", "safetensors", "sentencepiece", "torch")
+EVALUATION_TAG = "textmill.evaluation"
 EXAMPLE_PARAMETERS = {"max_new_tokens": 4}
 """Of the input example, which MLflow runs once to see that the model serves."""
 
@@ -77,6 +79,8 @@ def register(
     else:
         model_id = found.source.removeprefix("models:/")
         version = str(found.version)
+        client.set_model_version_tag(name, version, EVALUATION_TAG, tags[EVALUATION_TAG])
+        client.update_model_version(name, version, _description(model, evaluation))
     _attach_evaluation(client, run_id, model_id, model, evaluation, corpus)
     return Registration(version=version, model_id=model_id, run_id=run_id, experiment_id=experiment_id)
 
@@ -90,7 +94,7 @@ def lineage(model: Artifact, evaluation: Artifact, corpus: Artifact, shards: Art
         CONTENT_TAG: model.ref.content_hash,
         WEIGHTS_TAG: weights.sha256,
         TRAINING_TAG: model.ref.version,
-        "textmill.evaluation": _described(evaluation.ref),
+        EVALUATION_TAG: _described(evaluation.ref),
         "textmill.git_revision": model.manifest.git_revision or "none",
         **{f"textmill.{role}": _described(ref) for role, ref in refs.items()},
     }
@@ -191,24 +195,28 @@ def _create_version(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    figures = evaluation.manifest.counts
     created = client.create_model_version(
         name,
         source=f"models:/{model_id}",
         run_id=run_id,
         model_id=model_id,
         tags=tags,
-        description=(
-            f"{model.manifest.counts['num_parameters']:,} parameters, {figures['bits_per_byte']:.4f} bits per byte on "
-            f"{figures['num_documents']:,} held-out documents (unigram baseline "
-            f"{figures['unigram_bits_per_byte']:.4f}). The report is the run's artifact evaluation/report.html."
-        ),
+        description=_description(model, evaluation),
     )
     first = _find_version(client, name, model.ref)
     if first is not None and first.version != created.version:
         client.delete_model_version(name, created.version)
         return str(first.version)
     return str(created.version)
+
+
+def _description(model: Artifact, evaluation: Artifact) -> str:
+    figures = evaluation.manifest.counts
+    return (
+        f"{model.manifest.counts['num_parameters']:,} parameters, {figures['bits_per_byte']:.4f} bits per byte on "
+        f"{figures['num_documents']:,} held-out documents (unigram baseline {figures['unigram_bits_per_byte']:.4f}). "
+        "The report is the run's artifact evaluation/report.html."
+    )
 
 
 def _attach_evaluation(
@@ -221,6 +229,8 @@ def _attach_evaluation(
     digest = fingerprint([corpus.ref.content_hash, evaluation.manifest.counts["num_documents"]])
     context = {"source": f"{corpus.ref.stage}/{corpus.ref.name}/{corpus.ref.version}", "context": "evaluation"}
     client.log_inputs(run_id, [dataset_input(name=test, digest=digest, **context)])
+    sources = json.loads(evaluation.file("metrics.json").read_text())["sources"]
+    by_source = {f"bits_per_byte/{source}": figures["bits_per_byte"] for source, figures in sources.items()}
     metrics = [
         Metric(
             key,
@@ -232,7 +242,7 @@ def _attach_evaluation(
             dataset_digest=digest,
             run_id=run_id,
         )
-        for key, value in sorted(evaluation.manifest.counts.items())
+        for key, value in sorted({**evaluation.manifest.counts, **by_source}.items())
         if isinstance(value, int | float)
     ]
     client.log_batch(run_id, metrics=metrics)

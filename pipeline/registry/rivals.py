@@ -88,7 +88,8 @@ def downloaded(model: Registered, uri: str, path: str = "") -> Iterator[Path]:
                 f"{model.name}: the files of version {model.version} cannot be fetched ({str(error).splitlines()[0]}). "
                 f"Restore them, or give the alias to another version with `textmill promote {model.name} VERSION`."
             ) from error
-        _check_weights(model, found)
+        if not path:
+            _check_files(model, found)
         yield found
 
 
@@ -129,11 +130,15 @@ def read_hashes(path: Path) -> np.ndarray[Any, Any]:
     return found
 
 
-def _check_weights(model: Registered, downloads: Path) -> None:
+def _check_files(model: Registered, downloads: Path) -> None:
     weights = model_folder(downloads) / WEIGHTS
     expected = model.tags.get(WEIGHTS_TAG)
-    if expected is not None and weights.is_file() and sha256_file(weights) != expected:
-        raise RegistryError(
-            f"{model.name}: the weights of version {model.version} are not those that were registered. Give the alias to "
-            f"another version with `textmill promote {model.name} VERSION` (the alias is {ALIAS})."
-        )
+    if not weights.is_file() or not (downloads / "artifacts" / TRAINING_DOCUMENTS).is_file() or expected is None:
+        problem = f"version {model.version} was not registered by textmill, so it cannot be used here"
+    elif sha256_file(weights) != expected:
+        problem = f"the weights of version {model.version} are not those that were registered"
+    else:
+        return
+    raise RegistryError(
+        f"{model.name}: {problem}. Give the alias {ALIAS} to another version with `textmill promote {model.name} VERSION`."
+    )

@@ -28,6 +28,7 @@ from pipeline.registry.connection import (
     find_or_create_experiment,
     first_line,
     prepare,
+    set_bounds,
     tracker_faults,
     tracking_uri,
     why_unreachable,
@@ -140,12 +141,13 @@ class _Shipper:
         reason = why_unreachable(self._uri)
         if reason is not None:
             return self.result(problem=self._sentence(reason))
-        prepare(self._uri)
+        set_bounds()
         from mlflow import MlflowClient
 
-        self._client = MlflowClient(self._uri, self._uri)
         last = self._state.offset
         try:
+            prepare(self._uri)
+            self._client = MlflowClient(self._uri, self._uri)
             self._find_run()
             for last, event in _events(self._folder / EVENTS, self._state.offset):
                 if self._state.run_id is None and event["kind"] != "start":

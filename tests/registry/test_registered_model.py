@@ -138,6 +138,7 @@ def test_other_gate_settings_meet_the_champion_that_is_the_model_itself(project:
     assert len(project.client().search_model_versions("name='gpt'")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "step", ["set_model_version_tag", "set_registered_model_tag", "set_registered_model_alias", "log_dict"]
 )
@@ -319,6 +320,37 @@ def test_a_changed_weight_in_the_registry_is_noticed_before_it_is_used(project: 
         with pytest.raises(RegistryError, match="the weights of version 1 are not those that were registered"):
             use()
     assert project.champion() == "1"
+
+
+def test_a_model_registered_by_hand_is_no_champion_to_compare_with(project: Project) -> None:
+    project.register("fair")
+    client = project.client()
+    source = client.get_model_version("gpt", "1").source
+    client.create_model_version("gpt", source)
+    aliases.promote("gpt", "2", uri=project.uri)
+    with pytest.raises(RegistryError, match="version 2 was not registered by textmill"):
+        project.register("good")
+
+
+def test_a_new_evaluation_of_the_same_model_updates_its_version(project: Project) -> None:
+    project.register("fair")
+    chain, client = project.chain, project.client()
+    before = client.get_model_version("gpt", "1")
+    config = EvaluateConfig(max_documents=9, num_samples=1, sample_tokens=4)
+    evaluation = make_evaluation(
+        ArtifactStore(project.storage), chain.models["fair"], chain.corpus, chain.shards, config
+    )
+    store = ArtifactStore(project.storage)
+    make_registered(store, evaluation, chain.models["fair"], chain.corpus, chain.shards)
+    (after,) = client.search_model_versions("name='gpt'")
+    assert evaluation.ref.version in after.tags["textmill.evaluation"]
+    assert (before.tags["textmill.evaluation"], before.description) != (
+        after.tags["textmill.evaluation"],
+        after.description,
+    )
+    (row,) = queries.leaderboard(project.uri)
+    assert row.metrics["num_documents"] == 9
+    assert row.metrics["bits_per_byte/left"] > 0
 
 
 def test_a_server_nobody_runs_is_one_sentence(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -260,3 +260,12 @@ def test_four_processes_at_once_prepare_a_fresh_database(tmp_path: Path) -> None
     for process in processes:
         out, err = process.communicate(timeout=120)
         assert out.strip() == "Default", err
+
+
+def test_a_broken_database_is_a_result(spool: Path, uri: str) -> None:
+    append(spool, START, metrics(1, loss=3.0))
+    database = spool.parents[2] / "mlflow" / "mlflow.db"
+    database.write_bytes(b"no database at all" * 100)
+    problem = ship(spool, uri).problem
+    assert problem is not None
+    assert "file is not a database" in problem
