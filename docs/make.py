@@ -31,7 +31,7 @@ def tree() -> str:
         if path.suffix != ".py" or not path.is_file():
             continue
         caption = ast.get_docstring(ast.parse(path.read_text())) or ""
-        caption = " ".join(caption.split("\n\n")[0].split())
+        caption = " ".join(caption.split("\n\n")[0].split()).split(". ")[0].removesuffix(".")
         if path.parent.relative_to(ROOT).as_posix() != folder:
             folder = path.parent.relative_to(ROOT).as_posix()
             lines.append(f"{folder}/")

@@ -37,6 +37,7 @@ def straight(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return result(folder)
 
 
+@pytest.mark.slow
 def test_training_learns_what_can_be_known(tiny_data: Path, tmp_path: Path) -> None:
     finish(spec_of(tiny_data, tmp_path, num_steps=150, checkpoint_every_steps=None))
     history = [json.loads(line) for line in (tmp_path / "output" / "history.jsonl").read_text().splitlines()]
@@ -175,6 +176,7 @@ def test_a_fault_that_does_not_repeat_is_called_one_of_the_hardware(tiny_data: P
         trainer.run()
 
 
+@pytest.mark.slow
 def test_a_spike_is_skipped_and_counted_and_too_many_stop_the_run(tiny_data: Path, tmp_path: Path) -> None:
     def spiking(trainer: Trainer, steps: range) -> Any:
         plain = trainer._loss_of
