@@ -272,19 +272,15 @@ def dataset_input(*, name: str, digest: str, source: str, context: str) -> Any:
 
 
 def _events(file: Path, offset: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Whole lines from `offset` on, each with the offset after it.
-
-    A trainer that was killed may leave a torn line, which the next one continues: what follows the tear is read.
-    """
+    """Whole lines from `offset` on, each with the offset after it; a line torn by a kill is passed over."""
     with file.open("rb") as lines:
         lines.seek(offset)
         for line in lines:
             if not line.endswith(b"\n"):
                 return  # still being written
             offset += len(line)
-            start = max(line.rfind(b'{"kind"'), 0)
             try:
-                event = json.loads(line[start:])
+                event = json.loads(line)
             except ValueError:
                 continue
             if isinstance(event, dict) and "kind" in event:

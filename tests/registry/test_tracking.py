@@ -138,11 +138,11 @@ def test_a_lost_mark_is_made_good_from_what_the_server_has(spool: Path, uri: str
     assert steps(uri, "loss") == [1, 2, 3]
 
 
-def test_a_torn_last_line_waits_and_what_follows_it_is_read(spool: Path, uri: str) -> None:
+def test_a_torn_line_waits_until_it_ends_and_is_passed_over(spool: Path, uri: str) -> None:
     append(spool, START, metrics(1, loss=3.0), '{"kind": "metrics", "time_ms": 3, "st')
     result = ship(spool, uri)
     assert (result.num_metrics, result.num_bytes_pending) == (1, 0)
-    append(spool, metrics(2, loss=2.0), FINISH)
+    append(spool, "\n", metrics(2, loss=2.0), FINISH)  # as the resumed trainer goes on
     ship(spool, uri)
     assert steps(uri, "loss") == [1, 2]
 
