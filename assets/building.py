@@ -5,6 +5,7 @@ sentence, checks, metadata. A check runs with its asset, so that a failed blocki
 """
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,10 @@ from pipeline.progress import LineProgress, Progress, terminal_progress
 
 TERMINAL_VARIABLE = "TEXTMILL_TERMINAL"
 """Set by the command line: progress goes to its terminal instead of Dagster's log."""
+
+
+was_stopped = threading.Event()
+"""Set when an asset of this process was interrupted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +160,10 @@ class one_sentence:  # noqa: N801 - reads as a statement
         return
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, dg.DagsterExecutionInterruptedError | KeyboardInterrupt | TrainingInterrupted):
+            was_stopped.set()
+            # Dagster would answer an interrupt with the retry policy: a stopped training would begin again at once
+            raise dg.Failure(description=str(error) or "Stopped as asked.", allow_retries=False) from error
         if isinstance(error, TextmillError):
-            hopeless = isinstance(error, TrainingDiverged | TrainingInterrupted | ConfigurationError)
+            hopeless = isinstance(error, TrainingDiverged | ConfigurationError)
             raise dg.Failure(description=str(error), allow_retries=not hopeless) from error

@@ -50,9 +50,8 @@ def _materialise(keys: list[Key]) -> None:
     warnings.filterwarnings("ignore", module=r"dagster\..*")
     signal.signal(signal.SIGTERM, _as_interrupt)
     import dagster as dg
-    from dagster._core.errors import DagsterExecutionInterruptedError
 
-    from assets.building import asset_key
+    from assets.building import asset_key, was_stopped
     from assets.definitions import defs
 
     logging.getLogger("dagster").setLevel(logging.ERROR)
@@ -66,8 +65,10 @@ def _materialise(keys: list[Key]) -> None:
                 raise_on_error=False,
                 tags={"textmill/started_by": "textmill run"},
             )
-        except DagsterExecutionInterruptedError:
+        except dg.DagsterExecutionInterruptedError:
             raise KeyboardInterrupt from None
+    if was_stopped.is_set():
+        raise KeyboardInterrupt
     if not result.success:
         raise StageError(_first_failure(result))
 
