@@ -1,0 +1,274 @@
+"""The project file becomes the asset graph it describes; checks fail when they should; metadata cannot be broken out of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+
+from pipeline.artifacts import Artifact, ArtifactStore, Report
+from pipeline.config import Project, load_project
+from pipeline.errors import TrainingDiverged, TrainingError
+from pipeline.files import write_parquet
+
+PROJECT = """
+name: demo
+sources:
+  notes: {reader: text, path: "notes/*.txt"}
+corpora:
+  english: {sources: {notes: 1.0}, expect: {min_kept_fraction: 0.5, min_documents: 2}}
+tokenizers:
+  small: {corpus: english, vocab_size: 512}
+  words: {corpus: english, vocab_size: 512, kind: word}
+datasets:
+  tokens: {corpus: english, tokenizer: small}
+models:
+  gpt: {family: transformer, dataset: tokens, owners: ["team:language"]}
+schedules:
+  nightly: {cron: "0 2 * * *", models: [gpt], timezone: Europe/Berlin}
+watch: {models: [gpt], interval_seconds: 30}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("a note")
+    (tmp_path / "dagster_project.yaml").write_text(PROJECT)
+    return load_project(tmp_path / "dagster_project.yaml")
+
+
+@pytest.fixture
+def definitions(project: Project, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
+    monkeypatch.setenv("TEXTMILL_CONFIG", str(project.file))
+    from assets.definitions import make_definitions
+
+    return make_definitions(project)
+
+
+def test_every_name_of_the_file_is_an_asset_in_its_group(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    groups = {key.to_user_string(): graph.get(key).group_name for key in graph.get_all_asset_keys()}
+    assert groups == {
+        "raw_documents/notes": "ingestion",
+        "clean_documents/notes": "cleaning",
+        "corpus/english": "corpus",
+        "corpus_stats/english": "corpus",
+        "tokenizer/small": "tokenizer",
+        "tokenizer/words": "tokenizer",
+        "token_shards/tokens": "shards",
+        "trained_model/gpt": "training",
+        "evaluation/gpt": "evaluation",
+        "registered_model/gpt": "registry",
+    }
+
+
+def test_the_graph_is_the_chain(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    parents = {
+        key.to_user_string(): {p.to_user_string() for p in graph.get(key).parent_keys}
+        for key in graph.get_all_asset_keys()
+    }
+    assert parents["trained_model/gpt"] == {"token_shards/tokens", "tokenizer/small"}
+    assert parents["registered_model/gpt"] == {
+        "evaluation/gpt",
+        "trained_model/gpt",
+        "corpus/english",
+        "token_shards/tokens",
+    }
+    assert parents["raw_documents/notes"] == set()
+
+
+def test_assets_carry_owners_kinds_versions_pool_and_blocking_checks(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    model = graph.get(dg.AssetKey(["trained_model", "gpt"]))
+    assert (model.owners, model.kinds, model.code_version) == (["team:language"], {"pytorch", "safetensors"}, "1")
+    assert model.pools == {"gpu"}
+    checks = {key.name for key in graph.asset_check_keys}
+    assert checks == {
+        "ledger_balances", "kept_in_range", "text_comes_back", "digests_match", "loss_fell", "beats_unigram", "loads_and_generates",
+    }  # fmt: skip
+    assert all(graph.get_check_spec(key).blocking for key in graph.asset_check_keys)
+
+
+def test_jobs_schedules_and_sensors_come_from_the_file(definitions: dg.Definitions) -> None:
+    assert {job.name for job in definitions.jobs or ()} == {"gpt_job", "retrain"}
+    schedule = definitions.resolve_schedule_def("nightly")
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 2 * * *", "Europe/Berlin")
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    assert definitions.resolve_sensor_def("source_files").default_status == dg.DefaultSensorStatus.RUNNING
+
+
+def artifact(
+    store: ArtifactStore, stage: str, name: str, counts: dict[str, Any], files: Callable[[Any], None] | None = None
+) -> Artifact:
+    words: dict[str, Any] = {"code_version": "1", "literals": {}, "inputs": {}}
+    with store.draft(stage=stage, name=name, version="v", **words) as draft:
+        if files is not None:
+            files(draft)
+        return draft.commit(counts=counts, report=Report())
+
+
+def ledger(taken: int, kept: int, rejected: int) -> dict[str, Any]:
+    def count(documents: int) -> dict[str, int]:
+        return {"documents": documents, "bytes": 10 * documents}
+
+    return {"ledger": {"taken": count(taken), "kept": count(kept), "rejected": {"short": count(rejected)}}}
+
+
+@pytest.mark.parametrize(("counts", "passed"), [((10, 7, 3), True), ((10, 7, 2), False)])
+def test_the_ledger_check_fails_on_an_imbalance(project: Project, counts: tuple[int, int, int], passed: bool) -> None:
+    from assets.checks import LEDGER
+
+    found = artifact(ArtifactStore(project.storage_folder), "raw_documents", "notes", ledger(*counts))
+    assert LEDGER.judge(project, found).passed is passed
+
+
+@pytest.mark.parametrize(("counts", "passed"), [((10, 7, 3), True), ((10, 4, 6), False), ((1, 1, 0), False)])
+def test_the_kept_range_is_the_files(project: Project, counts: tuple[int, int, int], passed: bool) -> None:
+    from assets.checks import KEPT_RANGE
+
+    found = artifact(ArtifactStore(project.storage_folder), "corpus", "english", ledger(*counts))
+    assert KEPT_RANGE.judge(project, found).passed is passed
+
+
+@pytest.mark.parametrize(("name", "failures", "passed"), [("small", 0, True), ("small", 1, False), ("words", 1, True)])
+def test_lossless_tokenizers_must_bring_text_back(project: Project, name: str, failures: int, passed: bool) -> None:
+    from assets.checks import ROUND_TRIP
+
+    counts = {"round_trip_failures": failures, "num_documents": 5}
+    assert (
+        ROUND_TRIP.judge(project, artifact(ArtifactStore(project.storage_folder), "tokenizer", name, counts)).passed
+        is passed
+    )
+
+
+def test_a_flipped_byte_fails_the_digest_check(project: Project) -> None:
+    from assets.checks import DIGESTS
+
+    store = ArtifactStore(project.storage_folder)
+    found = artifact(
+        store, "token_shards", "tokens", {}, lambda draft: draft.path("train-0.tokens").write_bytes(b"abc")
+    )
+    assert DIGESTS.judge(project, found).passed
+    (found.folder / "train-0.tokens").write_bytes(b"abd")
+    assert not DIGESTS.judge(project, found).passed
+
+
+@pytest.mark.parametrize(
+    ("losses", "passed"),
+    [([3.0] * 5 + [2.0] * 5, True), ([2.0] * 5 + [3.0] * 5, False), ([3.0, float("nan"), 1.0], False)],
+)
+def test_the_loss_must_be_finite_and_fall(project: Project, losses: list[float], passed: bool) -> None:
+    from assets.checks import LEARNT
+
+    def history(draft: Any) -> None:
+        write_parquet(draft.path("history.parquet"), pa.table({"train_loss": losses}))
+
+    assert (
+        LEARNT.judge(
+            project, artifact(ArtifactStore(project.storage_folder), "trained_model", "gpt", {}, history)
+        ).passed
+        is passed
+    )
+
+
+@pytest.mark.parametrize(("bits", "passed"), [(2.0, True), (4.0, False), (float("nan"), False)])
+def test_a_model_must_beat_counting_words(project: Project, bits: float, passed: bool) -> None:
+    from assets.checks import BEATS_UNIGRAM
+
+    store = ArtifactStore(project.storage_folder)
+    found = artifact(store, "evaluation", "gpt", {"bits_per_byte": 2.0, "unigram_bits_per_byte": 3.0})
+    found.manifest.counts["bits_per_byte"] = bits  # type: ignore[index]
+    assert BEATS_UNIGRAM.judge(project, found).passed is passed
+
+
+def test_cells_and_samples_cannot_break_out() -> None:
+    from assets.metadata import fenced, markdown_table
+
+    table = markdown_table(
+        [{"word": "a|b\n<img src=x onerror=alert(1)> [x](javascript:y)", "count": 1200, "share": 0.25}]
+    )
+    assert table.splitlines()[0] == "| word | count | share |"
+    row = table.splitlines()[2]
+    assert row.count("|") == 4
+    assert "<img" not in row and "](" not in row
+    assert "| 1,200 | 0.25 |" in row
+    assert fenced("x ``` y").startswith("````text\n")
+
+
+def test_the_sensor_asks_for_one_run_for_each_new_state_of_the_files(
+    project: Project, definitions: dg.Definitions
+) -> None:
+    sensor = definitions.resolve_sensor_def("source_files")
+
+    def tick(cursor: str | None) -> tuple[list[str], str | None]:
+        with dg.instance_for_test() as instance:
+            data = sensor.evaluate_tick(
+                dg.build_sensor_context(instance=instance, cursor=cursor, definitions=definitions)
+            )
+        return [request.run_key for request in data.run_requests or ()], data.cursor
+
+    store = ArtifactStore(project.storage_folder)
+    from pipeline.plan import Key, build_nodes, find_or_build
+    from pipeline.progress import SilentProgress
+
+    node = build_nodes(project)[Key("raw_documents", "notes")]
+    find_or_build(node, store, lambda draft, inputs: draft.commit(counts={}, report=Report()), SilentProgress())
+    runs, cursor = tick(None)
+    assert runs == []
+    (project.folder / "notes" / "b.txt").write_text("another note")
+    runs, changed = tick(cursor)
+    assert runs == [changed]
+    assert tick(cursor)[0] == runs, "killed before its cursor was kept, it asks for the same run key"
+    assert tick(changed)[0] == []
+    (project.folder / "notes" / "b.txt").unlink()
+    assert tick(changed)[0] == [cursor]
+
+
+@pytest.mark.parametrize(
+    ("error", "allow_retries"),
+    [(TrainingError("x"), True), (TrainingDiverged("x"), False), (KeyboardInterrupt(), False)],
+)
+def test_what_cannot_get_better_is_not_retried(error: BaseException, allow_retries: bool) -> None:
+    from assets.building import one_sentence
+
+    with pytest.raises(dg.Failure) as failure, one_sentence():
+        raise error
+    assert failure.value.allow_retries is allow_retries
+
+
+def test_the_instance_is_made_from_the_packaged_file(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    from assets.cli.instance import prepare_instance
+
+    home = prepare_instance(project)
+    assert "free_slots_after_run_end_seconds" in (home / "dagster.yaml").read_text()
+    monkeypatch.setenv("DAGSTER_HOME", "elsewhere")
+    assert prepare_instance(project) == Path("elsewhere")
+
+
+def test_the_command_line_says_one_sentence(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    from assets.cli import main
+
+    config = ["--config", str(project.file)]
+    assert main(["run", "nonsense", *config]) == 1
+    assert capsys.readouterr().err.startswith("'nonsense' is no asset of this project.")
+    assert main(["check", *config]) == 0
+    assert "10 of 10 assets would run" in capsys.readouterr().out
+    assert main(["status", *config]) == 0
+    assert capsys.readouterr().out.count("never built") == 10
+    assert main(["check", "--config", "nowhere.yaml"]) == 1
+    assert "nowhere.yaml does not exist" in capsys.readouterr().err
+
+
+def test_the_plan_of_the_default_project_is_json_serialisable() -> None:
+    project = load_project(Path(__file__).parents[2] / "dagster_project.yaml")
+    from pipeline.plan import build_nodes
+
+    assert json.dumps([str(key) for key in build_nodes(project)])
