@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import PROJECT, textmill
+from tiny_project import PROJECT, textmill
 from test_whole_chain import content_hashes
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, textmill
+from tiny_project import PROJECT, textmill
 
 from pipeline.artifacts import ArtifactStore
 from pipeline.config import load_project

@@ -1,0 +1,101 @@
+"""A training run small enough to repeat many times."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sentencepiece
+
+from pipeline.models.transformer.shape import derive_shape
+from pipeline.shards.format import ShardWriter
+from pipeline.tokenizer.model import Tokenizer
+from pipeline.training.spec import TrainingSpec
+
+TEXT = "the cat sat on the mat and the dog sat on the log while the moon rose over the hill\n"
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of random walks over a small vocabulary, and the tokenizer they claim to come from."""
+    folder = tmp_path_factory.mktemp("data")
+    with (folder / "tokenizer.model").open("wb") as file:
+        sentencepiece.SentencePieceTrainer.Train(
+            sentence_iterator=iter([TEXT] * 50),
+            model_writer=file,
+            model_type="char",
+            vocab_size=40,
+            hard_vocab_limit=False,
+            pad_id=0,
+            unk_id=1,
+            bos_id=2,
+            eos_id=3,
+            minloglevel=2,
+        )
+    tokenizer = Tokenizer.load(folder / "tokenizer.model")
+    rng = np.random.default_rng(0)
+    files = {}
+    for split, size in (("train", 3000), ("validation", 400)):
+        steps = rng.choice([1, 2, 3], p=[0.8, 0.1, 0.1], size=size)
+        tokens = np.cumsum(steps) % (tokenizer.vocab_size - 4) + 4
+        writer = ShardWriter(
+            folder / f"{split}-00000.tokens", vocab_size=tokenizer.vocab_size, tokenizer_hash=tokenizer.hash
+        )
+        writer.add(tokens)
+        writer.close()
+        files[split] = [f"{split}-00000.tokens"]
+    index = {
+        "vocab_size": tokenizer.vocab_size,
+        "tokenizer_hash": tokenizer.hash,
+        "bos_id": 2,
+        "eos_id": 3,
+        "pad_id": 0,
+    }
+    (folder / "shards.json").write_text(json.dumps({**index, "files": files}))
+    return folder
+
+
+def spec_of(data: Path, folder: Path, **changes: Any) -> TrainingSpec:
+    """A run of 12 steps of two micro-batches; an epoch is about 5.8 steps, so steps cross epochs."""
+    vocab_size = json.loads((data / "shards.json").read_text())["vocab_size"]
+    shape = derive_shape(vocab_size=vocab_size, context_tokens=32, depth=1, width=16, num_heads=2)
+    (folder / "output").mkdir(parents=True, exist_ok=True)
+    settings: dict[str, Any] = {
+        "name": "tiny",
+        "version": "v1",
+        "shards_folder": str(data),
+        "tokenizer_file": str(data / "tokenizer.model"),
+        "output_folder": str(folder / "output"),
+        "checkpoint_folder": str(folder / "checkpoints"),
+        "spool_folder": str(folder / "spool"),
+        "shape": asdict(shape),
+        "num_steps": 12,
+        "batch_windows": 16,
+        "micro_windows": 8,
+        "matrix_learning_rate": 0.02,
+        "embedding_learning_rate": 0.1,
+        "head_learning_rate": 0.02,
+        "vector_learning_rate": 0.01,
+        "weight_decay": 0.05,
+        "warmup_fraction": 0.1,
+        "cooldown_fraction": 0.5,
+        "gradient_clip": 1.0,
+        "seed": 0,
+        "precision": "float32",
+        "compile": "off",
+        "device": "cpu",
+        "validate_every_steps": 4,
+        "validation_windows": 5,
+        "log_every_steps": 3,
+        "checkpoint_every_steps": 1,
+        "checkpoint_every_seconds": 1e9,
+        "keep_checkpoints": 2,
+        "spike_sigma": 6.0,
+        "max_skipped_steps": 5,
+        "tracking": {"experiment": "test", "run_name": "tiny", "tags": {}, "inputs": []},
+    }
+    return TrainingSpec(**{**settings, **changes})
