@@ -5,10 +5,13 @@ launch.py      the asset's side: writes the spec, starts the process, collects t
 spec.py        everything the process is told, as JSON
 derive.py      what the settings leave open, from the model's depth
 trainer.py     the loop
+warmup.py      compilation, and a forward pass that fits the memory
 step.py        one step: accumulated gradients, guard, update
 optimizer.py   Muon for hidden matrices, AdamW for the rest
 schedule.py    warm-up, plateau, linear cooldown
 hardware.py    device, precision, compilation, threads
+random_state.py  every generator's state
+results.py     what a finished run leaves
 guard.py       losses that are not finite, and spikes
 checkpoint.py  the whole state on disk, atomically
 stopping.py    signals and a parent that died

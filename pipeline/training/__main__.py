@@ -3,7 +3,6 @@ saved, 4 diverged (running again would repeat it), 5 another error that can be m
 
 from __future__ import annotations
 
-import gc
 import sys
 import warnings
 from contextlib import suppress
@@ -29,9 +28,7 @@ def main(arguments: list[str]) -> int:
 
     try:
         with dagster_pipes() as pipes:
-            trainer = Trainer(TrainingSpec.read(Path(arguments[0])), stop, pipes)
-            gc.freeze()
-            trainer.run()
+            Trainer(TrainingSpec.read(Path(arguments[0])), stop, pipes).run()
     except TextmillError as error:
         print(error, file=sys.stderr, flush=True)
         with suppress(OSError):  # a full disk is what the sentence may be about

@@ -1,14 +1,17 @@
 """The whole training state on disk: complete or absent, verified before it is trusted.
 
-Files of `step-00000120/`: `model.safetensors`, `optimizer.safetensors`, `random.safetensors`, `state.json`, and, last,
-`manifest.json` with the sha256 of each. The folder is written beside and renamed.
+Files of `step-00000120/`: `model.safetensors`, `optimizer.safetensors`, `guard.safetensors`, `random.safetensors`,
+`state.json`, and, last, `manifest.json` with the sha256 of each. The folder is written beside, read back and renamed; only then
+are older ones removed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from torch import Tensor
 from pipeline.errors import StorageError, TrainingError
 from pipeline.files import fsync_directory, sha256_file, storage_errors, write_bytes, write_json
 
-_TENSOR_FILES = ("model", "optimizer", "random")
+_TENSOR_FILES = ("model", "optimizer", "guard", "random")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +32,15 @@ class Checkpoint:
     step: int
     """Steps done."""
     tensors: dict[str, dict[str, Tensor]]
-    """`model`, `optimizer` and `random` by name."""
+    """`model`, `optimizer`, `guard` and `random` by name."""
     state: dict[str, Any]
     """Everything else, as JSON values."""
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, version: str, keep: int) -> Path:
-    """Writes a checkpoint and then removes all but the newest `keep`.
+def save_checkpoint(
+    folder: Path, checkpoint: Checkpoint, *, version: str, identity: Mapping[str, Any], keep: int
+) -> Path:
+    """Writes a checkpoint and then removes all but the newest `keep`; `identity` says what it may be resumed with.
 
     Raises:
         StorageError: the disk is full, read-only or forbidden; earlier checkpoints are untouched.
@@ -48,12 +53,19 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, version: str, keep:
         with storage_errors(folder):
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
+            hashes: dict[str, str] = {}
             for name in _TENSOR_FILES:
                 tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in checkpoint.tensors[name].items()}
-                write_bytes(aside / f"{name}.safetensors", save(tensors))
+                data = save(tensors)
+                hashes[f"{name}.safetensors"] = hashlib.sha256(data).hexdigest()
+                write_bytes(aside / f"{name}.safetensors", data)
             write_json(aside / "state.json", checkpoint.state)
-            hashes = {path.name: sha256_file(path) for path in sorted(aside.iterdir())}
-            write_json(aside / "manifest.json", {"step": checkpoint.step, "version": version, "sha256": hashes})
+            hashes["state.json"] = sha256_file(aside / "state.json")
+            manifest = {"step": checkpoint.step, "version": version, "identity": dict(identity), "sha256": hashes}
+            write_json(aside / "manifest.json", manifest)
+            problem = _problem(aside)
+            if problem is not None:
+                raise StorageError(f"What was written to {folder} {problem} when read back. Check the disk.")
             if final.exists():
                 shutil.rmtree(final)
             os.rename(aside, final)
@@ -69,13 +81,15 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, version: str, keep:
     return final
 
 
-def load_newest(folder: Path, *, version: str) -> tuple[Checkpoint | None, list[str]]:
+def load_newest(folder: Path, *, version: str, identity: Mapping[str, Any]) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint that is whole, and a sentence for each newer one that was not and is kept as evidence.
 
     Raises:
-        TrainingError: the newest whole one belongs to another version.
+        TrainingError: the newest whole one belongs to another version, or to other data or settings.
     """
     remarks: list[str] = []
+    for abandoned in folder.glob(".step-*"):  # of a process that was killed while it saved
+        shutil.rmtree(abandoned, ignore_errors=True)
     for path in reversed(_by_age(folder)):
         problem = _problem(path)
         if problem is None:
@@ -83,6 +97,16 @@ def load_newest(folder: Path, *, version: str) -> tuple[Checkpoint | None, list[
             if manifest["version"] != version:
                 raise TrainingError(
                     f"{path} belongs to the training version {manifest['version']}, not {version}. Move it away and run again."
+                )
+            changed = sorted(
+                key
+                for key in manifest["identity"].keys() | identity.keys()
+                if manifest["identity"].get(key) != identity.get(key)
+            )
+            if changed:
+                raise TrainingError(
+                    f"{path} was saved with another {changed[0]} ({manifest['identity'].get(changed[0])}, now "
+                    f"{identity.get(changed[0])}). Move it away to begin anew."
                 )
             tensors = {name: load_file(path / f"{name}.safetensors") for name in _TENSOR_FILES}
             state = json.loads((path / "state.json").read_text())

@@ -18,7 +18,6 @@ from pipeline.models.transformer.shape import TransformerShape, derive_shape
 
 TOKENS_PER_PARAMETER = 20
 REFERENCE_TOKENS, REFERENCE_BATCH_TOKENS, BATCH_EXPONENT = 3_000_000, 4_096, 0.383
-MICRO_BATCH_TOKENS = 8_192
 VALIDATIONS = 10
 
 
@@ -29,7 +28,7 @@ class Derived:
     shape: TransformerShape
     num_steps: int
     batch_windows: int
-    micro_windows: int
+    micro_windows: int | None
     matrix_learning_rate: float
     embedding_learning_rate: float
     head_learning_rate: float
@@ -55,16 +54,14 @@ def derive(config: ModelConfig, *, vocab_size: int) -> Derived:
     tokens = train.tokens or TOKENS_PER_PARAMETER * shape.num_parameters
     batch_tokens = train.batch_tokens or REFERENCE_BATCH_TOKENS * (tokens / REFERENCE_TOKENS) ** BATCH_EXPONENT
     batch_windows = max(1, round(batch_tokens / config.context_tokens))
-    micro_tokens = train.micro_batch_tokens or MICRO_BATCH_TOKENS
-    largest = min(batch_windows, max(1, micro_tokens // config.context_tokens))
-    micro_windows = next(size for size in range(largest, 0, -1) if batch_windows % size == 0)
+    micro_tokens = train.micro_batch_tokens
     num_steps = max(1, round(tokens / (batch_windows * config.context_tokens)))
     scale = (768 / shape.width) ** 0.5
     return Derived(
         shape=shape,
         num_steps=num_steps,
         batch_windows=batch_windows,
-        micro_windows=micro_windows,
+        micro_windows=max(1, micro_tokens // config.context_tokens) if micro_tokens else None,
         matrix_learning_rate=train.matrix_learning_rate or 0.02,
         embedding_learning_rate=train.embedding_learning_rate or 0.3 * scale,
         head_learning_rate=train.head_learning_rate or 0.004 * scale,

@@ -1,10 +1,13 @@
-"""What the machine offers: device, precision, compilation, threads; decided once a run and kept in its checkpoints."""
+"""What the machine offers: device, precision, compilation, threads, size of a forward pass.
+
+All of it changes the last bits of a result, so it is decided once a run, kept in its checkpoints and used again on resuming.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,6 +18,8 @@ PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "R
 """Dense bfloat16 FLOP/s by device name: NVIDIA's data sheets, without sparsity."""
 SECONDS_WORTH_COMPILING = 60.0
 _ASSUMED_CPU_FLOPS, _ASSUMED_GPU_FLOPS = 6e10, 1e14
+MICRO_BATCH_TOKENS = {"cpu": 2_048, "cuda": 65_536}
+"""Tokens a forward pass at most: on a CPU what keeps the logits near its caches, on a GPU what fills it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,14 +30,25 @@ class Hardware:
     precision: str
     compiled: bool
     num_threads: int
+    micro_windows: int
+    """Windows a forward pass."""
 
     @property
     def dtype(self) -> torch.dtype:
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
 
-def choose_hardware(*, device: str, precision: str, compile: str, total_flops: float) -> Hardware:  # noqa: A002
-    """Turns `auto` into what this machine is best at.
+def choose_hardware(
+    *,
+    device: str,
+    precision: str,
+    compile: str,  # noqa: A002
+    total_flops: float,
+    batch_windows: int,
+    micro_windows: int | None,
+    context_tokens: int,
+) -> Hardware:
+    """Turns `auto` into what this machine is best at; the same machine gives the same answer.
 
     Raises:
         TrainingError: CUDA is asked for and not there, or a compiler is and not there.
@@ -43,7 +59,7 @@ def choose_hardware(*, device: str, precision: str, compile: str, total_flops: f
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if precision == "auto":
         precision = "bfloat16" if device == "cuda" or _cpu_has_bfloat16() else "float32"
-    has_compiler = device == "cuda" or any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++"))
+    has_compiler = can_compile(device)
     if compile == "on" and not has_compiler:
         raise TrainingError(
             "models.*.train.compile is on, but there is no C++ compiler (g++). Install one or set it to auto."
@@ -54,8 +70,51 @@ def choose_hardware(*, device: str, precision: str, compile: str, total_flops: f
         device=device,
         precision=precision,
         compiled=compile == "on" or (compile == "auto" and has_compiler and is_worth_it),
-        num_threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        num_threads=num_cores(),
+        micro_windows=even_share(batch_windows, micro_windows or max(1, MICRO_BATCH_TOKENS[device] // context_tokens)),
     )
+
+
+def resumed(began: Hardware, *, chosen: Hardware) -> tuple[Hardware, str | None]:
+    """What a run goes on with that began on `began` where a new one would choose `chosen`, and a remark if bits will differ."""
+    if began.device != chosen.device:
+        return chosen, f"The run began on {began.device} and goes on on {chosen.device}: its last bits will differ."
+    if began.compiled and not can_compile(began.device):
+        return replace(
+            began, compiled=False
+        ), "The run began compiled and there is no compiler now: its last bits will differ."
+    return began, None
+
+
+def even_share(total: int, largest: int) -> int:
+    """The size of equal shares of at most `largest`; the last may be smaller: `even_share(41, 16)` is 14."""
+    num_shares = -(-total // largest)
+    return -(-total // num_shares)
+
+
+def can_compile(device: str) -> bool:
+    """Whether torch.compile finds what it needs: Triton comes with CUDA builds, a CPU needs a C++ compiler."""
+    return device == "cuda" or any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++"))
+
+
+def num_cores() -> int:
+    """Physical cores this process may use: a second hardware thread of a core adds nothing to matrix products.
+
+    OMP_NUM_THREADS, where set, is taken at its word.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    cores = set()
+    for cpu in os.sched_getaffinity(0):
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        try:
+            cores.add(siblings.read_text().strip())
+        except OSError:
+            cores.add(str(cpu))
+    return max(1, len(cores))
 
 
 def peak_flops(device: str) -> float | None:

@@ -2,7 +2,7 @@
 
 Muon replaces a matrix's momentum by the nearest semi-orthogonal matrix, through five steps of a quintic Newton-Schulz
 iteration (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"). Matrices of one shape are stacked
-and iterated together: a few large products instead of many small ones.
+and iterated together: a few large products instead of many small ones. An update can be masked out by a flag on the device.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
@@ -57,66 +57,85 @@ class Optimizer:
     ) -> None:
         self._named = dict(network.named_parameters())  # tied tables are one parameter
         self._matrix_rate, self._weight_decay, self._dtype = matrix_learning_rate, weight_decay, dtype
-        self._muon: dict[tuple[int, ...], list[str]] = defaultdict(list)
-        groups: dict[str, list[Tensor]] = {"embedding": [], "head": [], "vector": []}
-        for name, parameter in self._named.items():
-            if "embed_tokens" in name:
-                groups["embedding"].append(parameter)
-            elif "lm_head" in name:
-                groups["head"].append(parameter)
-            elif parameter.ndim == 1:
-                groups["vector"].append(parameter)
-            else:
-                self._muon[tuple(parameter.shape)].append(name)
         rates = {"embedding": embedding_learning_rate, "head": head_learning_rate, "vector": vector_learning_rate}
-        self._rates = [rates[kind] for kind, members in groups.items() if members]
+        kinds = {name: _kind(name, parameter, self._named) for name, parameter in self._named.items()}
+        self._stacks: dict[tuple[int, ...], list[str]] = defaultdict(list)
+        for name, parameter in self._named.items():
+            if kinds[name] == "matrix":
+                self._stacks[tuple(parameter.shape)].append(name)
+        self._momenta = {
+            shape: torch.zeros(len(names), *shape, device=self._named[names[0]].device)
+            for shape, names in self._stacks.items()
+        }
+        self._adam_names = [name for kind in rates for name in self._named if kinds[name] == kind]
+        groups = [([self._named[name] for name in self._named if kinds[name] == kind], rates[kind]) for kind in rates]
+        self._rates = [rate for members, rate in groups if members]
         self._adam = torch.optim.AdamW(
-            [{"params": members, "lr": rates[kind]} for kind, members in groups.items() if members],
+            [{"params": members, "lr": rate} for members, rate in groups if members],
             betas=ADAM_BETAS,
             eps=ADAM_EPSILON,
             weight_decay=0.0,
             fused=True,
         )
-        self._momentum = {name: torch.zeros_like(self._named[name]) for names in self._muon.values() for name in names}
 
     @torch.no_grad()
-    def step(self, scale: float) -> None:
-        """One update with every learning rate times `scale`; gradients are consumed."""
+    def step(self, scale: float, allowed: Bool[Tensor, ""] | None = None) -> None:
+        """One update with every learning rate times `scale`; where `allowed` is False, nothing changes, not even by NaN."""
+        if allowed is None:
+            allowed = torch.ones((), dtype=torch.bool, device=next(iter(self._named.values())).device)
         for group, rate in zip(self._adam.param_groups, self._rates, strict=True):
             group["lr"] = rate * scale
+        # the fused kernel leaves everything as it is where this is 1; gradient scalers use it the same way
+        self._adam.found_inf = (~allowed).float()  # type: ignore[attr-defined]
         self._adam.step()
         rate = self._matrix_rate * scale
-        for shape, names in self._muon.items():
-            gradients = [self._named[name].grad for name in names]
-            present = [gradient for gradient in gradients if gradient is not None]
-            assert len(present) == len(names), "every hidden matrix takes part in the loss"
-            momenta = [self._momentum[name] for name in names]
-            torch._foreach_lerp_(momenta, present, 1 - MOMENTUM)
-            nesterov = torch.stack(torch._foreach_lerp(present, momenta, MOMENTUM))
-            updates = orthogonalised(nesterov, self._dtype).unbind()
-            parameters: list[Tensor] = [self._named[name].data for name in names]
-            # decay falls with the schedule, so that nothing is forgotten at the end
-            torch._foreach_mul_(parameters, 1 - rate * self._weight_decay)
+        for shape, names in self._stacks.items():
+            gradients = torch.stack([_gradient(self._named[name]) for name in names])
+            momenta = self._momenta[shape]
+            moved = momenta.lerp(gradients, 1 - MOMENTUM)
+            updates = orthogonalised(gradients.lerp(moved, MOMENTUM), self._dtype)
+            momenta.copy_(torch.where(allowed, moved, momenta))
             # rectangular updates are scaled to have the spectral effect of square ones
-            torch._foreach_add_(parameters, updates, alpha=-rate * max(1.0, shape[0] / shape[1]) ** 0.5)
+            updates *= -rate * max(1.0, shape[0] / shape[1]) ** 0.5
+            for name, update in zip(names, updates.unbind(), strict=True):
+                parameter = self._named[name].data
+                # decay falls with the schedule, so that nothing is forgotten at the end
+                changed = parameter * (1 - rate * self._weight_decay) + update
+                parameter.copy_(torch.where(allowed, changed, parameter))
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that the next step depends on."""
-        names: dict[Tensor, str] = {parameter: name for name, parameter in self._named.items()}
-        found = {f"momentum.{name}": tensor for name, tensor in self._momentum.items()}
-        for parameter, entries in self._adam.state.items():
-            found |= {f"{key}.{names[parameter]}": torch.as_tensor(value) for key, value in entries.items()}
+        found = {
+            f"momentum.{name}": momentum
+            for shape, names in self._stacks.items()
+            for name, momentum in zip(names, self._momenta[shape].unbind(), strict=True)
+        }
+        for name in self._adam_names:
+            entries = self._adam.state.get(self._named[name], {})
+            found |= {f"{key}.{name}": torch.as_tensor(value) for key, value in entries.items()}
         return found
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """The inverse of `state`."""
-        for name, tensor in self._momentum.items():
-            tensor.copy_(state[f"momentum.{name}"])
-        for group in self._adam.param_groups:
-            for parameter in group["params"]:
-                name = next(name for name, candidate in self._named.items() if candidate is parameter)
-                keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in state]
-                if keys:
-                    self._adam.state[parameter] = {
-                        key: state[f"{key}.{name}"].to(parameter.device).clone() for key in keys
-                    }
+        for shape, names in self._stacks.items():
+            for name, momentum in zip(names, self._momenta[shape].unbind(), strict=True):
+                momentum.copy_(state[f"momentum.{name}"])
+        for name in self._adam_names:
+            parameter = self._named[name]
+            keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in state]
+            if keys:  # absent before the first step
+                self._adam.state[parameter] = {key: state[f"{key}.{name}"].to(parameter.device).clone() for key in keys}
+
+
+def _kind(name: str, parameter: Tensor, named: Mapping[str, Tensor]) -> str:
+    """Which rule updates a parameter. A tied table is the head's: its gradients are a head's, and so is its scale."""
+    if "embed_tokens" in name:
+        return "embedding" if any("lm_head" in other for other in named) else "head"
+    if "lm_head" in name:
+        return "head"
+    return "vector" if parameter.ndim == 1 else "matrix"
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None, "every hidden matrix takes part in the loss"
+    return parameter.grad

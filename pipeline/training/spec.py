@@ -10,6 +10,27 @@ from typing import Any
 from pipeline.errors import ConfigurationError
 from pipeline.files import write_json
 
+_WITHOUT_EFFECT = frozenset(
+    {
+        "name",
+        "version",
+        "shards_folder",
+        "tokenizer_file",
+        "output_folder",
+        "checkpoint_folder",
+        "spool_folder",
+        "precision",  # these four: what the machine made of them is in its checkpoints
+        "compile",
+        "device",
+        "micro_windows",
+        "log_every_steps",
+        "checkpoint_every_steps",
+        "checkpoint_every_seconds",
+        "keep_checkpoints",
+        "tracking",
+    }
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSpec:
@@ -28,8 +49,8 @@ class TrainingSpec:
     """Of `TransformerShape`."""
     num_steps: int
     batch_windows: int
-    micro_windows: int
-    """Divides batch_windows."""
+    micro_windows: int | None
+    """Windows a forward pass at most; None leaves it to the machine that trains."""
     matrix_learning_rate: float
     embedding_learning_rate: float
     head_learning_rate: float
@@ -52,6 +73,10 @@ class TrainingSpec:
     max_skipped_steps: int
     tracking: dict[str, Any]
     """Of `TrackingInfo`."""
+
+    def what_decides_the_weights(self) -> dict[str, Any]:
+        """The settings that change the result; places, names and habits are left out."""
+        return {key: value for key, value in asdict(self).items() if key not in _WITHOUT_EFFECT}
 
     def write(self, path: Path) -> None:
         """Writes the JSON file."""

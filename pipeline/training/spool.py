@@ -54,5 +54,9 @@ class Spool:
         self._file.close()
 
     def _write(self, event: dict[str, Any]) -> None:
-        self._file.write(json.dumps({"time_ms": int(time.time() * 1000), **event}) + "\n")
+        kind = {
+            "kind": event["kind"],
+            "time_ms": int(time.time() * 1000),
+        }  # in this order: a reader finds torn lines by it
+        self._file.write(json.dumps({**kind, **event}) + "\n")
         self._file.flush()

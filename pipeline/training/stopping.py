@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+
+from pipeline.errors import TrainingInterrupted
 
 PARENT_VARIABLE = "TEXTMILL_PARENT_PID"
 """Names the process that started this one; when it is gone, training saves a checkpoint and ends."""
@@ -14,13 +19,19 @@ INTERRUPTED = 3
 """Exit code: stopped as asked, checkpoint saved."""
 
 
+class _StopNow(BaseException):
+    """Passes through the `except Exception` of a compiler."""
+
+
 class StopRequest:
-    """Polled between batches, in training and validation."""
+    """Polled between micro-batches, in training and validation."""
 
     def __init__(self) -> None:
         self._signal: int | None = None
+        self._is_idle = False
         parent = os.environ.get(PARENT_VARIABLE)
         self._parent = int(parent) if parent else None
+        self._is_direct = self._parent == os.getppid()
 
     def install(self) -> None:
         """Takes over both signals."""
@@ -29,14 +40,48 @@ class StopRequest:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self._signal is not None:
-            os._exit(INTERRUPTED)
+            os._exit(128 + number)
         self._signal = number
+        if self._is_idle:
+            raise _StopNow
+
+    @contextmanager
+    def nothing_to_lose(self) -> Iterator[None]:
+        """Within, a signal does not wait to be polled: what is in memory is on disk or can be made again.
+
+        Raises:
+            TrainingInterrupted: a signal came, now or before.
+        """
+        self._is_idle = True
+        try:
+            if self._signal is not None:
+                raise _StopNow
+            yield
+        except _StopNow as stop:
+            raise TrainingInterrupted(
+                f"Training {self.reason} while it got ready; running again goes on from the last checkpoint."
+            ) from stop
+        finally:
+            self._is_idle = False
 
     @property
     def reason(self) -> str | None:
         """Why to stop, or None."""
         if self._signal is not None:
             return f"received {signal.Signals(self._signal).name}"
-        if self._parent is not None and os.getppid() != self._parent:
-            return "the process that started it is gone"
+        if self._parent is not None:
+            is_gone = os.getppid() != self._parent if self._is_direct else _is_gone(self._parent)
+            return "lost the process that started it" if is_gone else None
         return None
+
+
+def _is_gone(process: int) -> bool:
+    """Whether a process, which a launcher may separate from this one, has ended."""
+    try:
+        os.kill(process, 0)
+        stat = Path(f"/proc/{process}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0] == "Z"  # dead, and nobody has taken note
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False

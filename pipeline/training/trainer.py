@@ -1,38 +1,46 @@
 """The training loop: from a spec to a saved model, resumable at every step.
 
-In: token shards. Out: `model/` (see models), `history.jsonl` (deterministic), `timings.jsonl`, `training.json`; checkpoints and
-the metric spool in folders of their own. On one machine the result is a function of the spec: interrupted and resumed runs end
-with the same bits.
+In: token shards. Out: what `results.py` writes; checkpoints and the metric spool in folders of their own. On one machine the
+result is a function of the spec: interrupted and resumed runs end with the same bits.
+
+The weights and everything else that the next step depends on change in one place, at the end of a step; a stop in the middle
+of one drops its gradients. The host reads a step's figures at once on a CPU, and every few steps on a GPU, which it would
+otherwise make wait.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
+import gc
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pipeline.errors import TrainingError, TrainingInterrupted
-from pipeline.files import write_json, write_text
-from pipeline.models.transformer.model import TransformerModel
 from pipeline.models.transformer.network import Transformer
 from pipeline.models.transformer.shape import TransformerShape
 from pipeline.shards.loader import TokenLoader
 from pipeline.tokenizer.model import Tokenizer
+from pipeline.training import random_state
 from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from pipeline.training.console import Console
-from pipeline.training.guard import SpikeGuard
-from pipeline.training.hardware import Hardware, choose_hardware, peak_flops
+from pipeline.training.guard import SpikeGuard, Verdict
+from pipeline.training.hardware import Hardware, choose_hardware, peak_flops, resumed
 from pipeline.training.optimizer import Optimizer
+from pipeline.training.results import metrics_of, params_of, write_results
 from pipeline.training.schedule import learning_rate_scale
 from pipeline.training.spec import TrainingSpec
 from pipeline.training.spool import Spool
-from pipeline.training.step import StepResult, train_step
+from pipeline.training.step import accumulate, explain_halt, train_step
 from pipeline.training.stopping import StopRequest
+from pipeline.training.warmup import loss_function, make_ready
+
+_VALIDATION_SEED = 0
+_EPOCHS_WORTH_READING = 4
+"""Repetitions up to this are nearly as good as new text (Muennighoff et al. 2023, arXiv 2305.16264)."""
 
 
 class Trainer:
@@ -46,16 +54,23 @@ class Trainer:
         """
         self.spec, self._stop = spec, stop
         self.shape = TransformerShape(**spec.shape)
-        folder = Path(spec.shards_folder)
-        context = self.shape.context_tokens
+        folder, context = Path(spec.shards_folder), self.shape.context_tokens
         self._loader = TokenLoader(folder, split="train", context_tokens=context, seed=spec.seed)
-        self._validation = TokenLoader(folder, split="validation", context_tokens=context, seed=spec.seed)
+        self._validation = TokenLoader(folder, split="validation", context_tokens=context, seed=_VALIDATION_SEED)
         self._check_tokenizer()
         self._tokens_per_step = spec.batch_windows * context
-        checkpoint, remarks = load_newest(Path(spec.checkpoint_folder), version=spec.version)
-        self.hardware = self._hardware(checkpoint)
+        self._console = Console(
+            num_steps=spec.num_steps,
+            tokens_per_step=self._tokens_per_step,
+            flops_per_token=self.shape.flops_per_token,
+            pipes=pipes,
+        )
+        checkpoint, remarks = load_newest(Path(spec.checkpoint_folder), version=spec.version, identity=self._identity())
+        for remark in remarks:
+            self._console.note(remark)
+        self.hardware = self._choose_hardware(checkpoint)
         torch.set_num_threads(self.hardware.num_threads)
-        torch.manual_seed(spec.seed)
+        random_state.seed_all(spec.seed)
         self.network = Transformer(self.shape)
         self.network.initialise(spec.seed)
         self.network.compute_dtype = self.hardware.dtype
@@ -69,154 +84,182 @@ class Trainer:
             weight_decay=spec.weight_decay,
             dtype=self.hardware.dtype,
         )
-        self._guard = SpikeGuard(sigma=spec.spike_sigma)
-        self._history: list[dict[str, Any]] = []
-        self._step = 0
-        self._validation_loss: float | None = None
-        self._console = Console(
-            num_steps=spec.num_steps,
-            tokens_per_step=self._tokens_per_step,
-            flops_per_token=self.shape.flops_per_token,
-            peak=peak_flops(self.hardware.device),
-            pipes=pipes,
+        self._guard = SpikeGuard(
+            sigma=spec.spike_sigma, max_skipped_steps=spec.max_skipped_steps, device=self.hardware.device
         )
-        for remark in remarks:
-            self._console.note(remark)
+        self._history: list[dict[str, Any]] = []
+        self._timings: list[dict[str, float]] = []
+        self._unread: list[tuple[int, Tensor]] = []
+        self._step = self._num_skipped = 0
         if checkpoint is not None:
             self._restore(checkpoint)
-        self._loss_of = torch.compile(self.network, dynamic=False) if self.hardware.compiled else self.network
+        self._loss_of = loss_function(self.network, compiled=False)
 
     def run(self) -> None:
         """Trains to the end and saves the model.
 
         Raises:
             TrainingInterrupted: asked to stop; a checkpoint was saved.
-            TrainingDiverged: see `train_step`.
+            TrainingDiverged: the loss is not finite, or spikes.
             StorageError: a checkpoint could not be saved.
         """
         spec = self.spec
+        with self._stop.nothing_to_lose():
+            if self._step < spec.num_steps:
+                self._warm_up()
         self._spool = Spool(Path(spec.spool_folder))
-        self._spool.start(spec.tracking, {**self._params(), "resumed_at_step": self._step})
+        self._spool.start(spec.tracking, params_of(spec, self.hardware, self.shape))
         status = "FAILED"
         try:
             self._announce()
             self._train()
-            self._save_model()
+            self._save_checkpoint()
+            write_results(
+                spec,
+                self.network,
+                hardware=self.hardware,
+                history=self._history,
+                timings=self._timings,
+                shards=self._loader.shards,
+                num_train_windows=self._loader.num_windows,
+            )
             status = "FINISHED"
         except TrainingInterrupted:
             status = "KILLED"
             raise
         finally:
+            self._console.close()
             self._spool.finish(status)
 
     def _train(self) -> None:
         spec = self.spec
+        self._console.begin(self._step, peak=peak_flops(self.hardware.device))
         last_saved = time.monotonic()
-        timings: list[dict[str, float]] = []
-        self._console.begin(self._step)
         while self._step < spec.num_steps:
-            self._end_if_asked()
-            scale = self._scale(self._step)
-            windows = torch.from_numpy(self._loader.batch(self._step * spec.batch_windows, spec.batch_windows))
-            result = train_step(
+            row = train_step(
                 self._loss_of,
                 self.network,
                 self._optimizer,
                 self._guard,
-                windows.to(self.hardware.device, non_blocking=True),
-                step=self._step,
-                micro_windows=spec.micro_windows,
-                scale=scale,
+                self._windows_of(self._step),
+                micro_windows=self.hardware.micro_windows,
+                scale=self._scale(self._step),
                 gradient_clip=spec.gradient_clip,
-                max_skipped_steps=spec.max_skipped_steps,
+                between=self._end_if_asked,
             )
             self._step += 1
+            self._unread.append((self._step, row))
             is_last = self._step == spec.num_steps
-            validated = self._validate() if is_last or self._step % spec.validate_every_steps == 0 else None
-            self._record(result, scale, validated)
-            self._console.step(self._step, loss=result.loss, scale=scale)
-            timings.append(
-                {"step": self._step, "seconds": time.monotonic(), "tokens_per_second": self._console.rate(self._step)}
-            )
+            if is_last or self._step % spec.validate_every_steps == 0:
+                self._read_figures(validation_loss=self._validate())
+            elif self.hardware.device == "cpu" or len(self._unread) >= spec.log_every_steps:
+                self._read_figures()
+            self._console.step(self._step)
+            self._timings.append({"step": self._step, **self._console.timing()})
             by_steps = spec.checkpoint_every_steps and self._step % spec.checkpoint_every_steps == 0
-            if is_last or by_steps or time.monotonic() - last_saved > spec.checkpoint_every_seconds:
+            if by_steps or time.monotonic() - last_saved > spec.checkpoint_every_seconds:
                 self._save_checkpoint()
                 last_saved = time.monotonic()
-        lines = "".join(json.dumps(row) + "\n" for row in timings)
-        write_text(Path(spec.output_folder) / "timings.jsonl", lines)
+
+    def _windows_of(self, step: int) -> Tensor:
+        windows = torch.from_numpy(self._loader.batch(step * self.spec.batch_windows, self.spec.batch_windows))
+        if self.hardware.device == "cuda":
+            return windows.pin_memory().to("cuda", non_blocking=True)
+        return windows
 
     def _end_if_asked(self) -> None:
         reason = self._stop.reason
         if reason is not None:
             self._save_checkpoint()
             raise TrainingInterrupted(
-                f"Training of {self.spec.name} stopped at step {self._step} of {self.spec.num_steps} ({reason}); a checkpoint is "
-                "saved, running again goes on from there."
+                f"Training of {self.spec.name} {reason} and stopped at step {self._step} of {self.spec.num_steps}; a "
+                "checkpoint is saved, running again goes on from there."
             )
 
-    def _record(self, result: StepResult, scale: float, validation_loss: float | None) -> None:
-        """Every step goes into the history; the tracker gets every n-th and each validation."""
-        row = {
-            "step": self._step,
-            "tokens": self._step * self._tokens_per_step,
-            "train_loss": result.loss,
-            "validation_loss": validation_loss,
-            "gradient_norm": result.gradient_norm,
-            "learning_rate_scale": scale,
-            "skipped": result.skipped,
-        }
-        self._history.append(row)
-        if result.skipped:
-            self._console.note(
-                f"step {self._step}: skipped a spike (loss {result.loss:.3f}, gradient norm {result.gradient_norm:.3f})"
-            )
-        if validation_loss is None and self._step % self.spec.log_every_steps and self._step < self.spec.num_steps:
+    def _read_figures(self, *, validation_loss: float | None = None) -> None:
+        """Takes the figures of the steps since the last call from the device: every step goes into the history, the tracker
+        gets every n-th and each validation.
+
+        Raises:
+            TrainingDiverged: a step halted the run.
+            TrainingError: it did not when computed again.
+        """
+        if not self._unread:
             return
-        metrics = {
-            "train/loss": result.loss,
-            "train/gradient_norm": result.gradient_norm,
-            "train/learning_rate_scale": scale,
-            "train/tokens": float(row["tokens"] or 0),
-            "train/tokens_per_second": self._console.rate(self._step),
-            "train/skipped_steps": float(self._guard.num_skipped),
-        }
-        if validation_loss is not None:
-            metrics["validation/loss"] = validation_loss
-        self._spool.metrics(self._step, metrics)
+        rows = torch.stack([row for _, row in self._unread]).tolist()
+        steps = [step for step, _ in self._unread]
+        self._unread = []
+        for step, row in zip(steps, rows, strict=True):
+            verdict = Verdict.read(row)
+            if verdict.halted:
+                raise explain_halt(verdict, step=step, replay=lambda step=step: self._replay(step))  # type: ignore[misc]
+            figures = {
+                "step": step,
+                "tokens": step * self._tokens_per_step,
+                "train_loss": verdict.loss,
+                "validation_loss": validation_loss if step == steps[-1] else None,
+                "gradient_norm": verdict.gradient_norm,
+                "learning_rate_scale": self._scale(step - 1),
+                "skipped": verdict.skipped,
+            }
+            self._history.append(figures)
+            self._console.loss(verdict.loss, learning_rate=self._scale(step - 1) * self.spec.matrix_learning_rate)
+            if verdict.skipped:
+                self._num_skipped += 1
+                self._console.note(
+                    f"step {step}: skipped a spike (loss {verdict.loss:.3f}, gradient norm {verdict.gradient_norm:.3f})"
+                )
+            is_due = step % self.spec.log_every_steps == 0 or step == self.spec.num_steps
+            if is_due or figures["validation_loss"] is not None:
+                rate = self._console.timing()["tokens_per_second"]
+                metrics = metrics_of(self.spec, figures, num_skipped=self._num_skipped, tokens_per_second=rate)
+                self._spool.metrics(step, metrics)
 
-    @torch.no_grad()
+    def _replay(self, step: int) -> tuple[Tensor, Tensor]:
+        """Loss and gradient norm of a step that was masked out, again: the weights are still those before it."""
+        windows = self._windows_of(step - 1)
+        return accumulate(self._loss_of, self.network, windows, micro_windows=self.hardware.micro_windows)
+
     def _validate(self) -> float:
-        """Mean loss over the first windows of the validation split, always the same ones."""
+        """Mean loss over fixed windows of the validation split."""
         count = min(self.spec.validation_windows, self._validation.num_windows)
-        size = min(self.spec.micro_windows, count)
-        total = 0.0
-        for first in range(0, count, size):
-            rows = min(size, count - first)
-            windows = torch.from_numpy(self._validation.in_order(first, rows)).to(self.hardware.device)
-            # a last batch of another size would be compiled anew; the plain network takes it
-            loss_of = self._loss_of if rows == self.spec.micro_windows else self.network
-            total += loss_of(windows[:, :-1], windows[:, 1:]).item() * rows
-        loss = total / count
-        self._validation_loss = loss
-        self._console.note(f"step {self._step}/{self.spec.num_steps}: validation loss {loss:.4f}")
-        return loss
+        windows = torch.from_numpy(self._validation.batch(0, count)).to(self.hardware.device)
+        total = torch.zeros((), dtype=torch.float64, device=windows.device)
+        for micro in torch.split(windows, self.hardware.micro_windows):
+            self._end_if_asked()
+            if self.hardware.compiled and len(micro) == self.hardware.micro_windows:
+                # with gradients and without are two programs to a compiler: the one that is there is used
+                loss = self._loss_of(micro[:, :-1], micro[:, 1:]).detach()
+            else:
+                with torch.no_grad():
+                    loss = self.network(micro[:, :-1], micro[:, 1:])
+            total += loss * len(micro)
+        mean = float(total) / count
+        self._console.note(f"step {self._step}/{self.spec.num_steps}: validation loss {mean:.4f}")
+        return mean
 
     def _save_checkpoint(self) -> None:
-        random = {"cpu": torch.get_rng_state()}
-        if self.hardware.device == "cuda":
-            random["cuda"] = torch.cuda.get_rng_state()
-        state = {
-            "guard": self._guard.state(),
-            "history": self._history,
-            "hardware": asdict(self.hardware),
-            "validation_loss": self._validation_loss,
-        }
-        tensors = {"model": self._own_parameters(), "optimizer": self._optimizer.state(), "random": random}
-        checkpoint = Checkpoint(step=self._step, tensors=tensors, state=state)
-        folder = Path(self.spec.checkpoint_folder)
-        save_checkpoint(folder, checkpoint, version=self.spec.version, keep=self.spec.keep_checkpoints)
+        self._read_figures()
+        tensors, values = random_state.capture(self.hardware.device)
+        checkpoint = Checkpoint(
+            step=self._step,
+            tensors={
+                "model": self._own_parameters(),
+                "optimizer": self._optimizer.state(),
+                "guard": self._guard.state(),
+                "random": tensors,
+            },
+            state={"random": values, "history": self._history, "hardware": asdict(self.hardware)},
+        )
+        save_checkpoint(
+            Path(self.spec.checkpoint_folder),
+            checkpoint,
+            version=self.spec.version,
+            identity=self._identity(),
+            keep=self.spec.keep_checkpoints,
+        )
 
-    def _own_parameters(self) -> dict[str, torch.Tensor]:
+    def _own_parameters(self) -> dict[str, Tensor]:
         """By name, a tied table once."""
         return {name: parameter.data for name, parameter in self.network.named_parameters()}
 
@@ -225,43 +268,12 @@ class Trainer:
         for name, tensor in checkpoint.tensors["model"].items():
             own[name].copy_(tensor)
         self._optimizer.load_state(checkpoint.tensors["optimizer"])
-        torch.set_rng_state(checkpoint.tensors["random"]["cpu"])
-        if self.hardware.device == "cuda":
-            torch.cuda.set_rng_state(checkpoint.tensors["random"]["cuda"])
-        self._guard.load_state(checkpoint.state["guard"])
+        self._guard.load_state(checkpoint.tensors["guard"])
+        random_state.restore(checkpoint.tensors["random"], checkpoint.state["random"], self.hardware.device)
         self._history = checkpoint.state["history"]
-        self._validation_loss = checkpoint.state["validation_loss"]
+        self._num_skipped = sum(row["skipped"] for row in self._history)
         self._step = checkpoint.step
         self._console.note(f"goes on from the checkpoint at step {self._step}")
-
-    def _save_model(self) -> None:
-        spec = self.spec
-        output = Path(spec.output_folder)
-        shards = self._loader.shards
-        model = TransformerModel(
-            self.network,
-            tokenizer_hash=shards.tokenizer_hash,
-            bos_id=shards.bos_id,
-            eos_id=shards.eos_id,
-            pad_id=shards.pad_id,
-        )
-        model.save(output / "model")
-        shutil.copyfile(spec.tokenizer_file, output / "model" / "tokenizer.model")
-        write_text(output / "history.jsonl", "".join(json.dumps(row, sort_keys=True) + "\n" for row in self._history))
-        write_json(
-            output / "training.json",
-            {
-                "num_parameters": self.shape.num_parameters,
-                "steps": self._step,
-                "tokens": self._step * self._tokens_per_step,
-                "batch_tokens": self._tokens_per_step,
-                "final_train_loss": sum(row["train_loss"] for row in self._history[-20:]) / len(self._history[-20:]),
-                "final_validation_loss": self._validation_loss,
-                "skipped_steps": self._guard.num_skipped,
-                "epochs": self._step * spec.batch_windows / self._loader.num_windows,
-                **{key: value for key, value in asdict(self.hardware).items() if key != "num_threads"},
-            },
-        )
 
     def _scale(self, step: int) -> float:
         spec = self.spec
@@ -272,15 +284,47 @@ class Trainer:
             cooldown_fraction=spec.cooldown_fraction,
         )
 
-    def _hardware(self, checkpoint: Checkpoint | None) -> Hardware:
+    def _choose_hardware(self, checkpoint: Checkpoint | None) -> Hardware:
         """What the run began with, as long as this machine has it; bits depend on it."""
         spec = self.spec
-        flops = 1.0 * self.shape.flops_per_token * self._tokens_per_step * spec.num_steps
-        chosen = choose_hardware(device=spec.device, precision=spec.precision, compile=spec.compile, total_flops=flops)
+        chosen = choose_hardware(
+            device=spec.device,
+            precision=spec.precision,
+            compile=spec.compile,
+            total_flops=1.0 * self.shape.flops_per_token * self._tokens_per_step * spec.num_steps,
+            batch_windows=spec.batch_windows,
+            micro_windows=spec.micro_windows,
+            context_tokens=self.shape.context_tokens,
+        )
         if checkpoint is None:
             return chosen
-        began = Hardware(**checkpoint.state["hardware"])
-        return began if began.device == chosen.device else chosen
+        hardware, remark = resumed(Hardware(**checkpoint.state["hardware"]), chosen=chosen)
+        if remark is not None:
+            self._console.note(remark)
+        return hardware
+
+    def _warm_up(self) -> None:
+        if self.hardware.compiled:
+            self._console.note("compiling")
+        self._loss_of, self.hardware = make_ready(
+            self.network,
+            self.hardware,
+            self._windows_of(self._step),
+            may_change=self._step == 0 and self.spec.compile == "auto" and self.spec.micro_windows is None,
+            note=self._console.note,
+        )
+        gc.collect()
+        gc.freeze()  # what exists now stays: the collector need not visit it in every step
+
+    def _identity(self) -> dict[str, Any]:
+        """What a checkpoint must share with this run, beside its version."""
+        shards = self._loader.shards
+        return {
+            "tokenizer_hash": shards.tokenizer_hash,
+            "train_tokens": shards.num_tokens("train"),
+            "validation_tokens": shards.num_tokens("validation"),
+            **self.spec.what_decides_the_weights(),
+        }
 
     def _check_tokenizer(self) -> None:
         found = Tokenizer.load(Path(self.spec.tokenizer_file)).hash
@@ -291,19 +335,6 @@ class Trainer:
                 "the shards again with this tokenizer."
             )
 
-    def _params(self) -> dict[str, Any]:
-        hidden = (
-            "tracking",
-            "shape",
-            "shards_folder",
-            "tokenizer_file",
-            "output_folder",
-            "checkpoint_folder",
-            "spool_folder",
-        )
-        own = {key: value for key, value in asdict(self.spec).items() if key not in hidden}
-        return {**own, **self.spec.shape, **asdict(self.hardware), "num_parameters": self.shape.num_parameters}
-
     def _announce(self) -> None:
         spec, hardware = self.spec, self.hardware
         epochs = spec.num_steps * spec.batch_windows / self._loader.num_windows
@@ -313,5 +344,7 @@ class Trainer:
             f"({epochs:.2f} epochs) in {spec.num_steps} steps of {self._tokens_per_step:,} on {hardware.device}, "
             f"{hardware.precision}{compiled}, {hardware.num_threads} threads"
         )
-        if epochs > 4:
-            self._console.note("more than four epochs over the data: expect little from the repetitions")
+        if epochs > _EPOCHS_WORTH_READING:
+            self._console.note(
+                f"{epochs:.1f} epochs over the data: expect little from the repetitions after the fourth"
+            )

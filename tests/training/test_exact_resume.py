@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import spec_of
+from tiny_run import spec_of
 
 from pipeline.errors import TrainingDiverged, TrainingError, TrainingInterrupted
 from pipeline.training.stopping import StopRequest
@@ -160,9 +160,9 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint_intact(
 ) -> None:
     spec = spec_of(tiny_data, tmp_path)
     trainer = Trainer(spec, StopRequest())
-    plain = trainer._loss_of
-    trainer._loss_of = lambda x, y: plain(x, y) * (value if trainer._step == 5 else 1.0)
-    with pytest.raises(TrainingDiverged, match="Step 5: the loss is (nan|inf) .* twice on the same data"):
+    plain = trainer.network.forward
+    trainer.network.forward = lambda x, y: plain(x, y) * (value if trainer._step >= 5 else 1.0)
+    with pytest.raises(TrainingDiverged, match="Step 6: the loss is (nan|inf) .* twice on the same data"):
         trainer.run()
     finish(spec)
     assert result(tmp_path) == straight
@@ -170,23 +170,23 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint_intact(
 
 def test_a_fault_that_does_not_repeat_is_called_one_of_the_hardware(tiny_data: Path, tmp_path: Path) -> None:
     trainer = Trainer(spec_of(tiny_data, tmp_path), StopRequest())
-    plain, calls = trainer._loss_of, iter(range(10**6))
-    trainer._loss_of = lambda x, y: plain(x, y) * (float("nan") if next(calls) == 10 else 1.0)
+    plain, calls = trainer.network.forward, iter(range(10**6))
+    trainer.network.forward = lambda x, y: plain(x, y) * (float("nan") if next(calls) == 5 else 1.0)
     with pytest.raises(TrainingError, match="Suspect the hardware"):
         trainer.run()
 
 
 @pytest.mark.slow
 def test_a_spike_is_skipped_and_counted_and_too_many_stop_the_run(tiny_data: Path, tmp_path: Path) -> None:
-    def spiking(trainer: Trainer, steps: range) -> Any:
-        plain = trainer._loss_of
-        return lambda x, y: plain(x, y) * (1000.0 if trainer._step in steps else 1.0)
+    def spike(trainer: Trainer, steps: range) -> None:
+        plain = trainer.network.forward
+        trainer.network.forward = lambda x, y: plain(x, y) * (1000.0 if trainer._step in steps else 1.0)
 
     trainer = Trainer(spec_of(tiny_data, tmp_path / "1", num_steps=90, checkpoint_every_steps=None), StopRequest())
-    trainer._loss_of = spiking(trainer, range(80, 82))
+    spike(trainer, range(80, 82))
     trainer.run()
     assert json.loads((tmp_path / "1" / "output" / "training.json").read_text())["skipped_steps"] == 2
     trainer = Trainer(spec_of(tiny_data, tmp_path / "2", num_steps=90, checkpoint_every_steps=None), StopRequest())
-    trainer._loss_of = spiking(trainer, range(80, 90))
+    spike(trainer, range(80, 90))
     with pytest.raises(TrainingDiverged, match="6 of the last 128 steps were spikes"):
         trainer.run()

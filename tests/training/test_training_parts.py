@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from pipeline.models.transformer.network import Transformer
 from pipeline.models.transformer.shape import derive_shape
 from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from pipeline.training.derive import derive
-from pipeline.training.guard import MIN_STEPS, SpikeGuard
+from pipeline.training.guard import MIN_STEPS, WINDOW_STEPS, SpikeGuard, Verdict
 from pipeline.training.hardware import choose_hardware
 from pipeline.training.launch import check_exit, run_subprocess
 from pipeline.training.optimizer import ADAM_BETAS, ADAM_EPSILON, MOMENTUM, Optimizer, orthogonalised
@@ -114,40 +115,86 @@ def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)))
     windows = torch.randint(0, 20, (6, 9), generator=torch.Generator().manual_seed(2))
-    whole = accumulate(network, network, windows, micro_windows=6)
+    whole = [float(value) for value in accumulate(network, network, windows, micro_windows=6)]
     gradients = [parameter.grad.clone() for parameter in network.parameters()]
-    parts = accumulate(network, network, windows, micro_windows=2)
-    assert parts == pytest.approx(whole, rel=1e-5)
-    for parameter, gradient in zip(network.parameters(), gradients, strict=True):
-        assert torch.allclose(parameter.grad, gradient, atol=1e-6)
+    for micro_windows in (2, 4):  # even shares, and a smaller last one
+        parts = [float(value) for value in accumulate(network, network, windows, micro_windows=micro_windows)]
+        assert parts == pytest.approx(whole, rel=1e-5)
+        for parameter, gradient in zip(network.parameters(), gradients, strict=True):
+            assert torch.allclose(parameter.grad, gradient, atol=1e-6)
     norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
     assert whole[1] == pytest.approx(norm, rel=1e-5)
 
 
+def judge(guard: SpikeGuard, *, loss: float, norm: float) -> Verdict:
+    return Verdict.read(guard.judge(torch.tensor(loss), torch.tensor(norm))[1].tolist())
+
+
 def test_the_guard_skips_what_lies_six_deviations_above_and_nothing_early() -> None:
-    guard = SpikeGuard(sigma=6.0)
-    assert not guard.is_spike(loss=1e9, gradient_norm=1.0)  # nothing to compare with
-    guard = SpikeGuard(sigma=6.0)
+    guard = SpikeGuard(sigma=6.0, max_skipped_steps=5)
+    assert not judge(guard, loss=1e9, norm=1.0).skipped  # nothing to compare with
+    guard = SpikeGuard(sigma=6.0, max_skipped_steps=5)
     for step in range(MIN_STEPS):  # losses alternate 1 and 3: mean 2, standard deviation 1.008
-        assert not guard.is_spike(loss=1.0 + 2 * (step % 2), gradient_norm=1.0)
-    assert not guard.is_spike(loss=8.0, gradient_norm=1.0)
-    assert guard.is_spike(loss=14.0, gradient_norm=1.0)
-    assert guard.is_spike(loss=2.0, gradient_norm=1.1)  # the norms never moved
-    assert (guard.num_skipped, guard.num_recently_skipped) == (2, 2)
-    again = SpikeGuard(sigma=6.0)
-    again.load_state(json.loads(json.dumps(guard.state())))
-    assert again.state() == guard.state()
+        assert not judge(guard, loss=1.0 + 2 * (step % 2), norm=1.0).skipped
+    assert not judge(guard, loss=8.0, norm=1.0).skipped
+    assert judge(guard, loss=14.0, norm=1.0).skipped
+    found = judge(guard, loss=2.0, norm=1.1)  # the norms never moved
+    assert (found.skipped, found.halted, found.num_recently_skipped) == (True, False, 2)
+    again = SpikeGuard(sigma=6.0, max_skipped_steps=5)
+    again.load_state({name: tensor.clone() for name, tensor in guard.state().items()})
+    for loss in (14.0, 7.0, 2.0):
+        assert judge(again, loss=loss, norm=1.0) == judge(guard, loss=loss, norm=1.0)
+
+
+def test_the_guard_forgets_what_is_older_than_its_window() -> None:
+    guard = SpikeGuard(sigma=6.0, max_skipped_steps=5)
+    for step in range(WINDOW_STEPS):
+        judge(guard, loss=100.0 + step % 2, norm=1.0)
+    for step in range(WINDOW_STEPS):
+        assert not judge(guard, loss=1.0 + 2 * (step % 2), norm=1.0).skipped
+    assert judge(guard, loss=14.0, norm=1.0).skipped
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_after_a_loss_that_is_not_finite_no_update_is_allowed(loss: float) -> None:
+    guard = SpikeGuard(sigma=6.0, max_skipped_steps=5)
+    assert not judge(guard, loss=2.0, norm=1.0).halted
+    assert judge(guard, loss=loss, norm=1.0).halted
+    assert judge(guard, loss=2.0, norm=1.0).halted
+    assert not guard.judge(torch.tensor(2.0), torch.tensor(1.0))[0]
+
+
+def test_a_forbidden_update_changes_no_bit_not_even_by_nan() -> None:
+    network = small_network()
+    optimizer = optimizer_of(network)
+    generator = torch.Generator().manual_seed(1)
+
+    def step(value: float, *, allowed: bool) -> None:
+        for parameter in network.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=generator) * value
+        optimizer.step(1.0, torch.tensor(allowed))
+
+    def everything() -> dict[str, torch.Tensor]:
+        return {name: tensor.clone() for name, tensor in {**network.state_dict(), **optimizer.state()}.items()}
+
+    step(1.0, allowed=True)
+    before = everything()
+    step(1.0, allowed=False)
+    step(float("nan"), allowed=False)
+    assert all(torch.equal(before[name], tensor) for name, tensor in everything().items())
+    step(1.0, allowed=True)
+    assert not any(torch.equal(before[name], tensor) for name, tensor in everything().items())
 
 
 def checkpoint(step: int) -> Checkpoint:
-    tensors = {name: {"x": torch.full((4,), float(step))} for name in ("model", "optimizer", "random")}
+    tensors = {name: {"x": torch.full((4,), float(step))} for name in ("model", "optimizer", "guard", "random")}
     return Checkpoint(step=step, tensors=tensors, state={"step": step})
 
 
 def test_checkpoints_come_back_and_only_the_last_are_kept(tmp_path: Path) -> None:
     for step in (1, 2, 3):
-        save_checkpoint(tmp_path, checkpoint(step), version="v", keep=2)
-    found, remarks = load_newest(tmp_path, version="v")
+        save_checkpoint(tmp_path, checkpoint(step), version="v", identity={"tokenizer_hash": "t"}, keep=2)
+    found, remarks = load_newest(tmp_path, version="v", identity={"tokenizer_hash": "t"})
     assert found is not None
     assert (found.step, found.state, remarks) == (3, {"step": 3}, [])
     assert torch.equal(found.tensors["model"]["x"], torch.full((4,), 3.0))
@@ -166,30 +213,30 @@ def test_a_damaged_newest_checkpoint_is_kept_as_evidence_and_the_one_before_used
     tmp_path: Path, damage: object, problem: str
 ) -> None:
     for step in (1, 2):
-        save_checkpoint(tmp_path, checkpoint(step), version="v", keep=2)
+        save_checkpoint(tmp_path, checkpoint(step), version="v", identity={"tokenizer_hash": "t"}, keep=2)
     damage(tmp_path / "step-00000002")  # type: ignore[operator]
-    found, (remark,) = load_newest(tmp_path, version="v")
+    found, (remark,) = load_newest(tmp_path, version="v", identity={"tokenizer_hash": "t"})
     assert found is not None and found.step == 1
     assert problem in remark
     assert list(tmp_path.glob("damaged-step-00000002-*"))
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, checkpoint(1), version="other", keep=2)
+    save_checkpoint(tmp_path, checkpoint(1), version="other", identity={"tokenizer_hash": "t"}, keep=2)
     with pytest.raises(TrainingError, match="belongs to the training version other, not v"):
-        load_newest(tmp_path, version="v")
+        load_newest(tmp_path, version="v", identity={"tokenizer_hash": "t"})
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_checkpoint(tmp_path, checkpoint(1), version="v", keep=2)
+    save_checkpoint(tmp_path, checkpoint(1), version="v", identity={"tokenizer_hash": "t"}, keep=2)
 
     def full(path: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr("pipeline.training.checkpoint.write_bytes", full)
     with pytest.raises(StorageError, match="step 2 could not be saved; earlier ones are intact"):
-        save_checkpoint(tmp_path, checkpoint(2), version="v", keep=2)
-    found, _ = load_newest(tmp_path, version="v")
+        save_checkpoint(tmp_path, checkpoint(2), version="v", identity={"tokenizer_hash": "t"}, keep=2)
+    found, _ = load_newest(tmp_path, version="v", identity={"tokenizer_hash": "t"})
     assert found is not None and found.step == 1
 
 
@@ -199,25 +246,27 @@ def test_what_is_left_open_follows_from_the_written_rules() -> None:
     assert (derived.batch_windows * 256, derived.num_steps) == (4096, 732)
     larger = derive(ModelConfig(family="transformer", dataset="d", train={"tokens": 3_000_000_000}), vocab_size=8192)
     assert larger.batch_windows * 256 == pytest.approx(4096 * 1000**0.383, rel=0.01)
-    assert larger.batch_windows % larger.micro_windows == 0
     assert derive(ModelConfig(family="transformer", dataset="d"), vocab_size=8192).num_steps > 8_000
+
+
+SIZES: dict[str, Any] = {"batch_windows": 16, "micro_windows": None, "context_tokens": 256}
 
 
 def test_asking_for_what_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(TrainingError, match="torch sees no CUDA device. Set it to auto or cpu"):
-            choose_hardware(device="cuda", precision="auto", compile="auto", total_flops=1e9)
+            choose_hardware(device="cuda", precision="auto", compile="auto", **SIZES, total_flops=1e9)
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(TrainingError, match="there is no C\\+\\+ compiler"):
-        choose_hardware(device="cpu", precision="float32", compile="on", total_flops=1e9)
-    chosen = choose_hardware(device="cpu", precision="float32", compile="auto", total_flops=1e20)
+        choose_hardware(device="cpu", precision="float32", compile="on", **SIZES, total_flops=1e9)
+    chosen = choose_hardware(device="cpu", precision="float32", compile="auto", **SIZES, total_flops=1e20)
     assert not chosen.compiled
 
 
 def test_compiling_is_for_runs_long_enough_to_pay_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/c++")
-    assert not choose_hardware(device="cpu", precision="float32", compile="auto", total_flops=1e11).compiled
-    assert choose_hardware(device="cpu", precision="float32", compile="auto", total_flops=1e15).compiled
+    assert not choose_hardware(device="cpu", precision="float32", compile="auto", **SIZES, total_flops=1e11).compiled
+    assert choose_hardware(device="cpu", precision="float32", compile="auto", **SIZES, total_flops=1e15).compiled
 
 
 @pytest.mark.parametrize(

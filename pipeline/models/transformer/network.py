@@ -189,9 +189,23 @@ class Transformer(nn.Module):
         mask: Tensor | None = None,
     ) -> tuple[Float[Tensor, "batch seq width"], Cache]:
         """The last norm's output, and the keys and values seen so far."""
-        x = self.model.embed_tokens(token_ids).float()
+        return self._layers(self.embedded(token_ids), cache=cache, positions=positions, mask=mask)
+
+    def embedded(self, token_ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq width"]:
+        """What the first layer reads."""
+        vectors: Tensor = self.model.embed_tokens(token_ids)
+        return vectors
+
+    def _layers(
+        self,
+        x: Float[Tensor, "batch seq width"],
+        *,
+        cache: Cache | None = None,
+        positions: Int[Tensor, "batch seq"] | None = None,
+        mask: Tensor | None = None,
+    ) -> tuple[Float[Tensor, "batch seq width"], Cache]:
         if positions is None:
-            cos, sin = self.cos[: token_ids.shape[1]], self.sin[: token_ids.shape[1]]
+            cos, sin = self.cos[: x.shape[1]], self.sin[: x.shape[1]]
         else:
             cos, sin = self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)  # (B, 1, T, W)
         seen: Cache = []
@@ -205,7 +219,15 @@ class Transformer(nn.Module):
         padded: Tensor = self.lm_head(hidden)
         return padded.float()[..., : self.shape.vocab_size]
 
+    def loss(self, embedded: Float[Tensor, "batch seq width"], targets: Int[Tensor, "batch seq"]) -> Float[Tensor, ""]:
+        """Mean cross entropy in nats, given what `embedded` returned.
+
+        This is the part that training compiles. The table lookup stays outside: compiled, its gradient is added up with
+        atomics, in no fixed order, and two equal runs would differ in their last bits.
+        """
+        hidden, _ = self._layers(embedded)
+        return functional.cross_entropy(self.logits(hidden).flatten(0, 1), targets.flatten())
+
     def forward(self, token_ids: Int[Tensor, "batch seq"], targets: Int[Tensor, "batch seq"]) -> Float[Tensor, ""]:
         """Mean cross entropy in nats."""
-        hidden, _ = self.hidden(token_ids)
-        return functional.cross_entropy(self.logits(hidden).flatten(0, 1), targets.flatten())
+        return self.loss(self.embedded(token_ids), targets)

@@ -1,0 +1,97 @@
+"""What a finished run leaves: `model/` (see models), `history.jsonl` (deterministic), `timings.jsonl`, `training.json`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.files import write_json, write_text
+from pipeline.models.transformer.model import TransformerModel
+from pipeline.models.transformer.network import Transformer
+from pipeline.models.transformer.shape import TransformerShape
+from pipeline.shards.reader import TokenShards
+from pipeline.training.hardware import Hardware
+from pipeline.training.spec import TrainingSpec
+
+_FINAL_STEPS = 20
+"""The final training loss is a mean over this many steps: a single one is noise."""
+
+
+def write_results(
+    spec: TrainingSpec,
+    network: Transformer,
+    *,
+    hardware: Hardware,
+    history: Sequence[dict[str, Any]],
+    timings: Sequence[dict[str, float]],
+    shards: TokenShards,
+    num_train_windows: int,
+) -> None:
+    """Writes everything into the spec's output folder.
+
+    Raises:
+        StorageError: the disk is full, read-only or forbidden.
+    """
+    output = Path(spec.output_folder)
+    model = TransformerModel(
+        network,
+        tokenizer_hash=shards.tokenizer_hash,
+        bos_id=shards.bos_id,
+        eos_id=shards.eos_id,
+        pad_id=shards.pad_id,
+    )
+    model.save(output / "model")
+    shutil.copyfile(spec.tokenizer_file, output / "model" / "tokenizer.model")
+    write_text(output / "history.jsonl", _lines(history))
+    write_text(output / "timings.jsonl", _lines(timings))
+    last = [row["train_loss"] for row in history[-_FINAL_STEPS:]]
+    batch_tokens = spec.batch_windows * network.shape.context_tokens
+    counts = {
+        "num_parameters": network.shape.num_parameters,
+        "steps": spec.num_steps,
+        "tokens": spec.num_steps * batch_tokens,
+        "batch_tokens": batch_tokens,
+        "final_train_loss": sum(last) / len(last),
+        "final_validation_loss": history[-1]["validation_loss"],
+        "skipped_steps": sum(row["skipped"] for row in history),
+        "epochs": spec.num_steps * spec.batch_windows / num_train_windows,
+        "device": hardware.device,
+        "precision": hardware.precision,
+        "compiled": hardware.compiled,
+    }
+    write_json(output / "training.json", counts | {"settings": spec.what_decides_the_weights()})
+
+
+def metrics_of(
+    spec: TrainingSpec,
+    figures: dict[str, Any],
+    *,
+    num_skipped: int,
+    tokens_per_second: float,
+) -> dict[str, float]:
+    """A step's figures under the tracker's names."""
+    metrics = {
+        "train/loss": figures["train_loss"],
+        "train/gradient_norm": figures["gradient_norm"],
+        "train/learning_rate": figures["learning_rate_scale"] * spec.matrix_learning_rate,
+        "train/tokens": float(figures["tokens"]),
+        "train/tokens_per_second": tokens_per_second,
+        "train/skipped_steps": float(num_skipped),
+    }
+    if figures["validation_loss"] is not None:
+        metrics["validation/loss"] = figures["validation_loss"]
+    return metrics
+
+
+def params_of(spec: TrainingSpec, hardware: Hardware, shape: TransformerShape) -> dict[str, Any]:
+    """A run's settings under the tracker's names; they stay the same when it is resumed."""
+    own = spec.what_decides_the_weights()
+    return {**own.pop("shape"), **own, **asdict(hardware), "num_parameters": shape.num_parameters}
+
+
+def _lines(rows: Sequence[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
