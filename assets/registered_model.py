@@ -36,7 +36,7 @@ def _build(work: Work) -> Artifact:
         shards=work.inputs["shards"],
         baseline=work.inputs.get("baseline"),
         storage=work.storage,
-        lineage_tags={"textmill.dagster_run_id": work.context.run_id},
+        lineage_tags={"textmill.project": work.project.name, "textmill.dagster_run_id": work.context.run_id},
         progress=work.progress,
     )
 

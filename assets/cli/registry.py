@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.config import Project
-from pipeline.errors import InputError
+from pipeline.errors import InputError, RegistryError
 
 
 def dispatch(project: Project, parsed: argparse.Namespace) -> int:
@@ -86,16 +86,20 @@ def _compare(console: Console, uri: str, first: str, second: str) -> None:
     from pipeline.registry.queries import compare
 
     found = compare(uri, first, second)
+    if found.difference is None or found.low is None or found.high is None or found.confidence is None:
+        raise RegistryError(
+            f"{first} and {second} cannot be compared: a score is not finite. Look at their evaluations."
+        )
     table = Table(header_style="bold")
     for column in ("", "bits per byte"):
         table.add_column(column, justify="right" if column else "left")
     table.add_row(first, f"{found.challenger_bits_per_byte:.4f}")
     table.add_row(second, f"{found.rival_bits_per_byte:.4f}")
     console.print(table)
-    better = first if (found.difference or 0) > 0 else second
-    confidence = max(found.confidence or 0.0, 1 - (found.confidence or 0.0))
+    better = first if found.difference > 0 else second
+    confidence = max(found.confidence, 1 - found.confidence)
     console.print(
-        f"{better} is better by {abs(found.difference or 0):.4f} bits per byte (95 % of draws between {found.low:.4f} and "
+        f"{better} is better by {abs(found.difference):.4f} bits per byte (95 % of draws between {found.low:.4f} and "
         f"{found.high:.4f} for {first}), confidence {confidence:.1%}, on {found.num_documents} documents that both held out.",
         highlight=False,
     )
