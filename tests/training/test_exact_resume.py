@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import torch
 from tiny_run import spec_of
 
 from pipeline.errors import TrainingDiverged, TrainingError, TrainingInterrupted
+from pipeline.models.transformer.shape import derive_shape
 from pipeline.training.stopping import StopRequest
 from pipeline.training.trainer import Trainer
 
@@ -190,3 +194,49 @@ def test_a_spike_is_skipped_and_counted_and_too_many_stop_the_run(tiny_data: Pat
     spike(trainer, range(80, 90))
     with pytest.raises(TrainingDiverged, match="6 of the last 128 steps were spikes"):
         trainer.run()
+
+
+def run_process(spec_path: Path, *, until: Path | None = None, sent: signal.Signals = signal.SIGKILL) -> int:
+    """Trains in a process of its own and returns its exit code; with `until`, it gets a signal once that path is there."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    words = [sys.executable, "-m", "pipeline.training", str(spec_path)]
+    with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        if until is not None:
+            deadline = time.monotonic() + 300
+            while not until.exists() and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            process.send_signal(sent)
+        return process.wait(timeout=300)
+
+
+@pytest.mark.slow
+def test_a_compiled_run_in_bfloat16_that_is_killed_ends_with_the_same_bits(tiny_data: Path, tmp_path: Path) -> None:
+    settings = {
+        "compile": "on",
+        "precision": "bfloat16",
+        "num_steps": 30,
+        "batch_windows": 40,
+        "micro_windows": 16,  # shares of 14, 14 and 12
+        "shape": asdict(
+            derive_shape(
+                vocab_size=json.loads((tiny_data / "shards.json").read_text())["vocab_size"],
+                context_tokens=32,
+                depth=2,
+                width=64,
+                num_heads=2,
+                num_kv_heads=1,
+            )
+        ),
+    }
+    results = []
+    for name, until in (("straight", None), ("again", None), ("killed", "step-00000009"), ("stopped", "step-00000017")):
+        folder = tmp_path / name
+        spec = spec_of(tiny_data, folder, **settings)
+        spec.write(folder / "spec.json")
+        if until is not None:
+            sent = signal.SIGKILL if name == "killed" else signal.SIGTERM
+            code = run_process(folder / "spec.json", until=folder / "checkpoints" / until, sent=sent)
+            assert code == {"killed": -signal.SIGKILL, "stopped": 3}[name]
+        assert run_process(folder / "spec.json") == 0
+        results.append(result(folder))
+    assert results[0] == results[1] == results[2] == results[3]
