@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tiny_project import PROJECT, textmill
 from test_whole_chain import content_hashes
+from tiny_project import PROJECT, textmill
 
 pytestmark = pytest.mark.slow
 
