@@ -23,7 +23,6 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/dagster definitions validate -w workspace.yaml
 	$(BIN)/pytest -m "not slow"
 
 test: $(VENV)/.installed-dev
