@@ -52,7 +52,7 @@ class TrainConfig(Section):
     validate_every_steps: Positive | None = None
     """Default: ten times over the run."""
     validation_tokens: Positive = 131_072
-    """Validation tokens read each time, at most."""
+    """Validation tokens read each time, at most, and at most a hundredth of the training tokens."""
     log_every_steps: Positive = 10
     """Metrics to MLflow."""
     checkpoint_every_steps: Positive | None = None

@@ -3,7 +3,8 @@
 | What | Rule | Source |
 |---|---|---|
 | tokens | 20 a parameter | Hoffmann et al. 2022, arXiv 2203.15556 |
-| batch | 4,096 tokens at 3 M tokens, growing with their power 0.383 | exponent as in nanochat |
+| batch | 4,096 tokens at 3 M tokens, growing with their power 0.383; a power of two of windows | exponent as in nanochat |
+| validation | ten times, each at most 1/100 of the tokens | |
 | matrix learning rate | 0.02 | Muon's update has unit spectral norm, so it does not depend on the width; Jordan et al. 2024 |
 | embedding, head learning rate | 0.3 and 0.004, times (768 / width)^0.5 | nanochat's values at width 768, scaled as there |
 | vector learning rate | 0.01 | |
@@ -11,6 +12,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from pipeline.config import ModelConfig
@@ -19,6 +21,8 @@ from pipeline.models.transformer.shape import TransformerShape, derive_shape
 TOKENS_PER_PARAMETER = 20
 REFERENCE_TOKENS, REFERENCE_BATCH_TOKENS, BATCH_EXPONENT = 3_000_000, 4_096, 0.383
 VALIDATIONS = 10
+VALIDATION_SHARE = 100
+"""A validation reads at most this part of the training tokens: ten of them then cost about 3 % of the training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +56,11 @@ def derive(config: ModelConfig, *, vocab_size: int) -> Derived:
         rope_theta=config.rope_theta,
     )
     tokens = train.tokens or TOKENS_PER_PARAMETER * shape.num_parameters
-    batch_tokens = train.batch_tokens or REFERENCE_BATCH_TOKENS * (tokens / REFERENCE_TOKENS) ** BATCH_EXPONENT
-    batch_windows = max(1, round(batch_tokens / config.context_tokens))
+    if train.batch_tokens is not None:
+        batch_windows = max(1, round(train.batch_tokens / config.context_tokens))
+    else:  # a power of two divides evenly on every machine
+        batch_tokens = REFERENCE_BATCH_TOKENS * (tokens / REFERENCE_TOKENS) ** BATCH_EXPONENT
+        batch_windows = 2 ** max(0, round(math.log2(batch_tokens / config.context_tokens)))
     micro_tokens = train.micro_batch_tokens
     num_steps = max(1, round(tokens / (batch_windows * config.context_tokens)))
     scale = (768 / shape.width) ** 0.5
@@ -67,5 +74,5 @@ def derive(config: ModelConfig, *, vocab_size: int) -> Derived:
         head_learning_rate=train.head_learning_rate or 0.004 * scale,
         vector_learning_rate=train.vector_learning_rate or 0.01,
         validate_every_steps=train.validate_every_steps or max(1, num_steps // VALIDATIONS),
-        validation_windows=max(1, train.validation_tokens // config.context_tokens),
+        validation_windows=max(1, min(train.validation_tokens, tokens // VALIDATION_SHARE) // config.context_tokens),
     )

@@ -151,8 +151,19 @@ def build_trained_model(
     progress.note(f"{derived.shape.num_parameters:,} parameters, {derived.num_steps} steps")
     run_trainer(path)
     artifact = _collect(draft, output)
-    shutil.rmtree(checkpoint_folder, ignore_errors=True)  # the finished model needs none
+    _clear(checkpoint_folder)
     return artifact
+
+
+def _clear(checkpoint_folder: Path) -> None:
+    """The finished model needs no checkpoint; damaged ones stay as evidence."""
+    for path in checkpoint_folder.iterdir():
+        if path.is_dir() and not path.name.startswith("damaged-"):
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.is_file():
+            path.unlink(missing_ok=True)
+    if not any(checkpoint_folder.iterdir()):
+        checkpoint_folder.rmdir()
 
 
 def _spec(derived: Derived, config: ModelConfig, **places: Any) -> TrainingSpec:

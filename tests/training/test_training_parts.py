@@ -244,8 +244,11 @@ def test_what_is_left_open_follows_from_the_written_rules() -> None:
     config = ModelConfig(family="transformer", dataset="d", depth=4, train={"tokens": 3_000_000})
     derived = derive(config, vocab_size=8192)
     assert (derived.batch_windows * 256, derived.num_steps) == (4096, 732)
+    assert derived.validation_windows * 256 == pytest.approx(3_000_000 / 100, rel=0.01)
+    odd = derive(ModelConfig(family="transformer", dataset="d", train={"batch_tokens": 10_000}), vocab_size=8192)
+    assert odd.batch_windows == 39
     larger = derive(ModelConfig(family="transformer", dataset="d", train={"tokens": 3_000_000_000}), vocab_size=8192)
-    assert larger.batch_windows * 256 == pytest.approx(4096 * 1000**0.383, rel=0.01)
+    assert larger.batch_windows * 256 == 65_536  # the power of two nearest to 4096 * 1000**0.383 = 57,740
     assert derive(ModelConfig(family="transformer", dataset="d"), vocab_size=8192).num_steps > 8_000
 
 
