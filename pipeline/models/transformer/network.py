@@ -54,9 +54,11 @@ def rotary_angles(context_tokens: int, head_width: int, theta: float) -> tuple[T
 
 
 def rotate(
-    x: Float[Tensor, "batch heads seq width"], cos: Float[Tensor, "seq width"], sin: Float[Tensor, "seq width"]
+    x: Float[Tensor, "batch heads seq width"],
+    cos: Float[Tensor, "*rows seq width"],
+    sin: Float[Tensor, "*rows seq width"],
 ) -> Float[Tensor, "batch heads seq width"]:
-    """Turns each pair (i, i + width / 2) by its position's angle."""
+    """Turns each pair (i, i + width / 2) by its position's angle; the angles are one table, or (B, 1, T, W) of each row."""
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-second, first), dim=-1) * sin
 

@@ -1,0 +1,71 @@
+"""The shapes in the signatures of the models hold while they train, score and generate."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.models.interface import GenerationParameters
+from pipeline.models.transformer import model, network, sampling
+from pipeline.models.transformer.model import TransformerModel
+from pipeline.models.transformer.shape import derive_shape
+
+MODULES = (network, model, sampling)
+SHAPE = derive_shape(vocab_size=50, context_tokens=16, depth=2, width=32, num_heads=4, num_kv_heads=2)
+
+
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Has every annotated function of the models' modules check its arguments and its result; how many that are."""
+    jaxtyping = pytest.importorskip("jaxtyping", reason="jaxtyping is in the extra `dev`")
+    beartype = pytest.importorskip("beartype", reason="beartype is in the extra `dev`")
+    num_checked = 0
+
+    def check(function: Callable[..., Any]) -> Callable[..., Any]:
+        nonlocal num_checked
+        num_checked += 1
+        wrapped: Callable[..., Any] = jaxtyping.jaxtyped(typechecker=beartype.beartype)(function)
+        return wrapped
+
+    for module in MODULES:
+        for name in ("Float", "Int"):  # imported for the type checker alone
+            monkeypatch.setattr(module, name, getattr(jaxtyping, name), raising=False)
+    for module in MODULES:
+        for holder in (module, *(entry for _, entry in inspect.getmembers(module, inspect.isclass))):
+            if inspect.getmodule(holder) is not module:
+                continue
+            for name, function in list(vars(holder).items()):
+                shaped = inspect.isfunction(function) and any(
+                    "[" in str(text) for text in function.__annotations__.values()
+                )
+                if shaped and function.__module__ == module.__name__:
+                    monkeypatch.setattr(holder, name, check(function))
+    return num_checked
+
+
+def test_shapes_hold_from_token_ids_to_loss_scores_and_continuations(checked: int) -> None:
+    assert checked > 10
+    built = network.Transformer(SHAPE)
+    built.initialise(seed=0)
+    token_ids = torch.randint(0, 50, (3, 17))
+    for dtype in (torch.float32, torch.bfloat16):
+        built.compute_dtype = dtype
+        built(token_ids[:, :-1], token_ids[:, 1:]).backward()
+    built.compute_dtype = torch.float32
+    trained = TransformerModel(built, tokenizer_hash="0" * 64, bos_id=2, eos_id=3, pad_id=0)
+    trained.score(token_ids[:, :16])
+    trained.generate([[2, 5], [2]], GenerationParameters(max_new_tokens=20, seed=1))
+
+
+def test_a_wrong_shape_is_noticed(checked: int) -> None:
+    jaxtyping = importlib.import_module("jaxtyping")
+    built = network.Transformer(SHAPE)
+    with pytest.raises(jaxtyping.TypeCheckError):
+        built(torch.zeros(16, dtype=torch.int64), torch.zeros(16, dtype=torch.int64))
+    with pytest.raises(jaxtyping.TypeCheckError):
+        network.rotate(torch.zeros(1, 2, 5, 8), torch.zeros(4, 8), torch.zeros(4, 8))
