@@ -3,6 +3,7 @@ saved, 4 diverged (running again would repeat it), 5 another error that can be m
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from contextlib import suppress
