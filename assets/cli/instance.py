@@ -3,12 +3,49 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.config import Project
 from pipeline.files import storage_errors, write_text
 
+if TYPE_CHECKING:
+    import dagster as dg
+
 HOME_VARIABLE = "DAGSTER_HOME"
+PROCESS_TAG = "textmill/process"
+"""`host:pid` of the process that a run lives in."""
+
+
+def process_tag() -> str:
+    """This process, as runs are tagged with it."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def end_dead_runs(instance: dg.DagsterInstance) -> None:
+    """Ends the runs of this host whose process was killed, and frees the pool slots they hold.
+
+    Nobody else notices a dead local run, and the next one would wait for its slot for ever.
+    """
+    import dagster as dg
+
+    alive = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING]
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=alive)):
+        host, _, process_id = run.tags.get(PROCESS_TAG, "").partition(":")
+        if host != socket.gethostname() or _is_running(int(process_id)):
+            continue
+        instance.report_run_failed(run, "Its process was killed; running again goes on from there.")
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
+def _is_running(process_id: int) -> bool:
+    import psutil
+
+    try:
+        return "textmill" in " ".join(psutil.Process(process_id).cmdline())
+    except psutil.Error:
+        return False
 
 
 def prepare_instance(project: Project) -> Path:

@@ -11,7 +11,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from assets.cli.instance import prepare_instance
+from assets.cli.instance import PROCESS_TAG, end_dead_runs, prepare_instance, process_tag
 from assets.cli.plan import plan_table
 from assets.cli.summary import print_summary
 from pipeline.artifacts import ArtifactStore
@@ -57,13 +57,14 @@ def _materialise(keys: list[Key]) -> None:
     logging.getLogger("dagster").setLevel(logging.ERROR)
     job = defs.resolve_implicit_global_asset_job_def()
     with dg.DagsterInstance.get() as instance:
+        end_dead_runs(instance)
         try:
             result = job.execute_in_process(
                 instance=instance,
                 asset_selection=[asset_key(key) for key in keys],
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 raise_on_error=False,
-                tags={"textmill/started_by": "textmill run"},
+                tags={PROCESS_TAG: process_tag()},
             )
         except dg.DagsterExecutionInterruptedError:
             raise KeyboardInterrupt from None
