@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 HOME_VARIABLE = "DAGSTER_HOME"
 PROCESS_TAG = "textmill/process"
-"""`host:pid` of the process that a run lives in."""
+"""`host:pid:start` of the process that a run lives in; the start in seconds tells it from a later one of the same number."""
 
 
 def process_tag() -> str:
     """This process, as runs are tagged with it."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    import psutil
+
+    return f"{socket.gethostname()}:{os.getpid()}:{int(psutil.Process().create_time())}"
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> None:
@@ -32,19 +34,20 @@ def end_dead_runs(instance: dg.DagsterInstance) -> None:
 
     alive = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING]
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=alive)):
-        host, _, process_id = run.tags.get(PROCESS_TAG, "").partition(":")
-        if host != socket.gethostname() or _is_running(int(process_id)):
+        host, _, process = run.tags.get(PROCESS_TAG, "").partition(":")
+        if host != socket.gethostname() or _is_running(process):
             continue
         instance.report_run_failed(run, "Its process was killed; running again goes on from there.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
-def _is_running(process_id: int) -> bool:
+def _is_running(process: str) -> bool:
     import psutil
 
+    number, _, start = process.partition(":")
     try:
-        return "textmill" in " ".join(psutil.Process(process_id).cmdline())
-    except psutil.Error:
+        return int(psutil.Process(int(number)).create_time()) == int(start)
+    except (psutil.Error, ValueError):
         return False
 
 
