@@ -113,20 +113,21 @@ def test_a_flipped_byte_in_a_shard_is_noticed_and_the_shard_rebuilt(
 
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Path:
-    """A file system of one megabyte."""
+    """A file system of two megabytes."""
     folder = tmp_path / "small"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, check=False
     )
     if mounted.returncode != 0:
         pytest.skip("mounting a tmpfs needs root")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_full_disk_is_one_sentence(full_disk: Path) -> None:
-    (full_disk / "dagster_project.yaml").write_text(PROJECT)
+    larger = PROJECT.replace("[jinja2, click]", "[numpy, scipy, pandas]")
+    (full_disk / "dagster_project.yaml").write_text(larger)
     done = textmill(full_disk, "run", "raw_documents/docs")
     assert done.returncode != 0
     assert "no space left on device. Free some space" in done.stderr
