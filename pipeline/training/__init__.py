@@ -19,4 +19,4 @@ spool.py       metrics to a file, shipped by others
 console.py     the progress line
 """
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"

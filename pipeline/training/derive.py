@@ -5,9 +5,12 @@
 | tokens | 20 a parameter | Hoffmann et al. 2022, arXiv 2203.15556 |
 | batch | 4,096 tokens at 3 M tokens, growing with their power 0.383; a power of two of windows | exponent as in nanochat |
 | validation | ten times, each at most 1/100 of the tokens | |
-| matrix learning rate | 0.02 | Muon's update has unit spectral norm, so it does not depend on the width; Jordan et al. 2024 |
+| matrix learning rate | 0.03 | Muon's update has unit spectral norm, so it does not depend on the width; Jordan et al. 2024 |
 | embedding, head learning rate | 0.3 and 0.004, times (768 / width)^0.5 | nanochat's values at width 768, scaled as there |
 | vector learning rate | 0.01 | |
+
+Long runs like 0.02 to 0.025 for matrices, short ones more: novels, depth 4, 122 steps of 4,096 tokens gave 1.803 bits per byte
+at 0.02 and 1.780 at 0.04; an embedding rate of 1.2 in place of 0.52 gave 1.818.
 """
 
 from __future__ import annotations
@@ -69,7 +72,7 @@ def derive(config: ModelConfig, *, vocab_size: int) -> Derived:
         num_steps=num_steps,
         batch_windows=batch_windows,
         micro_windows=max(1, micro_tokens // config.context_tokens) if micro_tokens else None,
-        matrix_learning_rate=train.matrix_learning_rate or 0.02,
+        matrix_learning_rate=train.matrix_learning_rate or 0.03,
         embedding_learning_rate=train.embedding_learning_rate or 0.3 * scale,
         head_learning_rate=train.head_learning_rate or 0.004 * scale,
         vector_learning_rate=train.vector_learning_rate or 0.01,
