@@ -14,6 +14,7 @@ from pathlib import Path
 import dagster as dg
 
 from assets.metadata import artifact_metadata
+from assets.processes import join_run
 from pipeline.artifacts import Artifact, ArtifactStore, Draft
 from pipeline.config import Project
 from pipeline.errors import ConfigurationError, TextmillError, TrainingDiverged, TrainingInterrupted
@@ -105,6 +106,7 @@ def make_asset(project: Project, node: Node, stage: StageAsset) -> dg.AssetsDefi
     )
     def materialise(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         with one_sentence():
+            join_run(context.instance, context.run)
             started = time.monotonic()
             store = ArtifactStore(project.storage_folder)
             progress = progress_for(node.key, context)

@@ -1,4 +1,4 @@
-"""Sensors: new or changed source files start a retraining; metrics that wait for a tracker are shipped."""
+"""Sensors: new or changed source files start a retraining; metrics that wait for a tracker are shipped; dead runs are ended."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from assets.jobs import models_selection
+from assets.processes import end_dead_runs
 from pipeline.artifacts import ArtifactStore
 from pipeline.config import Project
 from pipeline.errors import TextmillError
@@ -37,8 +38,8 @@ def built_states(project: Project, sources: list[str]) -> dict[str, list[str]]:
 
 
 def make_sensors(project: Project, nodes: Mapping[Key, Node]) -> list[dg.SensorDefinition]:
-    """`source_files` (on when the file has `watch`) and `pending_metrics` (on)."""
-    return [*([_source_files(project, nodes)] if project.models else []), _pending_metrics(project)]
+    """`source_files` (on when the file has `watch`), `pending_metrics` and `dead_runs` (on)."""
+    return [*([_source_files(project, nodes)] if project.models else []), _pending_metrics(project), _dead_runs()]
 
 
 def _source_files(project: Project, nodes: Mapping[Key, Node]) -> dg.SensorDefinition:
@@ -59,17 +60,44 @@ def _source_files(project: Project, nodes: Mapping[Key, Node]) -> dg.SensorDefin
             now = source_states(project, sources)
         except TextmillError as error:
             return dg.SkipReason(str(error))
-        # the run key is the state itself: a sensor killed between launch and cursor launches nothing twice
         state = fingerprint(now)
-        before = context.cursor or fingerprint({**now, **built_states(project, sources)})
+        before, num_changes = _read_cursor(context.cursor)
+        if before is None:  # the first look: what the versions in use were made from
+            before = fingerprint({**now, **built_states(project, sources)})
         if state == before:
-            return dg.SensorResult(skip_reason="No file is new, changed or gone.", cursor=state)
+            return dg.SensorResult(skip_reason="No file is new, changed or gone.", cursor=_cursor(state, num_changes))
+        # a sensor killed between launch and cursor asks for the same key again, and Dagster launches nothing twice; the
+        # number lets files go back to an earlier state
         changed = json.dumps({name: len(parts) for name, parts in now.items()})
-        return dg.SensorResult(
-            run_requests=[dg.RunRequest(run_key=state, tags={"textmill/files": changed})], cursor=state
-        )
+        request = dg.RunRequest(run_key=f"{num_changes + 1}-{state}", tags={"textmill/files": changed})
+        return dg.SensorResult(run_requests=[request], cursor=_cursor(state, num_changes + 1))
 
     return source_files
+
+
+def _cursor(state: str, num_changes: int) -> str:
+    return json.dumps({"state": state, "num_changes": num_changes})
+
+
+def _read_cursor(cursor: str | None) -> tuple[str | None, int]:
+    if cursor is None:
+        return None, 0
+    known = json.loads(cursor)
+    return known["state"], known["num_changes"]
+
+
+def _dead_runs() -> dg.SensorDefinition:
+    @dg.sensor(
+        name="dead_runs",
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Ends the runs whose process was killed, so that they are retried and hold no slot of a pool.",
+    )
+    def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        ended = end_dead_runs(context.instance)
+        return dg.SkipReason(f"Ended {', '.join(ended)}." if ended else "Every run in progress has its process.")
+
+    return dead_runs
 
 
 def _pending_metrics(project: Project) -> dg.SensorDefinition:

@@ -6,12 +6,13 @@ import logging
 import os
 import signal
 import time
+import uuid
 import warnings
 from types import FrameType
 
 from rich.console import Console
 
-from assets.cli.instance import PROCESS_TAG, end_dead_runs, prepare_instance, process_tag
+from assets.cli.instance import prepare_instance
 from assets.cli.plan import plan_table
 from assets.cli.summary import print_summary
 from pipeline.artifacts import ArtifactStore
@@ -53,18 +54,21 @@ def _materialise(keys: list[Key]) -> None:
 
     from assets.building import asset_key, was_stopped
     from assets.definitions import defs
+    from assets.processes import PROCESS_TAG, end_dead_runs, process_tag
 
     logging.getLogger("dagster").setLevel(logging.ERROR)
     job = defs.resolve_implicit_global_asset_job_def()
     with dg.DagsterInstance.get() as instance:
         end_dead_runs(instance)
+        run_id = str(uuid.uuid4())
         try:
             result = job.execute_in_process(
                 instance=instance,
                 asset_selection=[asset_key(key) for key in keys],
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 raise_on_error=False,
-                tags={PROCESS_TAG: process_tag()},
+                run_id=run_id,
+                tags={PROCESS_TAG: process_tag(run_id)},
             )
         except dg.DagsterExecutionInterruptedError:
             raise KeyboardInterrupt from None

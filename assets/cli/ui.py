@@ -10,16 +10,21 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+
+import psutil
 
 from assets.cli.instance import prepare_instance
 from pipeline.config import Project
 from pipeline.errors import ConfigurationError, StageError
+from pipeline.files import storage_errors
 
 HOST = "127.0.0.1"
 READY_SECONDS = 120.0
-GRACE_SECONDS = 20.0
+SERVER_GRACE_SECONDS = 20.0
+TRAINING_GRACE_SECONDS = 70.0
 
 
 def serve(project: Project, *, port: int, mlflow_port: int) -> int:
@@ -31,16 +36,15 @@ def serve(project: Project, *, port: int, mlflow_port: int) -> int:
     """
     for name, value in (("--port", port), ("--mlflow-port", mlflow_port)):
         _check_free(name, value)
-    home = prepare_instance(project)
+    prepare_instance(project)
     from pipeline.registry.connection import prepare, tracking_uri
 
     uri = tracking_uri(project.storage_folder)
     addresses = {"Dagster": f"http://{HOST}:{port}"}
-    module = ["-m", "assets.definitions", "-d", str(Path.cwd())]
     python = [sys.executable, "-m"]
     commands = {
-        "dagster-webserver": [*python, "dagster_webserver", *module, "-h", HOST, "-p", str(port)],
-        "dagster-daemon": [*python, "dagster._daemon", "run", *module],
+        "dagster-webserver": [*python, "assets.webserver", str(port)],
+        "dagster-daemon": [*python, "dagster._daemon", "run", "-m", "assets.definitions", "-d", str(Path.cwd())],
     }
     environment = {**os.environ, "TEXTMILL_MLFLOW_ADDRESS": f"http://{HOST}:{mlflow_port}"}
     if uri.startswith("sqlite:"):
@@ -51,8 +55,9 @@ def serve(project: Project, *, port: int, mlflow_port: int) -> int:
     else:
         print(f"MLflow is served elsewhere: {uri}")
     signal.signal(signal.SIGTERM, _as_interrupt)
-    logs = home / "logs"
-    logs.mkdir(exist_ok=True)
+    logs = project.storage_folder / "logs"  # not in the instance's folder: Dagster empties the one of that name
+    with storage_errors(logs):
+        logs.mkdir(exist_ok=True)
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, command in commands.items():
@@ -115,18 +120,35 @@ def _check_alive(processes: dict[str, subprocess.Popen[bytes]], logs: Path) -> N
 
 
 def _stop(processes: dict[str, subprocess.Popen[bytes]]) -> None:
-    """Asks every process group to end, and kills what does not."""
+    """Asks every process group to end, waits for runs in progress to save a checkpoint, and kills what does not end."""
+    family = [child for process in processes.values() for child in _family(process.pid)]
     for process in processes.values():
         _signal_group(process, signal.SIGTERM)
-    deadline = time.monotonic() + GRACE_SECONDS
-    for process in processes.values():
-        try:
-            process.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            _signal_group(process, signal.SIGKILL)
-            process.wait()
+    _, alive = psutil.wait_procs(family, timeout=SERVER_GRACE_SECONDS)
+    if any("pipeline.training" in _command(child) for child in alive):
+        print("A training saves its checkpoint.", flush=True)
+        _, alive = psutil.wait_procs(alive, timeout=TRAINING_GRACE_SECONDS)
+    for child in alive:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
     for process in processes.values():
         _signal_group(process, signal.SIGKILL)
+        process.wait()
+
+
+def _family(process_id: int) -> list[psutil.Process]:
+    try:
+        process = psutil.Process(process_id)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
