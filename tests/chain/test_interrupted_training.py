@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 from test_whole_chain import content_hashes
-from tiny_project import PROJECT, textmill
+from tiny_project import PROJECT, command, environment, textmill, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -31,13 +28,6 @@ def trainers(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def wait_until(condition: object, *, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_run_leaves_no_process_and_the_next_ends_with_the_same_bits(
     finished_project: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, sent: signal.Signals
@@ -47,9 +37,7 @@ def test_a_stopped_run_leaves_no_process_and_the_next_ends_with_the_same_bits(
     shutil.copytree(finished / "data", tmp_path / "data")
     for stage in ("trained_model", "evaluation", "registered_model", "checkpoints"):
         shutil.rmtree(tmp_path / "data" / stage, ignore_errors=True)
-    program = "import sys; from assets.cli import main; sys.exit(main())"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    with subprocess.Popen([sys.executable, "-c", program, "run"], cwd=tmp_path, env=environment) as run:
+    with subprocess.Popen(command("run"), cwd=tmp_path, env=environment()) as run:
         checkpoints = tmp_path / "data" / "checkpoints"
         wait_until(lambda: any(checkpoints.rglob("model.safetensors")), seconds=120)
         run.send_signal(sent)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+from tiny_project import running_ui
 
 from pipeline.artifacts import ArtifactStore
 
@@ -22,31 +17,12 @@ pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def served(finished_project: tuple[Path, Any]) -> Iterator[tuple[Path, str, str]]:
     """`textmill ui` on a finished project: its folder, Dagster's address and MLflow's."""
     folder, _ = finished_project
-    ports = free_port(), free_port()
-    program = "import sys; from assets.cli import main; sys.exit(main())"
-    words = [sys.executable, "-c", program, "ui", "--port", str(ports[0]), "--mlflow-port", str(ports[1])]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    with subprocess.Popen(words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as ui:
-        assert ui.stdout is not None
-        for line in ui.stdout:
-            if line.startswith("Ctrl-C"):
-                break
-        family = psutil.Process(ui.pid).children(recursive=True)
-        yield folder, f"http://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}"
-        ui.send_signal(signal.SIGTERM)
-        assert ui.wait(timeout=60) == 0
-    _, alive = psutil.wait_procs(family, timeout=20)
-    assert not alive, "a stop leaves no server behind"
+    with running_ui(folder) as (dagster, mlflow):
+        yield folder, dagster, mlflow
 
 
 @pytest.fixture(scope="module")

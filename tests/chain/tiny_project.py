@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 PROJECT = """
@@ -33,14 +38,61 @@ models:
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def textmill(folder: Path, *words: str, code: str = "", timeout_seconds: int = 300) -> subprocess.CompletedProcess[str]:
-    """Runs the command line in a fresh process; `code` is executed first, to break something on purpose."""
+def command(*words: str, code: str = "") -> list[str]:
+    """The command line of this checkout; `code` is executed first, to break something on purpose."""
     program = f"import sys; sys.argv[0] = 'textmill'\n{code}\nfrom assets.cli import main\nsys.exit(main())"
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DAGSTER_"))}
+    return [sys.executable, "-c", program, *words]
+
+
+def environment() -> dict[str, str]:
+    """This process's variables without those that name another tracking server or Dagster instance."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DAGSTER_"))}
+    return {**kept, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], object], *, seconds: float) -> None:
+    """Fails unless the condition holds within some seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)
+
+
+@contextmanager
+def running_ui(folder: Path) -> Iterator[tuple[str, str]]:
+    """`textmill ui` while the block runs: Dagster's address and MLflow's. A stop must leave no process behind."""
+    ports = free_port(), free_port()
+    words = command("ui", "--port", str(ports[0]), "--mlflow-port", str(ports[1]))
+    with subprocess.Popen(words, cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True) as ui:
+        assert ui.stdout is not None
+        for line in ui.stdout:
+            if line.startswith("Ctrl-C"):
+                break
+        try:
+            yield f"http://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}"
+        finally:
+            family = psutil.Process(ui.pid).children(recursive=True)
+            ui.send_signal(signal.SIGTERM)
+            code = ui.wait(timeout=100)
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert (code, alive) == (0, [])
+
+
+def textmill(
+    folder: Path, *words: str, code: str = "", variables: dict[str, str] | None = None, timeout_seconds: int = 300
+) -> subprocess.CompletedProcess[str]:
+    """Runs the command line in a fresh process, to its end."""
     return subprocess.run(
-        [sys.executable, "-c", program, *words],
+        command(*words, code=code),
         cwd=folder,
-        env={**environment, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env=environment() | (variables or {}),
         capture_output=True,
         text=True,
         timeout=timeout_seconds,
