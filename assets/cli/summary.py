@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -24,7 +25,9 @@ def print_summary(project: Project, console: Console, names: tuple[str, ...]) ->
     for name, evaluation in found.items():
         samples = json.loads(evaluation.file("samples.json").read_text())
         if samples:
-            console.print(f"\n[bold]{name} writes[/] (prompt underlined):")
+            console.print(
+                f"\n[bold]{name} writes[/], after the prompt{' (underlined)' if console.is_terminal else ''}:"
+            )
             console.print(Text(samples[0]["prompt"], style="underline") + Text(samples[0]["continuation"]))
     for name in found:
         registered = store.current(REGISTERED, name)
@@ -33,7 +36,9 @@ def print_summary(project: Project, console: Console, names: tuple[str, ...]) ->
             console.print(f"\n[bold]{name}[/]: {decision['reason']}", highlight=False)
     storage = project.storage_folder
     shown = storage.relative_to(project.folder) if storage.is_relative_to(project.folder) else storage
-    config = "" if project.file.name == "dagster_project.yaml" else f" --config {project.file.name}"
+    file = project.file.resolve()
+    named = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
+    config = "" if named == Path("dagster_project.yaml") else f" --config {named}"
     console.print("\n[bold]Where to look[/]")
     console.print(
         f"  textmill ui{config}   Dagster at http://127.0.0.1:3000, MLflow at http://127.0.0.1:5000", highlight=False
@@ -54,8 +59,8 @@ def _leaderboard(store: ArtifactStore, found: dict[str, Artifact]) -> Table:
         "unigram",
         "top-1",
         "parameters",
-        "training tokens",
-        "registry version",
+        "tokens",
+        "version",
         "alias",
     )
     for column in columns:
@@ -72,8 +77,8 @@ def _leaderboard(store: ArtifactStore, found: dict[str, Artifact]) -> Table:
             f"{counts['bits_per_byte']:.3f}",
             f"{counts['unigram_bits_per_byte']:.3f}",
             f"{counts['top1_accuracy']:.1%}",
-            f"{model.manifest.counts['num_parameters']:,}" if model else "",
-            f"{model.manifest.counts['tokens']:,}" if model else "",
+            f"{model.manifest.counts['num_parameters'] / 1e6:.1f} M" if model else "",
+            f"{model.manifest.counts['tokens'] / 1e6:.2f} M" if model else "",
             version,
             alias,
         )

@@ -58,7 +58,10 @@ def load_project(path: Path | str | None = None) -> Project:
     try:
         project = Project.model_validate(value)
     except ValidationError as error:
-        raise ConfigurationError(f"{file.name}: {_sentence(error.errors()[0], value)}") from None
+        # of a union's branches, one that our own rule refused says more than one of another type
+        errors = error.errors()
+        worst = next((found for found in errors if found["type"] == "value_error"), errors[0])
+        raise ConfigurationError(f"{file.name}: {_sentence(worst, value)}") from None
     project._file = file
     for key, name, section in project.broken_references():
         known = sorted(getattr(project, section))
@@ -108,7 +111,8 @@ def _is_union_tag(part: str | int, location: tuple[str | int, ...], value: Any) 
             value = value[step]
     if index + 1 == len(location):
         return isinstance(part, str) and not isinstance(value, dict) and index > 0 and "[" in part
-    return isinstance(part, str) and isinstance(value, dict) and part not in value and part != "[key]"
+    is_no_key = isinstance(value, list) or (isinstance(value, dict) and part not in value)
+    return isinstance(part, str) and is_no_key and part != "[key]"
 
 
 def _known_keys(location: list[str]) -> list[str]:

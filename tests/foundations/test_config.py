@@ -59,6 +59,7 @@ def test_a_good_file_loads_with_its_defaults_and_paths_relative_to_itself(tmp_pa
         ("family: transformer", "family: rnn", "models.gpt.family is 'rnn'; allowed are 'transformer'."),
         ("gpt: {", "g/t: {", "'g/t'; it must match"),
         ("notes/*.txt", "${TEXTMILL_NOT_SET}/x", "sources.notes.path names the environment variable TEXTMILL_NOT_SET, which is not set."),
+        ('"notes/*.txt"', '["a.txt", "${TEXTMILL_NOT_SET}/x"]', "sources.notes.path.1 names the environment variable TEXTMILL_NOT_SET, which is not set."),
         ("0 2 * * *", "at two", "schedules.nightly.cron has no five cron fields"),
         ("name: demo", "name: demo\nname: demo", "the key 'name' is given twice"),
         ("name: demo", "name: !!python/object:os.system x", "could not determine a constructor"),
