@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from tiny_project import PROJECT, textmill
 
@@ -111,18 +115,63 @@ def test_a_flipped_byte_in_a_shard_is_noticed_and_the_shard_rebuilt(
     assert list((tmp_path / "data" / "token_shards" / "tokens").glob("damaged-*"))
 
 
-@pytest.fixture
-def full_disk(tmp_path: Path) -> Path:
-    """A file system of two megabytes."""
-    folder = tmp_path / "small"
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    """A small file system of its own on the folder."""
     folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("mounting a tmpfs needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes."""
+    with mounted(tmp_path / "small", "size=2m") as folder:
+        yield folder
+
+
+@pytest.fixture
+def forbidden_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder that cannot be written: by its mode, or for root, whom no mode stops, by a read-only file system."""
+    if os.geteuid() == 0:
+        with mounted(tmp_path / "forbidden", "ro,size=1m") as folder:
+            yield folder
+        return
+    folder = tmp_path / "forbidden"
+    folder.mkdir(mode=0o500)
     yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    folder.chmod(0o700)
+
+
+def test_a_storage_that_cannot_be_written_is_one_sentence(tiny_project: Path, forbidden_folder: Path) -> None:
+    file = tiny_project / "dagster_project.yaml"
+    file.write_text(f"storage: {forbidden_folder}/data\n" + file.read_text())
+    done = textmill(tiny_project, "run")
+    assert done.returncode == 1
+    assert str(forbidden_folder) in done.stderr
+    assert "`storage`" in done.stderr, "it says what to change"
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_line_of_fifty_megabytes_is_a_reject_that_says_what_to_do(tiny_project: Path) -> None:
+    line = b"the quick brown fox jumps over the lazy dog and " * (50_000_000 // 48)
+    (tiny_project / "long.txt").write_bytes(line)
+    file = tiny_project / "dagster_project.yaml"
+    file.write_text(
+        file.read_text().replace("{reader: python_docs, packages: [jinja2, click]}", "{reader: text, path: long.txt}")
+    )
+    done = textmill(tiny_project, "run", "raw_documents/docs")
+    assert done.returncode == 0, done.stderr
+    raw = ArtifactStore(tiny_project / "data").current("raw_documents", "docs")
+    assert raw is not None
+    (reject,) = [row for rejects in raw.files("rejects/*.parquet") for row in pq.read_table(rejects).to_pylist()]
+    assert (reject["path"], reject["reason"], reject["num_bytes"]) == ("long.txt", "too_large", len(line))
+    assert "`separator`" in reject["detail"]
 
 
 def test_a_full_disk_is_one_sentence(full_disk: Path) -> None:
