@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.config import Project
@@ -28,3 +32,32 @@ def prepare_instance(project: Project) -> Path:
             write_text(file, packaged)
     os.environ[HOME_VARIABLE] = str(home)
     return home
+
+
+@contextmanager
+def database_errors(project: Project) -> Iterator[None]:
+    """Turns SQLite's ways to say that the instance's disk is full or read-only into the StorageError that files give.
+
+    Raises:
+        StorageError: Dagster could not write its history.
+    """
+    folder = project.storage_folder / "dagster"
+    try:
+        yield
+    except Exception as error:
+        code = _errno_of(error)
+        if code is None:
+            raise
+        with storage_errors(folder):
+            raise OSError(code, os.strerror(code), str(folder)) from error
+
+
+def _errno_of(error: BaseException | None) -> int | None:
+    while error is not None:
+        if isinstance(error, sqlite3.OperationalError):
+            words = str(error)
+            if "disk I/O error" in words or "disk is full" in words:
+                return errno.ENOSPC
+            return errno.EROFS if "readonly database" in words else None
+        error = error.__cause__ or error.__context__
+    return None

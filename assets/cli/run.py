@@ -12,7 +12,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from assets.cli.instance import prepare_instance
+from assets.cli.instance import database_errors, prepare_instance
 from assets.cli.plan import plan_table
 from assets.cli.summary import print_summary
 from pipeline.artifacts import ArtifactStore
@@ -34,7 +34,8 @@ def run(project: Project, names: tuple[str, ...]) -> int:
     else:
         console.print(plan_table(steps))
         prepare_instance(project)
-        _materialise([step.key for step in steps])
+        with database_errors(project):
+            _materialise([step.key for step in steps])
         console.print(f"Done in {time.monotonic() - started:.0f} s.", highlight=False)
     print_summary(project, console, names)
     return 0

@@ -128,10 +128,10 @@ def mounted(folder: Path, options: str) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-@pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of two megabytes."""
-    with mounted(tmp_path / "small", "size=2m") as folder:
+@pytest.fixture(params=["700k", "1300k", "2m"])
+def full_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A file system so small that Dagster's history, the history while a stage runs, or the stage itself fills it."""
+    with mounted(tmp_path / "small", f"size={request.param}") as folder:
         yield folder
 
 
@@ -179,7 +179,7 @@ def test_a_full_disk_is_one_sentence(full_disk: Path) -> None:
     (full_disk / "dagster_project.yaml").write_text(larger)
     done = textmill(full_disk, "run", "raw_documents/docs")
     assert done.returncode != 0
-    assert "no space left on device. Free some space" in done.stderr
+    assert "cannot be written: no space left on device. Free some space" in done.stderr
     assert "Traceback" not in done.stderr
 
 
