@@ -48,27 +48,35 @@ def count_ngrams(tokens: Int[Array, " tokens"], *, order: int, vocab_size: int, 
         raise ValueError("every document must begin with the BOS token")
     words = tokens.astype(np.int64)
     starts = np.flatnonzero(words == bos_id)
-    depths = np.arange(words.size) - np.repeat(starts, np.diff(np.append(starts, words.size)))
+    room = np.arange(words.size) - np.repeat(
+        starts, np.diff(np.append(starts, words.size))
+    )  # tokens before, in the document
     none = np.zeros(vocab_size, dtype=np.int64)
     opens = np.arange(vocab_size) == bos_id
     counts = np.bincount(words, minlength=vocab_size)
     yield OrderCounts(order=1, prefixes=none, words=np.arange(vocab_size), suffixes=none, counts=counts, opens=opens)
+    bits = (vocab_size - 1).bit_length()
+    mask = (1 << bits) - 1
     ranks = words  # of the n-gram that ends at each position
     for length in range(2, order + 1):
-        ends = np.flatnonzero(depths >= length - 1)
-        keys, positions = sort_with_positions(ranks[ends - 1] * vocab_size + words[ends], ends)
+        ends = np.flatnonzero(room >= length - 1)
+        keys = ranks[ends - 1]
+        keys <<= bits
+        keys |= words[ends]
+        keys, positions = sort_with_positions(keys, ends)
         is_first = np.empty(keys.size, dtype=bool)
         is_first[:1] = True
         np.not_equal(keys[1:], keys[:-1], out=is_first[1:])
         begins = np.flatnonzero(is_first)
-        distinct, first_positions = keys[begins], positions[begins]
-        prefixes = distinct // vocab_size
+        distinct = keys[begins]
+        prefixes = distinct >> bits
+        distinct &= mask
         opens = opens[prefixes]
         yield OrderCounts(
             order=length,
             prefixes=prefixes,
-            words=distinct - prefixes * vocab_size,
-            suffixes=ranks[first_positions],
+            words=distinct,
+            suffixes=ranks[positions[begins]],
             counts=np.diff(np.append(begins, keys.size)),
             opens=opens,
         )
@@ -85,6 +93,7 @@ def sort_with_positions(keys: Array, positions: Array) -> tuple[Array, Array]:
     if int(keys.max()).bit_length() + bits > 63:
         permutation = np.lexsort((positions, keys))
         return keys[permutation], positions[permutation]
-    packed = (keys << bits) | positions
+    packed = keys << bits
+    packed |= positions
     packed.sort()
     return packed >> bits, packed & ((1 << bits) - 1)
