@@ -10,7 +10,7 @@ from assets.building import StageAsset, Work
 from assets.checks import LEARNT
 from assets.trainer import run_trainer, shipping
 from pipeline.artifacts import Artifact
-from pipeline.config import Project
+from pipeline.config import NgramConfig, Project
 from pipeline.plan import MODEL
 
 GPU_POOL = "gpu"
@@ -18,6 +18,8 @@ GPU_POOL = "gpu"
 
 def _describe(project: Project, name: str) -> str:
     model = project.models[name]
+    if isinstance(model, NgramConfig):
+        return f"An n-gram model of order {model.order}, estimated from `{model.dataset}`."
     return (
         f"A {model.family} of depth {model.depth}, trained on `{model.dataset}`. An interrupted run resumes from its checkpoint "
         "and ends with the same bits."
@@ -25,7 +27,6 @@ def _describe(project: Project, name: str) -> str:
 
 
 def _build(work: Work) -> Artifact:
-    from pipeline.training.launch import build_trained_model
     from pipeline.training.spool import TrackingInfo
 
     shards, tokenizer = work.inputs["shards"], work.inputs["tokenizer"]
@@ -48,11 +49,26 @@ def _build(work: Work) -> Artifact:
             for ref in (shards.ref, tokenizer.ref)
         ],
     )
+    config = work.project.models[work.name]
     with shipping(work.storage, spool, work.progress):
+        if isinstance(config, NgramConfig):
+            from pipeline.training.ngram import build_ngram_model
+
+            return build_ngram_model(
+                work.draft,
+                config=config,
+                shards=shards,
+                tokenizer=tokenizer,
+                spool_folder=spool,
+                tracking=tracking,
+                progress=work.progress,
+            )
+        from pipeline.training.launch import build_trained_model
+
         return build_trained_model(
             work.draft,
             name=work.name,
-            config=work.project.models[work.name],
+            config=config,
             shards=shards,
             tokenizer=tokenizer,
             checkpoint_folder=work.storage / "checkpoints" / work.name / work.draft.version,

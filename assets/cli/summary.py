@@ -52,13 +52,13 @@ def print_summary(project: Project, console: Console, names: tuple[str, ...]) ->
 
 
 def _leaderboard(store: ArtifactStore, found: dict[str, Artifact]) -> Table:
-    table = Table(title="Leaderboard", title_style="bold", header_style="bold")
+    table = Table(title="Leaderboard", title_style="bold", header_style="bold", box=None, padding=(0, 2, 0, 0))
     columns = (
         "model",
-        "bits per byte",
+        "bits/byte",
         "unigram",
         "top-1",
-        "parameters",
+        "params",
         "tokens",
         "version",
         "alias",

@@ -19,7 +19,14 @@ from pipeline.config.data import (
 )
 from pipeline.config.loading import CONFIG_VARIABLE, DEFAULT_CONFIG, load_project
 from pipeline.config.project import EngineConfig, Project, ScheduleConfig, WatchConfig
-from pipeline.config.training import EvaluateConfig, ModelConfig, PromoteConfig, TrainConfig
+from pipeline.config.training import (
+    EvaluateConfig,
+    ModelConfig,
+    NgramConfig,
+    PromoteConfig,
+    TrainConfig,
+    TransformerConfig,
+)
 
 __all__ = [
     "CONFIG_VARIABLE",
@@ -30,6 +37,7 @@ __all__ = [
     "EvaluateConfig",
     "JsonSource",
     "ModelConfig",
+    "NgramConfig",
     "ParquetSource",
     "Project",
     "PromoteConfig",
@@ -39,6 +47,7 @@ __all__ = [
     "TextSource",
     "TokenizerConfig",
     "TrainConfig",
+    "TransformerConfig",
     "WatchConfig",
     "load_project",
 ]

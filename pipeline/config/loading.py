@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from pipeline.config.project import Project
@@ -88,9 +89,11 @@ def _sentence(error: ErrorDetails, value: Any) -> str:
         case "value_error":
             return f"{key} {context['error']}."
         case "union_tag_not_found":
-            return f"{key}.reader is missing. Add one of text, json, parquet, python_docs."
+            known = ", ".join(_tags(location))
+            return f"{key}.{_unquoted(context['discriminator'])} is missing. Add one of {known}."
         case "union_tag_invalid":
-            return f"{key}.reader is {context['tag']!r}; known are {context['expected_tags']}. Write one of them."
+            tag = f"{key}.{_unquoted(context['discriminator'])} is {context['tag']!r}"
+            return f"{tag}; known are {context['expected_tags']}. Write one of them."
         case "literal_error":
             return f"{key} is {given!r}; allowed are {context['expected']}. Write one of them."
         case "string_pattern_mismatch":
@@ -115,20 +118,47 @@ def _is_union_tag(part: str | int, location: tuple[str | int, ...], value: Any) 
     return isinstance(part, str) and is_no_key and part != "[key]"
 
 
+def _unquoted(text: str) -> str:
+    return text.strip("'")
+
+
+def _tags(location: list[str]) -> list[str]:
+    """What the discriminating key of the section at `location` may be."""
+    found: list[str] = []
+    for section in _sections(location):
+        for info in section.model_fields.values():
+            if get_origin(info.annotation) is Literal and info.is_required():
+                found += get_args(info.annotation)
+    return found
+
+
 def _known_keys(location: list[str]) -> list[str]:
     """The keys that the section at `location` takes."""
-    annotation: Any = Project
+    return sorted({key for section in _sections(location) for key in section.model_fields})
+
+
+def _sections(location: list[str]) -> list[type[BaseModel]]:
+    """The models that a value at `location` may be of: several where it is a union."""
+    annotations: list[Any] = [Project]
     for step in location:
-        fields = getattr(annotation, "model_fields", None)
-        if fields is not None:
-            annotation = fields[step].annotation if step in fields else None
-        else:  # a mapping of names to sections, or an index
-            annotation = getattr(annotation, "__args__", (None, None))[-1]
-        metadata_free = getattr(annotation, "__origin__", None)
-        if metadata_free is not None and hasattr(annotation, "__metadata__"):
-            annotation = metadata_free
-    members = [m for m in getattr(annotation, "__args__", (annotation,)) if hasattr(m, "model_fields")]
-    return sorted({key for member in members for key in member.model_fields})
+        found: list[Any] = []
+        for annotation in annotations:
+            fields = getattr(annotation, "model_fields", None)
+            if fields is None:  # a mapping of names to sections, or a list
+                found += _members(get_args(annotation)[-1])
+            elif step in fields:
+                found += _members(fields[step].annotation)
+        annotations = found
+    return [annotation for annotation in annotations if hasattr(annotation, "model_fields")]
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The branches of a union, without what is said about them; any other type alone."""
+    if hasattr(annotation, "__metadata__"):
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, UnionType):
+        return [member for branch in get_args(annotation) for member in _members(branch)]
+    return [annotation]
 
 
 def _suggestion(name: str, known: list[str]) -> str:

@@ -101,13 +101,37 @@ class PromoteConfig(Section):
     """Fewer common test documents than this decide nothing: the alias stays."""
 
 
-class ModelConfig(Section):
-    """One model, from shards to the registry."""
+class ModelSection(Section):
+    """What every family has."""
+
+    dataset: Name
+    """The tokens it learns from."""
+    evaluate: EvaluateConfig = EvaluateConfig()
+    """How it is measured."""
+    promote: PromoteConfig = PromoteConfig()
+    """When it becomes the champion."""
+    owners: tuple[str, ...] = ()
+    """Shown in Dagster: an e-mail address, or `team:name`."""
+
+    def training_literals(self) -> dict[str, Any]:
+        """The settings that change the trained model: evaluation, promotion and owners do not."""
+        return {key: value for key, value in self.literals().items() if key not in ("evaluate", "promote", "owners")}
+
+
+class NgramConfig(ModelSection):
+    """An n-gram model with interpolated modified Kneser-Ney smoothing (Chen & Goodman 1998)."""
+
+    family: Literal["ngram"]
+    """The kind of model."""
+    order: Annotated[int, Field(ge=1, le=10)] = 5
+    """Tokens of an n-gram: each token is predicted from `order` - 1 before it."""
+
+
+class TransformerConfig(ModelSection):
+    """A decoder-only Transformer in the Qwen3 layout."""
 
     family: Literal["transformer"]
     """The kind of model."""
-    dataset: Name
-    """The tokens it learns from."""
     depth: Annotated[int, Field(ge=1, le=128)] = 4
     """Layers, and the one dial: width, heads, learning rates, batch and horizon derive from it."""
     width: Positive | None = None
@@ -126,15 +150,9 @@ class ModelConfig(Section):
     """Base of the rotary position angles (Su et al. 2021)."""
     train: TrainConfig = TrainConfig()
     """How it learns."""
-    evaluate: EvaluateConfig = EvaluateConfig()
-    """How it is measured."""
-    promote: PromoteConfig = PromoteConfig()
-    """When it becomes the champion."""
-    owners: tuple[str, ...] = ()
-    """Shown in Dagster: an e-mail address, or `team:name`."""
 
     @model_validator(mode="after")
-    def _shapes(self) -> ModelConfig:
+    def _shapes(self) -> TransformerConfig:
         heads, kv_heads = self.num_heads, self.num_kv_heads
         if heads and self.width and self.width % (2 * heads):
             raise ValueError(f"has width {self.width}, which {heads} heads do not divide into even parts. Change one")
@@ -144,6 +162,5 @@ class ModelConfig(Section):
             raise ValueError(f"has {heads} heads, which {kv_heads} key-value heads do not divide. Change one")
         return self
 
-    def training_literals(self) -> dict[str, Any]:
-        """The settings that change the trained weights: evaluation, promotion and owners do not."""
-        return {key: value for key, value in self.literals().items() if key not in ("evaluate", "promote", "owners")}
+
+ModelConfig = Annotated[TransformerConfig | NgramConfig, Field(discriminator="family")]

@@ -42,6 +42,10 @@ def load_model(folder: Path, *, device: str = "cpu") -> LanguageModel:
         from pipeline.models.transformer.model import TransformerModel
 
         return TransformerModel.load(folder, device=device)
+    if card["family"] == "ngram":
+        from pipeline.models.ngram.model import NgramModel
+
+        return NgramModel.load(folder)
     raise ArtifactDamaged(f"{folder} holds a model of the unknown family {card['family']!r}. Update textmill.")
 
 

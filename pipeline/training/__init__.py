@@ -2,6 +2,7 @@
 
 __main__.py    the process: its exit codes
 launch.py      the asset's side: writes the spec, starts the process, collects the result
+ngram.py       the n-gram family, counted and estimated at once
 spec.py        everything the process is told, as JSON
 derive.py      what the settings leave open, from the model's depth
 trainer.py     the loop

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from pipeline.config import ModelConfig
+from pipeline.config import TransformerConfig
 from pipeline.models.transformer.shape import TransformerShape, derive_shape
 
 TOKENS_PER_PARAMETER = 20
@@ -44,7 +44,7 @@ class Derived:
     validation_windows: int
 
 
-def derive(config: ModelConfig, *, vocab_size: int) -> Derived:
+def derive(config: TransformerConfig, *, vocab_size: int) -> Derived:
     """The resolved run of a model's settings with a vocabulary of this size."""
     train = config.train
     shape = derive_shape(

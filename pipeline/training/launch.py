@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from pipeline.artifacts import Artifact, Draft, Report
-from pipeline.config import ModelConfig
+from pipeline.config import TransformerConfig
 from pipeline.errors import TrainingDiverged, TrainingError, TrainingInterrupted
 from pipeline.files import write_parquet
 from pipeline.progress import Progress
@@ -117,7 +117,7 @@ def build_trained_model(
     draft: Draft,
     *,
     name: str,
-    config: ModelConfig,
+    config: TransformerConfig,
     shards: Artifact,
     tokenizer: Artifact,
     checkpoint_folder: Path,
@@ -170,7 +170,7 @@ def _clear(checkpoint_folder: Path) -> None:
         checkpoint_folder.rmdir()
 
 
-def _spec(derived: Derived, config: ModelConfig, **places: Any) -> TrainingSpec:
+def _spec(derived: Derived, config: TransformerConfig, **places: Any) -> TrainingSpec:
     train = config.train
     return TrainingSpec(
         **places,

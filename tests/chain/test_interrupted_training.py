@@ -36,7 +36,7 @@ def test_a_stopped_run_leaves_no_process_and_the_next_ends_with_the_same_bits(
     (tmp_path / "dagster_project.yaml").write_text(PROJECT)
     shutil.copytree(finished / "data", tmp_path / "data")
     for stage in ("trained_model", "evaluation", "registered_model", "checkpoints"):
-        shutil.rmtree(tmp_path / "data" / stage, ignore_errors=True)
+        shutil.rmtree(tmp_path / "data" / stage / "gpt", ignore_errors=True)
     with subprocess.Popen(command("run"), cwd=tmp_path, env=environment()) as run:
         checkpoints = tmp_path / "data" / "checkpoints"
         wait_until(lambda: any(checkpoints.rglob("model.safetensors")), seconds=120)

@@ -33,6 +33,11 @@ models:
     context_tokens: 64
     train: {tokens: 100_000, batch_tokens: 1024, compile: "off", validation_tokens: 2048, checkpoint_every_steps: 10}
     evaluate: {max_documents: 20, num_samples: 1, sample_tokens: 20}
+  trigram:
+    family: ngram
+    dataset: tokens
+    order: 3
+    evaluate: {max_documents: 20, num_samples: 1, sample_tokens: 20}
 """
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

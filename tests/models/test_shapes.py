@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from pipeline.models import sampling
 from pipeline.models.interface import GenerationParameters
-from pipeline.models.transformer import model, network, sampling
+from pipeline.models.transformer import model, network
 from pipeline.models.transformer.model import TransformerModel
 from pipeline.models.transformer.shape import derive_shape
 

@@ -12,9 +12,9 @@ import torch
 from pipeline.errors import ArtifactDamaged, InputError
 from pipeline.models.interface import GenerationParameters
 from pipeline.models.loading import load_model
+from pipeline.models.sampling import filtered
 from pipeline.models.transformer.model import TransformerModel
 from pipeline.models.transformer.network import Transformer, rotary_angles, rotate
-from pipeline.models.transformer.sampling import filtered
 from pipeline.models.transformer.shape import derive_shape
 
 GREEDY = GenerationParameters(max_new_tokens=20, temperature=0.0)

@@ -12,7 +12,7 @@ import pytest
 from tiny_chain import chain_of, commit
 
 from pipeline.artifacts import Artifact, ArtifactStore
-from pipeline.config import ModelConfig
+from pipeline.config import TransformerConfig
 from pipeline.errors import TrainingError, TrainingInterrupted
 from pipeline.models.loading import load_model
 from pipeline.progress import SilentProgress
@@ -22,7 +22,7 @@ from pipeline.training.spool import TrackingInfo
 pytestmark = pytest.mark.slow
 
 TRAIN: dict[str, Any] = {"tokens": 20_480, "batch_tokens": 512, "compile": "off", "checkpoint_every_steps": 10}
-CONFIG = ModelConfig(family="transformer", dataset="tokens", depth=1, context_tokens=32, train=TRAIN)
+CONFIG = TransformerConfig(family="transformer", dataset="tokens", depth=1, context_tokens=32, train=TRAIN)
 
 
 def build(

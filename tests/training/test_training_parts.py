@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config import ModelConfig
+from pipeline.config import TransformerConfig
 from pipeline.errors import ConfigurationError, StorageError, TrainingDiverged, TrainingError, TrainingInterrupted
 from pipeline.models.transformer.network import Transformer
 from pipeline.models.transformer.shape import derive_shape
@@ -241,15 +241,17 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
 
 
 def test_what_is_left_open_follows_from_the_written_rules() -> None:
-    config = ModelConfig(family="transformer", dataset="d", depth=4, train={"tokens": 3_000_000})
+    config = TransformerConfig(family="transformer", dataset="d", depth=4, train={"tokens": 3_000_000})
     derived = derive(config, vocab_size=8192)
     assert (derived.batch_windows * 256, derived.num_steps) == (4096, 732)
     assert derived.validation_windows * 256 == pytest.approx(3_000_000 / 100, rel=0.01)
-    odd = derive(ModelConfig(family="transformer", dataset="d", train={"batch_tokens": 10_000}), vocab_size=8192)
+    odd = derive(TransformerConfig(family="transformer", dataset="d", train={"batch_tokens": 10_000}), vocab_size=8192)
     assert odd.batch_windows == 39
-    larger = derive(ModelConfig(family="transformer", dataset="d", train={"tokens": 3_000_000_000}), vocab_size=8192)
+    larger = derive(
+        TransformerConfig(family="transformer", dataset="d", train={"tokens": 3_000_000_000}), vocab_size=8192
+    )
     assert larger.batch_windows * 256 == 65_536  # the power of two nearest to 4096 * 1000**0.383 = 57,740
-    assert derive(ModelConfig(family="transformer", dataset="d"), vocab_size=8192).num_steps > 8_000
+    assert derive(TransformerConfig(family="transformer", dataset="d"), vocab_size=8192).num_steps > 8_000
 
 
 SIZES: dict[str, Any] = {"batch_windows": 16, "micro_windows": None, "context_tokens": 256}

@@ -2,6 +2,5 @@
 
 shape.py     sizes, derived from one dial, the depth
 network.py   the layers and the loss
-sampling.py  logits -> the next token
 model.py     a trained network: scores, continuations with a key-value cache, saving and loading
 """

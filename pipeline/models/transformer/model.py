@@ -17,8 +17,8 @@ from pipeline.errors import ArtifactDamaged, InputError
 from pipeline.files import write_bytes, write_json
 from pipeline.models.interface import GenerationParameters, TokenScores
 from pipeline.models.loading import CARD, FORMAT, read_card
+from pipeline.models.sampling import next_tokens
 from pipeline.models.transformer.network import NORM_EPSILON, Cache, Transformer
-from pipeline.models.transformer.sampling import next_tokens
 from pipeline.models.transformer.shape import TransformerShape
 
 if TYPE_CHECKING:

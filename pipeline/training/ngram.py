@@ -1,0 +1,190 @@
+"""The n-gram family's training: counts and estimates in this process, since it takes seconds a million tokens.
+
+Files: `model/`, `history.parquet` (a row an order), `training.json`, `plots/learning_curve.png`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.artifacts import Artifact, Draft, Report
+from pipeline.config import NgramConfig
+from pipeline.errors import TrainingError
+from pipeline.files import write_json, write_parquet
+from pipeline.models.ngram.counting import OrderCounts, count_ngrams
+from pipeline.models.ngram.kneser_ney import OrderProbabilities, estimate
+from pipeline.models.ngram.model import NgramModel
+from pipeline.models.ngram.table import NgramTable
+from pipeline.progress import Progress
+from pipeline.shards.reader import TokenShards
+from pipeline.training.spool import Spool, TrackingInfo
+
+HISTORY_SCHEMA = pa.schema(
+    [
+        pa.field("step", pa.int64(), nullable=False),  # the order
+        pa.field("tokens", pa.int64(), nullable=False),
+        pa.field("train_loss", pa.float64(), nullable=False),  # nats a token, by n-grams up to this order
+        pa.field("validation_loss", pa.float64()),
+        pa.field("num_ngrams", pa.int64(), nullable=False),
+    ]
+)
+SCORED_TOKENS = 500_000
+"""Tokens of a split that a loss is measured on, at most: its first."""
+
+
+def build_ngram_model(
+    draft: Draft,
+    *,
+    config: NgramConfig,
+    shards: Artifact,
+    tokenizer: Artifact,
+    spool_folder: Path,
+    tracking: TrackingInfo,
+    progress: Progress,
+) -> Artifact:
+    """Counts the n-grams of the training split and estimates their probabilities.
+
+    Raises:
+        TrainingError: the training split is empty.
+    """
+    data = TokenShards(shards.folder)
+    tokens = _tokens(data, "train")
+    spool = Spool(spool_folder)
+    params = {"family": config.family, "order": config.order, "vocab_size": data.vocab_size, "tokens": tokens.size}
+    spool.start(asdict(tracking), params)
+    status = "FAILED"
+    try:
+        model, estimated = _fit(tokens, data, config.order, progress)
+        rows = _history(model, tokens, data, spool.metrics)
+        status = "FINISHED"
+    finally:
+        spool.finish(status)
+    folder = draft.path("model/x").parent
+    model.save(folder)
+    shutil.copyfile(tokenizer.file("tokenizer.model"), folder / "tokenizer.model")
+    num_rows = write_parquet(draft.path("history.parquet"), pa.Table.from_pylist(rows, HISTORY_SCHEMA))
+    counts = {
+        "num_parameters": model.num_parameters,
+        "steps": config.order,
+        "tokens": int(tokens.size),
+        "final_train_loss": rows[-1]["train_loss"],
+        "final_validation_loss": rows[-1]["validation_loss"],
+        "epochs": 1.0,
+    }
+    write_json(draft.path("training.json"), {**counts, "settings": params})
+    _plot(rows, draft.path("plots/learning_curve.png"))
+    fallbacks = [order for order, found in enumerate(estimated, start=1) if found.is_fallback]
+    notes = [f"Too few n-grams of order {order} for discounts of its own: lmplz's fallback." for order in fallbacks]
+    return draft.commit(
+        counts=counts,
+        rows={"history.parquet": num_rows},
+        report=Report(
+            figures={
+                "num_parameters": model.num_parameters,
+                "num_tokens": int(tokens.size),
+                "final_train_loss": rows[-1]["train_loss"],
+                "final_validation_loss": rows[-1]["validation_loss"],
+            },
+            tables={"Orders": _orders(rows, estimated)},
+            plots={"Loss by order": "plots/learning_curve.png"},
+            notes=notes,
+        ),
+    )
+
+
+def _tokens(data: TokenShards, split: str, *, at_most: int | None = None) -> np.ndarray[Any, Any]:
+    parts = data.tokens(split)
+    if not parts or not sum(part.size for part in parts):
+        raise TrainingError(f"The {split} split of the shards holds no token. Give the corpus more text.")
+    taken: list[np.ndarray[Any, Any]] = []
+    missing = at_most if at_most is not None else sum(part.size for part in parts)
+    for part in parts:
+        taken.append(np.asarray(part[:missing]))
+        missing -= taken[-1].size
+    return np.concatenate(taken)
+
+
+def _fit(
+    tokens: np.ndarray[Any, Any], data: TokenShards, order: int, progress: Progress
+) -> tuple[NgramModel, list[OrderProbabilities]]:
+    progress.start(total=order + 1)
+    counted: list[OrderCounts] = []
+    for counts in count_ngrams(tokens, order=order, vocab_size=data.vocab_size, bos_id=data.bos_id):
+        counted.append(counts)
+        progress.advance(1)
+    never = [token for token in (data.bos_id, data.pad_id) if token >= 0]
+    estimated = estimate(counted, never_predicted=never)
+    progress.advance(1)
+    progress.finish()
+    model = NgramModel(
+        NgramTable.of(counted, estimated, vocab_size=data.vocab_size),
+        tokenizer_hash=data.tokenizer_hash,
+        bos_id=data.bos_id,
+        eos_id=data.eos_id,
+        pad_id=data.pad_id,
+    )
+    return model, estimated
+
+
+def _history(
+    model: NgramModel,
+    tokens: np.ndarray[Any, Any],
+    data: TokenShards,
+    report: Callable[[int, dict[str, float]], None],
+) -> list[dict[str, Any]]:
+    validation = _tokens(data, "validation", at_most=SCORED_TOKENS)
+    rows = []
+    for order, num_ngrams in enumerate(model.table.num_ngrams, start=1):
+        losses = [_loss(model, part, order) for part in (tokens[:SCORED_TOKENS], validation)]
+        report(order, {"train/loss": losses[0], "validation/loss": losses[1], "train/num_ngrams": float(num_ngrams)})
+        rows.append(
+            {
+                "step": order,
+                "tokens": int(tokens.size),
+                "train_loss": losses[0],
+                "validation_loss": losses[1],
+                "num_ngrams": num_ngrams,
+            }
+        )
+    return rows
+
+
+def _loss(model: NgramModel, tokens: np.ndarray[Any, Any], order: int) -> float:
+    """Mean nats a token. The stream is one row: no n-gram spans two documents, so none is found there."""
+    scores = model.table.score(tokens[None].astype(np.int64), order=order)[0]
+    return float(-scores[tokens[1:] != model.bos_id].mean())
+
+
+def _orders(rows: list[dict[str, Any]], estimated: list[OrderProbabilities]) -> list[dict[str, Any]]:
+    return [
+        {
+            "order": row["step"],
+            "ngrams": row["num_ngrams"],
+            **{f"discount_{number}": value for number, value in enumerate(found.discounts, start=1)},
+            "validation_loss": row["validation_loss"],
+        }
+        for row, found in zip(rows, estimated, strict=True)
+    ]
+
+
+def _plot(rows: list[dict[str, Any]], path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4))
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    orders = [row["step"] for row in rows]
+    axes.plot(orders, [row["train_loss"] for row in rows], color="#9db8d9", marker="o", label="training")
+    axes.plot(orders, [row["validation_loss"] for row in rows], color="#e07b39", marker="o", label="validation")
+    axes.set(xlabel="n-grams up to order", ylabel="cross entropy (nats a token)", title="Loss by order", xticks=orders)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})

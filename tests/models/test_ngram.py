@@ -1,0 +1,186 @@
+"""Modified Kneser-Ney against KenLM's published-by-measurement figures, hand-computed values and its own definition."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import ArtifactDamaged, InputError
+from pipeline.models.interface import GenerationParameters
+from pipeline.models.loading import load_model
+from pipeline.models.ngram.counting import count_ngrams, sort_with_positions
+from pipeline.models.ngram.kneser_ney import FALLBACK_DISCOUNTS, estimate, modified_discounts
+from pipeline.models.ngram.model import NgramModel
+from pipeline.models.ngram.table import NgramTable
+
+CORPORA = Path(os.environ.get("TEXTMILL_CORPORA", Path(__file__).parents[3] / "shared" / "corpora"))
+UNKNOWN, BOS, EOS = 0, 1, 2
+GREEDY = GenerationParameters(max_new_tokens=12, temperature=0.0)
+
+
+def fit(tokens: np.ndarray, *, order: int, vocab_size: int) -> NgramModel:
+    counted = list(count_ngrams(tokens, order=order, vocab_size=vocab_size, bos_id=BOS))
+    table = NgramTable.of(counted, estimate(counted, never_predicted=[BOS]), vocab_size=vocab_size)
+    return NgramModel(table, tokenizer_hash="0" * 64, bos_id=BOS, eos_id=EOS, pad_id=-1)
+
+
+def random_text(*, seed: int, num_documents: int = 400, vocab_size: int = 40) -> np.ndarray:
+    """Documents whose tokens follow a Zipf law, so that every count of counts is there."""
+    generator = np.random.default_rng(seed)
+    documents = [
+        np.concatenate(([BOS], 3 + generator.zipf(1.3, size=generator.integers(1, 20)) % (vocab_size - 3), [EOS]))
+        for _ in range(num_documents)
+    ]
+    return np.concatenate(documents)
+
+
+@pytest.fixture(scope="module")
+def model() -> NgramModel:
+    return fit(random_text(seed=0), order=4, vocab_size=40)
+
+
+@pytest.fixture(scope="module")
+def shakespeare() -> tuple[list[list[int]], list[list[int]], int]:
+    """Training and test sentences by ids, and the size of the vocabulary."""
+    file = CORPORA / "tinyshakespeare.txt"
+    if not file.is_file():
+        pytest.skip(f"{file} is not there; TEXTMILL_CORPORA names the folder of the corpora")
+    lines = [" ".join(line.split()) for line in file.read_text(encoding="utf-8").splitlines()]
+    lines = [line for line in lines if line]
+    vocabulary = {"<unk>": UNKNOWN, "<s>": BOS, "</s>": EOS}
+    train = [[BOS, *(vocabulary.setdefault(w, len(vocabulary)) for w in s.split()), EOS] for s in lines[:29_000]]
+    test = [[BOS, *(vocabulary.get(w, UNKNOWN) for w in s.split()), EOS] for s in lines[29_000:]]
+    return train, test, len(vocabulary)
+
+
+@pytest.mark.parametrize(("order", "perplexity"), [(2, 296.20513), (3, 288.18578), (5, 287.61705)])
+def test_perplexity_is_kenlms(
+    shakespeare: tuple[list[list[int]], list[list[int]], int], order: int, perplexity: float
+) -> None:
+    train, test, vocab_size = shakespeare
+    fitted = fit(np.concatenate(train), order=order, vocab_size=vocab_size)
+    stream = np.concatenate(test)
+    scores = fitted.table.score(stream[None])[0]
+    known = (stream[1:] != UNKNOWN) & (stream[1:] != BOS)
+    assert math.exp(-scores[known].mean()) == pytest.approx(perplexity, rel=1e-5)
+
+
+def test_counts_and_discounts_are_kenlms(shakespeare: tuple[list[list[int]], list[list[int]], int]) -> None:
+    train, _, vocab_size = shakespeare
+    counted = list(count_ngrams(np.concatenate(train), order=5, vocab_size=vocab_size, bos_id=BOS))
+    assert [counts.words.size for counts in counted] == [23_733, 108_470, 153_677, 146_213, 126_250]
+    first = [found.discounts[0] for found in estimate(counted, never_predicted=[BOS])]
+    assert first == pytest.approx([0.690042, 0.838771, 0.936891, 0.979986, 0.992736], abs=1e-6)
+
+
+def test_a_bigram_by_hand() -> None:
+    # "a b", "a c", "a b": after a, b twice and c once; before b and c only a, before a only BOS, before EOS b and c
+    a, b, c = 3, 4, 5
+    tokens = np.array([BOS, a, b, EOS, BOS, a, c, EOS, BOS, a, b, EOS])
+    counted = list(count_ngrams(tokens, order=2, vocab_size=6, bos_id=BOS))
+    unigrams, bigrams = estimate(counted, never_predicted=[BOS])
+    assert unigrams.is_fallback
+    first, second, third = FALLBACK_DISCOUNTS
+    # preceding words: a 1, b 1, c 1, EOS 2, in all 5; five ids can be predicted
+    gamma = (3 * first + second) / 5
+    p_b, p_c = ((1 - first) / 5 + gamma / 5 for _ in "bc")
+    assert np.exp(unigrams.log_probabilities[[b, c]]) == pytest.approx([p_b, p_c])
+    table = NgramTable.of(counted, [unigrams, bigrams], vocab_size=6)
+    after_a = (second + first) / 3
+    expected = [(2 - second) / 3 + after_a * p_b, (1 - first) / 3 + after_a * p_c]
+    assert np.exp(table.score(np.array([[a, b], [a, c]]))[:, 0]) == pytest.approx(expected, rel=1e-6)
+    assert third == 1.5
+
+
+def test_discounts_follow_chen_and_goodmans_equation() -> None:
+    counts = np.repeat([1, 2, 3, 4, 9], [40, 15, 8, 5, 7])
+    scale = 40 / 70
+    expected = (1 - 2 * scale * 15 / 40, 2 - 3 * scale * 8 / 15, 3 - 4 * scale * 5 / 8)
+    assert modified_discounts(counts) == (pytest.approx(expected), False)
+
+
+def test_counts_equal_those_of_a_dictionary() -> None:
+    tokens = random_text(seed=3, num_documents=60)
+    for counts in count_ngrams(tokens, order=4, vocab_size=40, bos_id=BOS):
+        documents = np.split(tokens, np.flatnonzero(tokens == BOS)[1:])
+        expected: dict[tuple[int, ...], int] = {}
+        for document in documents:
+            for start in range(len(document) - counts.order + 1):
+                ngram = tuple(document[start : start + counts.order].tolist())
+                expected[ngram] = expected.get(ngram, 0) + 1
+        if counts.order == 1:
+            assert {(word,): int(count) for word, count in enumerate(counts.counts) if count} == expected
+        else:
+            assert sorted(expected.values()) == sorted(counts.counts.tolist())
+            assert counts.words.tolist() == [ngram[-1] for ngram in sorted(expected)]
+
+
+def test_probabilities_after_any_context_sum_to_one(model: NgramModel) -> None:
+    generator = np.random.default_rng(1)
+    contexts = model.table.contexts(generator.integers(3, 40, size=(200, 6)))
+    rows = model.table.distributions([ranks[:, -1] for ranks in contexts])
+    assert np.exp(rows.astype(np.float64)).sum(axis=1) == pytest.approx(np.ones(200), abs=1e-5)
+    assert np.isneginf(rows[:, BOS]).all()
+
+
+def test_scores_are_the_distributions_entries_and_a_batch_is_its_rows(model: NgramModel) -> None:
+    rows = torch.from_numpy(np.random.default_rng(2).integers(3, 40, size=(5, 12)))
+    together = model.score(rows)
+    for number, row in enumerate(rows):
+        alone = model.score(row[None])
+        assert torch.equal(alone.log_probabilities[0], together.log_probabilities[number])
+        assert torch.equal(alone.ranks[0], together.ranks[number])
+    words = rows.numpy()
+    for position in range(1, 12):
+        contexts = [ranks[:, -1] for ranks in model.table.contexts(words[:, :position])]
+        distribution = model.table.distributions(contexts)
+        expected = np.take_along_axis(distribution, words[:, position, None], axis=1)[:, 0]
+        assert together.log_probabilities[:, position - 1].numpy() == pytest.approx(expected, abs=1e-5)
+
+
+def test_what_stands_later_changes_no_score(model: NgramModel) -> None:
+    rows = torch.from_numpy(np.random.default_rng(4).integers(3, 40, size=(3, 10)))
+    changed = rows.clone()
+    changed[:, 6:] = 5
+    before, after = model.score(rows), model.score(changed)
+    assert torch.equal(before.log_probabilities[:, :5], after.log_probabilities[:, :5])
+
+
+def test_greedy_continuation_takes_the_most_likely_token_each_time(model: NgramModel) -> None:
+    prompts = [[BOS], [BOS, 4, 5, 6, 7, 8]]
+    together = model.generate(prompts, GREEDY)
+    for prompt, continuation in zip(prompts, together, strict=True):
+        assert model.generate([prompt], GREEDY) == [continuation]
+        scores = model.score(torch.tensor([prompt + continuation]))
+        assert (scores.ranks[0, len(prompt) - 1 :] == 0).all()
+    with pytest.raises(InputError, match="no tokens"):
+        model.generate([[]], GREEDY)
+
+
+def test_a_saved_model_answers_the_same(model: NgramModel, tmp_path: Path) -> None:
+    model.save(tmp_path)
+    again = load_model(tmp_path)
+    rows = torch.from_numpy(np.random.default_rng(5).integers(3, 40, size=(4, 9)))
+    assert torch.equal(again.score(rows).log_probabilities, model.score(rows).log_probabilities)
+    assert (again.family, again.num_parameters) == ("ngram", model.num_parameters)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(ArtifactDamaged, match="does not load"):
+        load_model(tmp_path)
+
+
+def test_keys_too_wide_to_pack_sort_the_same() -> None:
+    keys = np.array([2**60, 5, 2**60, 5, 7])
+    positions = np.array([9, 3, 1, 2, 0])
+    sorted_keys, sorted_positions = sort_with_positions(keys, positions)
+    assert (sorted_keys.tolist(), sorted_positions.tolist()) == ([5, 5, 7, 2**60, 2**60], [2, 3, 0, 1, 9])
+
+
+def test_tokens_without_bos_are_refused() -> None:
+    with pytest.raises(ValueError, match="BOS"):
+        list(count_ngrams(np.array([4, 5]), order=2, vocab_size=6, bos_id=BOS))
