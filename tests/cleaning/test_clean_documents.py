@@ -142,7 +142,7 @@ def test_only_a_new_part_is_cleaned(tmp_path: Path, notes: Path, monkeypatch: py
     cleaned: list[Any] = []
     monkeypatch.setattr(
         "pipeline.cleaning.build.clean_batch",
-        lambda batch: [cleaned.extend(batch["path"].to_pylist()), clean_batch(batch)][1],
+        lambda batch, kinds: [cleaned.extend(batch["path"].to_pylist()), clean_batch(batch)][1],
     )
     after = build_clean(tmp_path, build_raw(tmp_path, version="raw2"), version="v2")
     assert cleaned == ["e.txt"]
