@@ -9,9 +9,10 @@ from datetime import date
 from pipeline.cleaning.pii.kinds import Span
 
 _ID = re.compile(r"[1-8](?<![\w.\-][1-8])[0-9]{5}(?:18|19|20)[0-9]{9}[0-9Xx](?![0-9A-Za-z_])", re.ASCII)
-_REGIONS = frozenset(
-    ("11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 71 81 82 83").split()
+_REGION_CODES = (
+    "11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 71 81 82 83"
 )
+_REGIONS = frozenset(_REGION_CODES.split())
 """First two digits, of GB/T 2260."""
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _CHECK_CHARACTERS = "10X98765432"

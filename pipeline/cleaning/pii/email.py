@@ -18,7 +18,8 @@ _ACCENTED = "".join(chr(code) for code in range(0xC0, 0x250) if chr(code).isalph
 _LOCAL_CHARACTERS = string.ascii_letters + string.digits + _ACCENTED + "._%+-'&"
 _DOMAIN = re.compile(r"@[A-Za-z0-9\u00c0-\u024f][A-Za-z0-9\u00c0-\u024f.\-]{2,253}+")
 _TOP_LEVEL = re.compile(r"[A-Za-z]{2,24}|xn--[A-Za-z0-9-]{2,59}")
-_FILE_ENDINGS = frozenset(("css gif htm html jpeg jpg js json pdf png svg txt webp xml yaml yml").split())
+_ENDINGS = "css gif htm html jpeg jpg js json pdf png svg txt webp xml yaml yml"
+_FILE_ENDINGS = frozenset(_ENDINGS.split())
 """Endings of file names that no registry has as a top-level domain."""
 
 

@@ -19,12 +19,11 @@ _DOCUMENTATION_SIX = (IPv6Network("2001:db8::/32"), IPv6Network("3fff::/20"))
 _HEX = "0123456789abcdefABCDEF"
 _NEARBY = 24
 _LETTERS = re.compile(r"[a-z]+|[0-9]+")
-_NUMBERED = frozenset(
-    (
-        "v ver version versions release section sec chapter clause article paragraph table figure fig appendix oid build firmware "
-        "driver assembly"
-    ).split()
+_NUMBERED_WORDS = (
+    "v ver version versions release section sec chapter clause article paragraph table figure fig appendix oid "
+    "build firmware driver assembly"
 )
+_NUMBERED = frozenset(_NUMBERED_WORDS.split())
 """Words before a number with four parts that is no address."""
 _NUMBERED_SIGNS = ("==", "~", "^", ">=", "<=", "§", "§ ", "版本", "第", "版本号")
 _ADDRESS_WORDS = ("ip", "address", "host", "server", "dns", "gateway", "ping", "client", "router")

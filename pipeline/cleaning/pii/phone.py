@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 
 from pipeline.cleaning.pii.kinds import Span
+from pipeline.cleaning.pii.numbers import count_digits
 
 _EXTENSION = r"(?:(?: ?(?:x|ext\.?|extension) ?)[0-9]{1,6})?"
 _NOT_INSIDE = r"(?<![\w.:/=$€£#%\-])(?<![0-9],)"
@@ -31,7 +32,7 @@ _NORTH_AMERICAN = re.compile(
     re.ASCII,
 )
 _TRUNK_ZERO = re.compile(
-    rf"{_NOT_INSIDE}(?:\(0[0-9]{{1,4}}\) ?|0[0-9]{{1,4}}(?:{_GAP}| ?/ ?))[0-9]{{2,8}}(?:{_GAP}[0-9]{{2,4}}){{0,4}}{_END}",
+    rf"{_NOT_INSIDE}(?:\(0[1-9][0-9]{{0,3}}\) ?|0[1-9][0-9]{{0,3}}(?:{_GAP}| ?/ ?))[0-9]{{2,8}}(?:{_GAP}[0-9]{{2,4}}){{0,4}}{_END}(?! [0-9]{{2}}(?![0-9]))",
     re.ASCII,
 )
 _ANY = re.compile(
@@ -40,16 +41,14 @@ _ANY = re.compile(
     re.ASCII,
 )
 _WORDS = re.compile(r"[^\W\d_]+:?")
-_PHONE_WORDS = frozenset(
-    (
-        "phone phones telephone telephones tel mobile cell cellphone fax telefax whatsapp hotline pager dial call text ring sms "
-        "answering message messages telefon telefonnummer handy fon tél téléphone telephon móvil teléfono telefono cellulare "
-        "телефон тел факс desk: office: direct: home: work:"
-    ).split()
+_TELEPHONING = (
+    "phone phones telephone telephones tel mobile cell cellphone fax telefax whatsapp hotline pager dial call "
+    "text ring sms answering message messages telefon telefonnummer handy fon tél téléphone telephon móvil "
+    "teléfono telefono cellulare телефон тел факс desk: office: direct: home: work:"
 )
-_FILLERS = frozenset(
-    ("number numbers no nr is ist at on to from or und and me us him her them my our the her line").split()
-)
+_PHONE_WORDS = frozenset(_TELEPHONING.split())
+_BETWEEN = "number numbers no nr is ist at on to from or und and me us him her them my our the her line"
+_FILLERS = frozenset(_BETWEEN.split())
 _CHINESE_WORDS = ("电话", "電話", "手机", "手機", "传真", "热线", "联系方式", "号码")
 _MAX_FILLERS = 3
 _WORD_AFTER = re.compile(r"[ \-–(]{0,2}(?:office|fax|mobile|cell|home|work|desk|direct|phone|tel)\b", re.IGNORECASE)
@@ -71,14 +70,16 @@ def find_phones(text: str, start: int, end: int) -> Iterator[Span]:
         for match in pattern.finditer(text, start, end):
             yield Span(match.start(), match.end(), "phone")
     for match in _TRUNK_ZERO.finditer(text, start, end):
-        if 9 <= _num_digits(match.group()) <= 12 and not _is_something_else(match.group()):
+        if 9 <= count_digits(match.group()) <= 12 and not _is_something_else(match.group()):
             yield Span(match.start(), match.end(), "phone")
     for match in _ANY.finditer(text, start, end):
         written = match.group()
-        if not 7 <= _num_digits(written) <= 15 or _is_something_else(written):
+        if not 7 <= count_digits(written) <= 15:
             continue
         before = text[max(match.start() - _NEARBY, 0) : match.start()]
-        if _speaks_of_phones(before) or _WORD_AFTER.match(text, match.end()):
+        if not _speaks_of_phones(before) and not _WORD_AFTER.match(text, match.end()):
+            continue
+        if not _is_something_else(written):
             yield Span(match.start(), match.end(), "phone")
 
 
@@ -88,14 +89,10 @@ def _is_something_else(written: str) -> bool:
 
 def _speaks_of_phones(before: str) -> bool:
     """Whether the last word says what number follows, fillers left out: "call me on" does, "the call of" does not."""
-    words = _WORDS.findall(before.lower())
+    words: list[str] = _WORDS.findall(before.lower())
     for word in words[: -_MAX_FILLERS - 2 : -1]:
         if word in _PHONE_WORDS or word.rstrip(":") in _PHONE_WORDS:
             return True
         if word.rstrip(":") not in _FILLERS:
             return word.rstrip(":是为").endswith(_CHINESE_WORDS)
     return False
-
-
-def _num_digits(written: str) -> int:
-    return sum(character.isdigit() for character in written)
