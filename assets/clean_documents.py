@@ -11,8 +11,9 @@ from pipeline.plan import CLEAN
 
 def _describe(project: Project, name: str) -> str:
     return (
-        f"The documents of `{name}`, one row each: Unicode and white space normalised, mojibake repaired, language and quality "
-        "signals measured. Nothing is filtered here, so a changed threshold recomputes no signal."
+        f"The documents of `{name}`, one row each: Unicode and white space normalised, mojibake repaired, personal "
+        "data redacted where the source asks for it, language and quality signals "
+        "measured. Nothing is filtered here, so a changed threshold recomputes no signal."
     )
 
 
@@ -20,7 +21,11 @@ def _build(work: Work) -> Artifact:
     from pipeline.cleaning.build import build_clean_documents
 
     return build_clean_documents(
-        work.draft, raw=work.inputs["raw"], num_workers=work.project.engine.workers, progress=work.progress
+        work.draft,
+        raw=work.inputs["raw"],
+        kinds=work.project.sources[work.name].kinds_to_redact(),
+        num_workers=work.project.engine.workers,
+        progress=work.progress,
     )
 
 

@@ -88,7 +88,7 @@ def build_nodes(project: Project) -> dict[Key, Node]:
     for name in project.sources:
         add(RAW, name, {}, lambda name=name: _source_literals(project, name))  # type: ignore[misc]
     for name in project.sources:
-        add(CLEAN, name, {"raw": Key(RAW, name)}, dict)
+        add(CLEAN, name, {"raw": Key(RAW, name)}, project.sources[name].cleaning_literals)
     for name, corpus_config in project.corpora.items():
         add(CORPUS, name, {source: Key(CLEAN, source) for source in corpus_config.sources}, corpus_config.literals)
     for name, corpus_config in project.corpora.items():

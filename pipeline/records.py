@@ -39,6 +39,7 @@ CLEAN_SCHEMA = pa.schema(
         pa.field("letter_fraction", pa.float32(), nullable=False),  # letters per character, 0 to 1
         pa.field("duplicate_line_fraction", pa.float32(), nullable=False),  # repeated non-empty lines, 0 to 1
         pa.field("repaired", pa.bool_(), nullable=False),  # mojibake was repaired
+        pa.field("redactions", pa.map_(pa.string(), pa.int32())),  # kind of personal data -> placeholders put; or None
     ]
 )
 

@@ -2,6 +2,7 @@
 
 text.py       NFC, line ends, control characters, blanks
 mojibake.py   text that was decoded with the wrong encoding
+pii           personal data replaced by placeholders, where the source asks for it
 language.py   which language, offline
 signals.py    counts and fractions that filters look at
 clean.py      a batch of raw documents into clean ones
@@ -9,4 +10,4 @@ report.py     what a person sees of it
 build.py      the stage
 """
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"

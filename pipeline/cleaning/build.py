@@ -16,6 +16,7 @@ from pipeline.artifacts import Artifact, Draft
 from pipeline.cleaning import CODE_VERSION
 from pipeline.cleaning.clean import STAGE, clean_batch
 from pipeline.cleaning.mojibake import repair
+from pipeline.cleaning.pii.redact import redact
 from pipeline.cleaning.report import make_report
 from pipeline.files import fingerprint
 from pipeline.part_cache import EXCERPT_CHARACTERS, CachedPart, PartWriter, build_parts, link_parts, write_part
@@ -32,10 +33,13 @@ class _Task:
     num_bytes: int
     parts_folder: Path
     where: str
+    kinds: tuple[str, ...]
 
 
-def build_clean_documents(draft: Draft, *, raw: Artifact, num_workers: int | None, progress: Progress) -> Artifact:
-    """Cleans every part of `raw`; the result does not depend on the number of workers.
+def build_clean_documents(
+    draft: Draft, *, raw: Artifact, kinds: tuple[str, ...] = (), num_workers: int | None, progress: Progress
+) -> Artifact:
+    """Cleans every part of `raw`, replacing personal data of the given kinds; the number of workers changes nothing.
 
     Raises:
         StageError: the ledger does not balance.
@@ -47,9 +51,10 @@ def build_clean_documents(draft: Draft, *, raw: Artifact, num_workers: int | Non
     tasks = []
     for path in raw.files("documents/*.parquet"):
         entry = entries[path.relative_to(raw.folder).as_posix()]
-        key = fingerprint([CODE_VERSION, entry.path, entry.sha256])
+        key = fingerprint([CODE_VERSION, entry.path, entry.sha256, *sorted(kinds)])
         num_bytes = _text_bytes(path)
-        tasks.append(_Task(key=key, raw=path, num_bytes=num_bytes, parts_folder=parts_folder, where=where))
+        task = _Task(key=key, raw=path, num_bytes=num_bytes, parts_folder=parts_folder, where=where, kinds=kinds)
+        tasks.append(task)
     built = build_parts(tasks, _build_part, parts_folder=parts_folder, num_workers=num_workers, progress=progress)
     if built.num_built < len(tasks):
         progress.note(f"{len(tasks) - built.num_built} of {len(tasks)} parts were there already")
@@ -83,18 +88,19 @@ def _build_part(task: _Task) -> CachedPart:
         schema=CLEAN_SCHEMA,
         bytes_column="raw_bytes",
         where=task.where,
-        fill=lambda writer: _fill(writer, task.raw),
+        fill=lambda writer: _fill(writer, task.raw, task.kinds),
     )
 
 
-def _fill(writer: PartWriter, raw: Path) -> Mapping[str, Any]:
+def _fill(writer: PartWriter, raw: Path, kinds: tuple[str, ...]) -> Mapping[str, Any]:
     """Cleans a part in small batches, so that memory stays bounded, and counts what the report shows."""
     totals: Counter[str] = Counter()
     languages: dict[str, Counter[str]] = {}
+    redactions: Counter[str] = Counter()
     repaired: dict[str, str] | None = None
     for batch in _batches(raw):
         writer.take(documents=batch.num_rows, num_bytes=pc.sum(batch["num_bytes"]).as_py() or 0)
-        kept, rejects = clean_batch(batch)
+        kept, rejects = clean_batch(batch, kinds)
         for row in rejects:
             writer.reject(row)
         if not kept.num_rows:
@@ -104,12 +110,16 @@ def _fill(writer: PartWriter, raw: Path) -> Mapping[str, Any]:
             totals[name] += pc.sum(kept[name]).as_py()
         for language, num_bytes in zip(kept["language"].to_pylist(), kept["num_bytes"].to_pylist(), strict=True):
             languages.setdefault(language, Counter()).update(documents=1, bytes=num_bytes)
+        for row in kept["redactions"].to_pylist():
+            redactions.update(dict(row or ()))
+            totals["redacted"] += row is not None
         if repaired is None and pc.any(kept["repaired"]).as_py():
-            repaired = _first_repair(batch)
+            repaired = _first_repair(batch, kinds)
     return {
         "totals": dict(sorted(totals.items())),
         "languages": {language: dict(count) for language, count in sorted(languages.items())},
         "repaired": repaired,
+        "redactions": dict(sorted(redactions.items())),
     }
 
 
@@ -120,11 +130,12 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
             yield from file.iter_batches(batch_size=BATCH_ROWS, row_groups=[index])
 
 
-def _first_repair(batch: pa.RecordBatch) -> dict[str, str] | None:
+def _first_repair(batch: pa.RecordBatch, kinds: tuple[str, ...]) -> dict[str, str] | None:
     """The first line with mojibake, before and after."""
     for path, text in zip(batch["path"].to_pylist(), batch["text"].to_pylist(), strict=True):
         for line in text.split("\n"):
             after, changed = repair(line)
             if changed:
-                return {"path": path, "before": line[:EXCERPT_CHARACTERS], "after": after[:EXCERPT_CHARACTERS]}
+                before, after = redact(line, kinds)[0], redact(after, kinds)[0]
+                return {"path": path, "before": before[:EXCERPT_CHARACTERS], "after": after[:EXCERPT_CHARACTERS]}
     return None

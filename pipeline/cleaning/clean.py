@@ -6,11 +6,14 @@ is poor in quality keeps its signals as columns, so that a threshold changes wit
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline.cleaning.language import identify_language
+from pipeline.cleaning.pii.redact import redact
 from pipeline.cleaning.signals import measure
 from pipeline.cleaning.text import CleanText, clean_text, clean_title
 from pipeline.part_cache import reject_row
@@ -19,17 +22,22 @@ from pipeline.records import CLEAN_SCHEMA, document_id
 STAGE = "clean_documents"
 MAX_UNREADABLE_FRACTION = 0.1
 """Of characters: control and replacement characters above this mean binary data or a lost encoding."""
+_REDACTED_CHARACTERS = 2000
+"""Of a rejected text, looked at before an excerpt is cut from it, so that no number is cut in two and missed."""
 
 
-def clean_batch(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[dict[str, Any]]]:
-    """The cleaned documents, in order, and a row of REJECT_SCHEMA for each that was dropped."""
+def clean_batch(batch: pa.RecordBatch, kinds: Collection[str] = ()) -> tuple[pa.RecordBatch, list[dict[str, Any]]]:
+    """The cleaned documents, in order, and a row of REJECT_SCHEMA for each that was dropped.
+
+    Personal data of the given kinds (pii/kinds.py) is replaced in both.
+    """
     kept: list[dict[str, Any]] = []
     rejects: list[dict[str, Any]] = []
     for raw in batch.to_pylist():
         cleaned = clean_text(raw["text"])
         problem = _problem(raw["text"], cleaned)
         if problem is None:
-            kept.append(_clean_row(raw, cleaned))
+            kept.append(_clean_row(raw, cleaned, kinds))
             continue
         reason, detail = problem
         rejects.append(
@@ -42,7 +50,7 @@ def clean_batch(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[dict[str, A
                 reason=reason,
                 detail=detail,
                 num_bytes=raw["num_bytes"],
-                excerpt=raw["text"],
+                excerpt=redact(raw["text"][:_REDACTED_CHARACTERS], kinds)[0],
             )
         )
     return pa.RecordBatch.from_pylist(kept, CLEAN_SCHEMA), rejects
@@ -61,13 +69,17 @@ def _problem(raw: str, cleaned: CleanText) -> tuple[str, str] | None:
     return None
 
 
-def _clean_row(raw: dict[str, Any], cleaned: CleanText) -> dict[str, Any]:
-    text = cleaned.text
+def _clean_row(raw: dict[str, Any], cleaned: CleanText, kinds: Collection[str]) -> dict[str, Any]:
+    text, redactions = redact(cleaned.text, kinds)
+    title = clean_title(raw["title"])
+    if title is not None:
+        title, in_title = redact(title, kinds)
+        redactions = Counter(redactions) + Counter(in_title)
     language, confidence = identify_language(text)
     signals = measure(text)
     return {
         **raw,
-        "title": clean_title(raw["title"]),
+        "title": title,
         "text": text,
         "num_bytes": len(text.encode()),
         "raw_bytes": raw["num_bytes"],
@@ -80,4 +92,5 @@ def _clean_row(raw: dict[str, Any], cleaned: CleanText) -> dict[str, Any]:
         "letter_fraction": signals.letter_fraction,
         "duplicate_line_fraction": signals.duplicate_line_fraction,
         "repaired": cleaned.repaired,
+        "redactions": sorted(redactions.items()) or None,
     }

@@ -1,4 +1,4 @@
-"""What a person sees of a source's clean documents: size, languages, repairs, what was dropped and why."""
+"""What a person sees of a source's clean documents: size, languages, repairs, redactions, what was dropped and why."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pipeline.artifacts import Report
+from pipeline.cleaning.pii.kinds import PLACEHOLDERS
 from pipeline.part_cache import CachedPart, reject_table
 from pipeline.records import Ledger
 
@@ -21,6 +22,9 @@ def make_report(parts: Sequence[CachedPart], ledger: Ledger) -> Report:
         totals.update(part.account["totals"])
         for language, count in part.account["languages"].items():
             languages.setdefault(language, Counter()).update(count)
+    redactions: Counter[str] = Counter()
+    for part in parts:
+        redactions.update(part.account["redactions"])
     kept, taken = ledger.kept, ledger.taken
     ranked = sorted(languages.items(), key=lambda item: (-item[1]["bytes"], item[0]))
     report = Report(
@@ -33,6 +37,8 @@ def make_report(parts: Sequence[CachedPart], ledger: Ledger) -> Report:
             "mean_document_bytes": round(totals["num_bytes"] / kept.documents, 1) if kept.documents else 0.0,
             "num_removed_bytes": kept.num_bytes - totals["num_bytes"],
             "num_repaired_documents": totals["repaired"],
+            "num_redacted_documents": totals["redacted"],
+            "num_redactions": redactions.total(),
             "num_rejected_documents": taken.documents - kept.documents,
             "num_rejected_bytes": taken.num_bytes - kept.num_bytes,
             "main_language": ranked[0][0] if ranked else "und",
@@ -48,6 +54,10 @@ def make_report(parts: Sequence[CachedPart], ledger: Ledger) -> Report:
         }
         for language, count in ranked[:TABLE_ROWS]
     ]
+    if redactions:
+        report.tables["Redactions"] = [
+            {"kind": kind, "placeholder": PLACEHOLDERS[kind], "count": redactions[kind]} for kind in sorted(redactions)
+        ]
     report.tables["Rejects by reason"] = reject_table(ledger)
     repairs = [part.account["repaired"] for part in parts if part.account["repaired"] is not None]
     for number, repair in enumerate(repairs[:NUM_SAMPLES], start=1):

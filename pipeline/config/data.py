@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -19,7 +19,30 @@ RULES: dict[str, dict[str, float]] = {
 """Rule set -> threshold -> default. `min_*` keeps what is at least, `max_*` what is at most."""
 
 
-class _FileSource(Section):
+PiiKind = Literal["email", "ip", "iban", "chinese_id", "card", "chinese_mobile", "phone"]
+
+
+class _Source(Section):
+    redact: bool | Annotated[tuple[PiiKind, ...], Field(min_length=1)] = False
+    """Personal data that cleaning replaces by placeholders such as `<EMAIL>`: `true` for every kind, or a list of them."""
+
+    def literals(self) -> dict[str, Any]:
+        """Those of the raw documents, which redaction leaves as they are."""
+        return {key: value for key, value in super().literals().items() if key != "redact"}
+
+    def cleaning_literals(self) -> dict[str, Any]:
+        """The settings that change the clean documents and not the raw ones; each is left out where it is off."""
+        kinds = self.kinds_to_redact()
+        return {"redact": list(kinds)} if kinds else {}
+
+    def kinds_to_redact(self) -> tuple[str, ...]:
+        """Sorted, so that the order in the file changes nothing."""
+        if isinstance(self.redact, bool):
+            return tuple(sorted(get_args(PiiKind))) if self.redact else ()
+        return tuple(sorted(set(self.redact)))
+
+
+class _FileSource(_Source):
     not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"path"})
 
     path: PathText | tuple[PathText, ...]
@@ -77,7 +100,7 @@ class ParquetSource(_FileSource):
     """Put between several text columns."""
 
 
-class PythonDocsSource(Section):
+class PythonDocsSource(_Source):
     """Docstrings and reference text of installed Python packages, read with `ast`; nothing is imported."""
 
     reader: Literal["python_docs"]

@@ -142,7 +142,7 @@ def test_only_a_new_part_is_cleaned(tmp_path: Path, notes: Path, monkeypatch: py
     cleaned: list[Any] = []
     monkeypatch.setattr(
         "pipeline.cleaning.build.clean_batch",
-        lambda batch: [cleaned.extend(batch["path"].to_pylist()), clean_batch(batch)][1],
+        lambda batch, kinds: [cleaned.extend(batch["path"].to_pylist()), clean_batch(batch)][1],
     )
     after = build_clean(tmp_path, build_raw(tmp_path, version="raw2"), version="v2")
     assert cleaned == ["e.txt"]
@@ -154,3 +154,33 @@ def test_a_part_that_ingestion_did_not_count_is_an_error(tmp_path: Path, notes: 
     raw.manifest.counts["ledger"]["kept"]["documents"] += 1
     with pytest.raises(StageError, match="does not balance"):
         build_clean(tmp_path, raw)
+
+
+def test_personal_data_goes_where_it_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text(
+        "Please write to ann@mail.org or call +1 415 867 2301 before the end of May."
+    )
+    raw = build_raw(tmp_path)
+
+    def build(version: str, kinds: tuple[str, ...]) -> tuple[Artifact, dict[str, Any]]:
+        with store_of(tmp_path).draft(
+            stage="clean_documents", name="notes", version=version, code_version="1", literals={}, inputs={}
+        ) as draft:
+            artifact = build_clean_documents(draft, raw=raw, kinds=kinds, num_workers=1, progress=SilentProgress())
+        rows = pq.read_table(artifact.files("documents/*.parquet")[0]).to_pylist()
+        return artifact, rows[0]
+
+    plain, row = build("plain", ())
+    assert "ann@mail.org" in row["text"] and row["redactions"] is None
+    some, row = build("some", ("email",))
+    assert row["text"].startswith("Please write to <EMAIL> or call +1 415") and row["redactions"] == [("email", 1)]
+    _, row = build("all", ("email", "phone"))
+    assert row["text"] == "Please write to <EMAIL> or call <PHONE> before the end of May."
+    assert plain.manifest.content_hash != some.manifest.content_hash
+
+
+def test_rejects_show_no_personal_data() -> None:
+    text = "ann@mail.org " + "\x01\x02" * 10
+    assert "ann" in clean_batch(batch_of(text))[1][0]["excerpt"]
+    assert "ann" not in clean_batch(batch_of(text), ("email",))[1][0]["excerpt"]

@@ -165,3 +165,17 @@ def test_planning_imports_nothing_heavy(folder: Path) -> None:
     )
     command = [sys.executable, "-c", code, str(folder / "dagster_project.yaml")]
     assert subprocess.check_output(command, text=True).strip() == "[]"
+
+
+def test_redaction_changes_cleaning_alone(folder: Path) -> None:
+    def literals(setting: str) -> tuple[object, object]:
+        text = PROJECT.replace('{reader: text, path: "notes/*.txt"}', f'{{reader: text, path: "notes/*.txt"{setting}}}')
+        (folder / "dagster_project.yaml").write_text(text)
+        nodes = build_nodes(project_of(folder)[0])
+        return nodes[RAW].literals(), nodes[CLEAN].literals()
+
+    raw, clean = literals("")
+    assert clean == {} and literals(", redact: false") == (raw, {})
+    assert literals(", redact: [phone, email, phone]") == (raw, {"redact": ["email", "phone"]})
+    kinds = ["card", "chinese_id", "chinese_mobile", "email", "iban", "ip", "phone"]
+    assert literals(", redact: true") == (raw, {"redact": kinds})

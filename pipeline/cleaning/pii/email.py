@@ -1,0 +1,58 @@
+"""E-mail addresses, found from the `@` outwards, so that text without one costs a search for a character.
+
+Domains may hold accented Latin letters; quoted local parts, bare host names and addresses in Unicode are not looked
+for. `git@host:path`, `@user@server` and `image@2x.png` are no mailboxes.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterator
+
+from pipeline.cleaning.pii.kinds import Span
+
+MAX_LOCAL_CHARACTERS = 64
+"""RFC 5321, 4.5.3.1.1."""
+_ACCENTED = "".join(chr(code) for code in range(0xC0, 0x250) if chr(code).isalpha())
+_LOCAL_CHARACTERS = string.ascii_letters + string.digits + _ACCENTED + "._%+-'&"
+_DOMAIN = re.compile(r"@[A-Za-z0-9\u00c0-\u024f][A-Za-z0-9\u00c0-\u024f.\-]{2,253}+")
+_TOP_LEVEL = re.compile(r"[A-Za-z]{2,24}|xn--[A-Za-z0-9-]{2,59}")
+_ENDINGS = "css gif htm html jpeg jpg js json pdf png svg txt webp xml yaml yml"
+_FILE_ENDINGS = frozenset(_ENDINGS.split())
+"""Endings of file names that no registry has as a top-level domain."""
+
+
+def find_emails(text: str) -> Iterator[Span]:
+    """Addresses from left to right.
+
+    "Write to ann.lee+x@mail.example.org." -> 9..35
+    """
+    if "@" not in text:
+        return
+    for match in _DOMAIN.finditer(text):
+        at = match.start()
+        before = text[max(at - MAX_LOCAL_CHARACTERS - 1, 0) : at]
+        local = before[len(before.rstrip(_LOCAL_CHARACTERS)) :]
+        outside = before[: len(before) - len(local)]
+        local = local.lstrip(".-+'&%")
+        if not local or len(local) > MAX_LOCAL_CHARACTERS or local.endswith(".") or outside.endswith("@"):
+            continue
+        length = _domain_length(match.group()[1:])
+        if not length:
+            continue
+        end = at + 1 + length
+        if (local == "git" and text[end : end + 1] == ":") or text[end : end + 1] == "@":
+            continue
+        yield Span(at - len(local), end, "email")
+
+
+def _domain_length(candidate: str) -> int:
+    """Characters of the domain at the beginning of the candidate; 0 where there is none."""
+    domain = candidate.rstrip(".-")
+    domain = domain[: domain.find("..")] if ".." in domain else domain
+    labels = domain.split(".")
+    if len(labels) < 2 or not all(0 < len(label) <= 63 and label[0] != "-" and label[-1] != "-" for label in labels):
+        return 0
+    top = labels[-1]
+    return len(domain) if _TOP_LEVEL.fullmatch(top) and top.lower() not in _FILE_ENDINGS else 0

@@ -1,0 +1,85 @@
+"""Public IP addresses, versions 4 and 6; private, loopback, reserved and documentation ranges are left alone.
+
+A number such as 1.2.3.4 is as likely a version or a section. It is left alone after a word that says so, where it has
+a suffix, and where all parts are below 10 and nothing near it speaks of addresses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from ipaddress import AddressValueError, IPv4Address, IPv6Address, IPv6Network
+
+from pipeline.cleaning.pii.kinds import Span
+
+_FOUR = re.compile(r"[0-9](?<![\w.][0-9])[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?![0-9A-Za-z_]|\.[0-9]|[-+][A-Za-z])", re.ASCII)
+_COLONS = re.compile(r":[0-9A-Fa-f:]{4,40}+(?:\.[0-9]{1,3}){0,3}")
+_PUBLIC_SIX = IPv6Network("2000::/3")
+_DOCUMENTATION_SIX = (IPv6Network("2001:db8::/32"), IPv6Network("3fff::/20"))
+_HEX = "0123456789abcdefABCDEF"
+_NEARBY = 24
+_LETTERS = re.compile(r"[a-z]+|[0-9]+")
+_NUMBERED_WORDS = (
+    "v ver version versions release section sec chapter clause article paragraph table figure fig appendix oid "
+    "build firmware driver assembly"
+)
+_NUMBERED = frozenset(_NUMBERED_WORDS.split())
+"""Words before a number with four parts that is no address."""
+_NUMBERED_SIGNS = ("==", "~", "^", ">=", "<=", "§", "§ ", "版本", "第", "版本号")
+_ADDRESS_WORDS = ("ip", "address", "host", "server", "dns", "gateway", "ping", "client", "router")
+
+
+def find_ips(text: str) -> Iterator[Span]:
+    """Addresses of both versions.
+
+    "from 93.184.216.34, not 192.168.1.1" -> 5..18
+    """
+    if text.count(".") >= 3:
+        yield from _find_four(text)
+    if ":" in text:
+        yield from _find_six(text)
+
+
+def _find_four(text: str) -> Iterator[Span]:
+    for match in _FOUR.finditer(text):
+        try:
+            address = IPv4Address(match.group())
+        except AddressValueError:
+            continue
+        if not address.is_global or address.is_multicast:
+            continue
+        before = text[max(match.start() - _NEARBY, 0) : match.start()].lower()
+        if _is_numbering(before):
+            continue
+        small = max(address.packed) < 10
+        if small and not any(word in before for word in _ADDRESS_WORDS):
+            continue
+        yield Span(match.start(), match.end(), "ip")
+
+
+def _is_numbering(before: str) -> bool:
+    if before.endswith(_NUMBERED_SIGNS) or (before.endswith("-") and before[-2:-1].isalpha()):
+        return True
+    words = _LETTERS.findall(before)
+    return bool(words) and words[-1] in _NUMBERED
+
+
+def _find_six(text: str) -> Iterator[Span]:
+    for match in _COLONS.finditer(text):
+        before = text[max(match.start() - 5, 0) : match.start()]
+        first = before[len(before.rstrip(_HEX)) :]
+        outside = before[: len(before) - len(first)]
+        # public addresses begin with 2 or 3 and have four digits in the first group: 2000::/3
+        if len(first) != 4 or first[0] not in "23" or outside[-1:].isalnum() or outside[-1:] in {":", "_"}:
+            continue
+        written = first + match.group().rstrip(":")
+        written = written if match.group()[-2:] != "::" else written + "::"
+        end = match.start() - len(first) + len(written)
+        if text[end : end + 1].isascii() and text[end : end + 1].isalnum():
+            continue
+        try:
+            address = IPv6Address(written)
+        except AddressValueError:
+            continue
+        if address in _PUBLIC_SIX and address.is_global and not any(address in net for net in _DOCUMENTATION_SIX):
+            yield Span(end - len(written), end, "ip")

@@ -1,0 +1,99 @@
+"""Telephone numbers: international ones by `+` and calling code, North American and trunk-zero ones by form, others
+where a word for telephoning stands beside them.
+
+The plans of ITU-T E.164 allow nearly any digits, so a number without `+` is told by how it is written. Where the form
+says too little ("467 3395"), a word such as phone, fax, Tel. or 电话 must stand close before or after it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pipeline.cleaning.pii.kinds import Span
+from pipeline.cleaning.pii.numbers import count_digits
+
+_EXTENSION = r"(?:(?: ?(?:x|ext\.?|extension) ?)[0-9]{1,6})?"
+_NOT_INSIDE = r"(?<![\w.:/=$€£#%\-])(?<![0-9],)"
+_END = r"(?![0-9A-Za-z_]|[.,:/\-–][0-9]|%| ?[€$£])"
+_GAP = r"[ .\-\u00a0\u2010\u2011\u2013]"
+_CALLING_CODES = (
+    r"(?:1|7|2[07]|2[1-689][0-9]|3[0-469]|3[578][0-9]|4[013-9]|42[0-9]|5[1-8]|5[09][0-9]|6[0-6]|6[789][0-9]"
+    r"|8[1246]|8[0578][0-9]|9[0-58]|9[679][0-9])"
+)
+_INTERNATIONAL = re.compile(
+    rf"(?<![\w+])(?:\+|(?<![0-9.,\-] )(?<![0-9.,\-])00){_CALLING_CODES}(?:{_GAP}?\(0\))?"
+    rf"(?:{_GAP}?/?\(?[0-9]\)?){{6,12}}(?<!\)){_EXTENSION}(?![0-9A-Za-z_])",
+    re.ASCII,
+)
+_NORTH_AMERICAN = re.compile(
+    rf"{_NOT_INSIDE}(?:1[ .\-])?(?:\([2-9][0-9]{{2}}\) ?|[2-9][0-9]{{2}}([ .\-]))"
+    rf"[2-9][0-9]{{2}}(?(1)\1|[ .\-])[0-9]{{4}}{_EXTENSION}{_END}",
+    re.ASCII,
+)
+_TRUNK_ZERO = re.compile(
+    rf"{_NOT_INSIDE}(?<![0-9] )(?:\(0[1-9][0-9]{{0,3}}\) ?|0[1-9][0-9]{{0,3}}(?:{_GAP}| ?/ ?))[0-9]{{2,8}}"
+    rf"(?:{_GAP}[0-9]{{2,4}}){{0,4}}{_END}(?! [0-9]{{2}}(?![0-9]))",
+    re.ASCII,
+)
+_ANY = re.compile(
+    rf"(?<![\w./=$€£%\-])(?<![0-9],)(?:\([0-9]{{1,5}}\)|[0-9]{{1,5}})(?:{_GAP}?[/(]?[0-9]{{1,4}}\)?){{1,5}}(?<!\)){_EXTENSION}"
+    r"(?![0-9A-Za-z_]|[.,/:][0-9]|%)",
+    re.ASCII,
+)
+_WORDS = re.compile(r"[^\W\d_]+:?")
+_TELEPHONING = (
+    "phone phones telephone telephones tel mobile cell cellphone fax telefax whatsapp hotline pager dial call "
+    "text ring sms answering message messages telefon telefonnummer handy fon tél téléphone telephon móvil "
+    "teléfono telefono cellulare телефон тел факс desk: office: direct: home: work:"
+)
+_PHONE_WORDS = frozenset(_TELEPHONING.split())
+_BETWEEN = "number numbers no nr is ist at on to from or und and me us him her them my our the her line"
+_FILLERS = frozenset(_BETWEEN.split())
+_CHINESE_WORDS = ("电话", "電話", "手机", "手機", "传真", "热线", "联系方式", "号码")
+_MAX_FILLERS = 3
+_WORD_AFTER = re.compile(r"[ \-–(]{0,2}(?:office|fax|mobile|cell|home|work|desk|direct|phone|tel)\b", re.IGNORECASE)
+_DATE = re.compile(
+    r"(?:19|20)[0-9]{2}[ .\-/](?:0?[1-9]|1[0-2])[ .\-/][0-3]?[0-9](?![0-9])"
+    r"|[0-3]?[0-9]([.\-/])[0-3]?[0-9]\1(?:19|20)[0-9]{2}(?![0-9])"
+)
+_SOCIAL_SECURITY = re.compile(r"[0-9]{3}[ \-][0-9]{2}[ \-][0-9]{4}")
+_YEARS = re.compile(r"(?:1[5-9]|20)[0-9]{2} ?[-–] ?(?:1[5-9]|20)?[0-9]{2}(?![0-9])")
+_NEARBY = 48
+
+
+def find_phones(text: str, start: int, end: int) -> Iterator[Span]:
+    """Telephone numbers within a stretch; the same number may be found in more than one way.
+
+    "Call +46 (0)8 928 571 38." -> 5..24
+    """
+    for pattern in (_INTERNATIONAL, _NORTH_AMERICAN):
+        for match in pattern.finditer(text, start, end):
+            yield Span(match.start(), match.end(), "phone")
+    for match in _TRUNK_ZERO.finditer(text, start, end):
+        if 9 <= count_digits(match.group()) <= 12 and not _is_something_else(match.group()):
+            yield Span(match.start(), match.end(), "phone")
+    for match in _ANY.finditer(text, start, end):
+        written = match.group()
+        if not 7 <= count_digits(written) <= 15:
+            continue
+        before = text[max(match.start() - _NEARBY, 0) : match.start()]
+        if not _speaks_of_phones(before) and not _WORD_AFTER.match(text, match.end()):
+            continue
+        if not _is_something_else(written):
+            yield Span(match.start(), match.end(), "phone")
+
+
+def _is_something_else(written: str) -> bool:
+    return any(pattern.match(written) for pattern in (_DATE, _YEARS)) or _SOCIAL_SECURITY.fullmatch(written) is not None
+
+
+def _speaks_of_phones(before: str) -> bool:
+    """Whether the last word says what number follows, fillers left out: "call me on" does, "the call of" does not."""
+    words: list[str] = _WORDS.findall(before.lower())
+    for word in words[: -_MAX_FILLERS - 2 : -1]:
+        if word in _PHONE_WORDS or word.rstrip(":") in _PHONE_WORDS:
+            return True
+        if word.rstrip(":") not in _FILLERS:
+            return word.rstrip(":是为").endswith(_CHINESE_WORDS)
+    return False
