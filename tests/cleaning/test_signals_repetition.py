@@ -13,7 +13,7 @@ from pipeline.cleaning.signals_words import measure_words
 
 
 def test_ngrams_counted_by_hand() -> None:
-    """"a b" occurs 3 times with 3 characters in 11; five words twice are 5 of 19 characters."""
+    """ "a b" occurs 3 times with 3 characters in 11; five words twice are 5 of 19 characters."""
     columns = measure_words(["a b a b a b", "a b c d e a b c d e"])
     assert columns["top_2_gram_fraction"] == pytest.approx([9 / 11, 6 / 19])
     assert columns["top_4_gram_fraction"] == pytest.approx([14 / 11, 14 / 19])
@@ -22,7 +22,7 @@ def test_ngrams_counted_by_hand() -> None:
 
 
 def test_gopher_quality_counted_by_hand() -> None:
-    """Of 9 words "-" and "#" are symbols; the other 7 have 3+3+5+2+2+4+7 = 26 letters and marks; "1" has no letter."""
+    """Of 9 words "-" and "#" are symbols; the other 7 have 27 characters and a letter each; 4 of them are stop words."""
     columns = measure_words(["- the cat, walks to be\n# with me..."])
     assert columns["num_word_tokens"].tolist() == [7]
     assert columns["mean_word_length"] == pytest.approx([(3 + 4 + 5 + 2 + 2 + 4 + 5) / 7])
