@@ -99,4 +99,5 @@ def _duplicates(
         else:
             seen.add(group)
     starts = np.array(counted, dtype=np.int64)
-    return np.bincount(documents[starts], weights=ends[starts + n] - ends[starts], minlength=num_documents)
+    lengths = (ends[starts + n] - ends[starts]).astype(np.float64)
+    return np.bincount(documents[starts], weights=lengths, minlength=num_documents).astype(np.float64)
