@@ -26,6 +26,41 @@ RAW_SCHEMA = pa.schema(
     ]
 )
 
+SIGNAL_COUNTS = (
+    "num_word_tokens",
+    "stop_words",
+    "c4_sentences",
+    "c4_curly_bracket_lines",
+    "c4_lorem_ipsum_lines",
+)
+SIGNAL_FRACTIONS = (
+    "mean_word_length",
+    "hashes_per_word",
+    "ellipses_per_word",
+    "alphabetic_word_fraction",
+    "top_2_gram_fraction",
+    "top_3_gram_fraction",
+    "top_4_gram_fraction",
+    "duplicate_5_gram_fraction",
+    "duplicate_6_gram_fraction",
+    "duplicate_7_gram_fraction",
+    "duplicate_8_gram_fraction",
+    "duplicate_9_gram_fraction",
+    "duplicate_10_gram_fraction",
+    "paragraph_repeat_fraction",
+    "paragraph_repeat_character_fraction",
+    "line_repeat_fraction",
+    "line_repeat_character_fraction",
+    "bullet_line_fraction",
+    "ellipsis_line_fraction",
+    "terminal_line_fraction",
+    "short_line_fraction",
+    "filled_line_repeat_character_fraction",
+    "newlines_per_word",
+    "c4_removed_line_fraction",
+)
+"""The signals of `cleaning.signals_words` and `cleaning.signals_lines`; null where a text was not measured."""
+
 CLEAN_SCHEMA = pa.schema(
     [
         *RAW_SCHEMA,  # `text` is the cleaned text, `num_bytes` its UTF-8 bytes; `id` stays that of the raw text
@@ -40,6 +75,8 @@ CLEAN_SCHEMA = pa.schema(
         pa.field("duplicate_line_fraction", pa.float32(), nullable=False),  # repeated non-empty lines, 0 to 1
         pa.field("repaired", pa.bool_(), nullable=False),  # mojibake was repaired
         pa.field("redactions", pa.map_(pa.string(), pa.int32())),  # kind of personal data -> placeholders put; or None
+        *(pa.field(name, pa.int64()) for name in SIGNAL_COUNTS),
+        *(pa.field(name, pa.float32()) for name in SIGNAL_FRACTIONS),
     ]
 )
 

@@ -15,6 +15,8 @@ import pyarrow as pa
 from pipeline.cleaning.language import identify_language
 from pipeline.cleaning.pii.redact import redact
 from pipeline.cleaning.signals import measure
+from pipeline.cleaning.signals_lines import measure_lines
+from pipeline.cleaning.signals_words import measure_words
 from pipeline.cleaning.text import CleanText, clean_text, clean_title
 from pipeline.part_cache import reject_row
 from pipeline.records import CLEAN_SCHEMA, document_id
@@ -53,6 +55,9 @@ def clean_batch(batch: pa.RecordBatch, kinds: Collection[str] = ()) -> tuple[pa.
                 excerpt=redact(raw["text"][:_REDACTED_CHARACTERS], kinds)[0],
             )
         )
+    words = {name: values.tolist() for name, values in measure_words([row["text"] for row in kept]).items()}
+    for position, row in enumerate(kept):
+        row.update({name: values[position] for name, values in words.items()}, **measure_lines(row["text"]))
     return pa.RecordBatch.from_pylist(kept, CLEAN_SCHEMA), rejects
 
 

@@ -7,4 +7,4 @@ splits.py     a document's split as a function of its cluster's id alone
 database.py   DuckDB with locked settings, spilling into the draft's folder
 """
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"

@@ -11,11 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config import CorpusConfig
+from pipeline.config.data import RULE_LANGUAGES
+from pipeline.records import SIGNAL_COUNTS, SIGNAL_FRACTIONS
 
 _SIGNALS = {
     "characters": ("num_characters", "BIGINT", "%.0f characters"),
     "letter_fraction": ("letter_fraction", "FLOAT", "letter fraction %.6g"),
     "duplicate_line_fraction": ("duplicate_line_fraction", "FLOAT", "duplicate line fraction %.6g"),
+    "words": ("num_word_tokens", "BIGINT", "%.0f words"),
+    **{name: (name, "BIGINT", f"{name.replace('_', ' ')} %.0f") for name in SIGNAL_COUNTS},
+    **{name: (name, "FLOAT", f"{name.replace('_', ' ')} %.6g") for name in SIGNAL_FRACTIONS},
 }
 """What follows `min_` or `max_` in a threshold's name -> the signal it bounds, its type, and how its value reads."""
 
@@ -44,17 +49,23 @@ def rules_of(config: CorpusConfig) -> list[Rule]:
     quality = config.quality
     rules = []
     for number, (name, threshold) in enumerate(quality.thresholds().items()):
-        bound, _, signal = name.partition(".")[2].partition("_")
+        rule_set, _, threshold_name = name.partition(".")
+        bound, _, signal = threshold_name.partition("_")
         column, kind, reads = _SIGNALS[signal]
         parameter = f"threshold_{number}"
         sign, words = ("<", "at least") if bound == "min" else (">", "at most")
         limit = f"${parameter}::FLOAT" if kind == "FLOAT" else f"${parameter}::DOUBLE"
+        broken = f"{column} {sign} {limit}"
+        values: dict[str, float | list[str]] = {parameter: threshold}
+        if rule_set in RULE_LANGUAGES:
+            broken = f"(list_contains(${parameter}_languages, language) AND {broken})"
+            values[f"{parameter}_languages"] = list(RULE_LANGUAGES[rule_set])
         rules.append(
             Rule(
                 reason=name,
-                broken=f"{column} {sign} {limit}",
+                broken=broken,
                 detail=f"printf('{reads}, {words} %.10g', {column}::DOUBLE, ${parameter}::DOUBLE)",
-                values={parameter: threshold},
+                values=values,
             )
         )
     if quality.languages:

@@ -1,0 +1,63 @@
+"""Repeated n-grams against values counted by hand and against a plain count of joined strings."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.cleaning.signals_words import measure_words
+
+
+def test_ngrams_counted_by_hand() -> None:
+    """ "a b" occurs 3 times with 3 characters in 11; five words twice are 5 of 19 characters."""
+    columns = measure_words(["a b a b a b", "a b c d e a b c d e"])
+    assert columns["top_2_gram_fraction"] == pytest.approx([9 / 11, 6 / 19])
+    assert columns["top_4_gram_fraction"] == pytest.approx([14 / 11, 14 / 19])
+    assert columns["duplicate_5_gram_fraction"] == pytest.approx([0, 5 / 19])
+    assert columns["duplicate_6_gram_fraction"] == pytest.approx([0, 0])
+
+
+def test_gopher_quality_counted_by_hand() -> None:
+    """Of 9 words "-" and "#" are symbols; the other 7 have 27 characters and a letter each; 4 of them are stop words."""
+    columns = measure_words(["- the cat, walks to be\n# with me..."])
+    assert columns["num_word_tokens"].tolist() == [7]
+    assert columns["mean_word_length"] == pytest.approx([(3 + 4 + 5 + 2 + 2 + 4 + 5) / 7])
+    assert columns["hashes_per_word"] == pytest.approx([1 / 9])
+    assert columns["ellipses_per_word"] == pytest.approx([1 / 9])
+    assert columns["alphabetic_word_fraction"] == pytest.approx([7 / 9])
+    assert columns["stop_words"].tolist() == [4]
+
+
+def test_nothing_is_zero() -> None:
+    assert all(np.all(values == 0) for values in measure_words(["", " \n"]).values())
+
+
+@given(st.lists(st.lists(st.sampled_from("abc"), max_size=60), min_size=1, max_size=4))
+def test_any_text_as_joined_strings_say(texts: list[list[str]]) -> None:
+    columns = measure_words([" ".join(words) for words in texts])
+    for document, words in enumerate(texts):
+        characters = max(2 * len(words) - 1, 1)
+        for n in (2, 3, 4):
+            grams = Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
+            expected = max(grams.values(), default=0) * (2 * n - 1) / characters
+            assert columns[f"top_{n}_gram_fraction"][document] == pytest.approx(expected)
+        for n in range(5, 11):
+            assert columns[f"duplicate_{n}_gram_fraction"][document] == pytest.approx(_plain(words, n) / characters)
+
+
+def _plain(words: list[str], n: int) -> int:
+    seen: set[str] = set()
+    total = index = 0
+    while index <= len(words) - n:
+        gram = "".join(words[index : index + n])
+        if gram in seen:
+            total += n
+            index += n
+        else:
+            seen.add(gram)
+            index += 1
+    return total
