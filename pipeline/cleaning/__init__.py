@@ -9,4 +9,4 @@ report.py     what a person sees of it
 build.py      the stage
 """
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"

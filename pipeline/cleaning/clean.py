@@ -63,15 +63,17 @@ def _problem(raw: str, cleaned: CleanText) -> tuple[str, str] | None:
 
 def _clean_row(raw: dict[str, Any], cleaned: CleanText) -> dict[str, Any]:
     text = cleaned.text
+    target = None if raw["target"] is None else clean_text(raw["target"]).text
     language, confidence = identify_language(text)
     signals = measure(text)
     return {
         **raw,
         "title": clean_title(raw["title"]),
         "text": text,
+        "target": target,
         "num_bytes": len(text.encode()),
         "raw_bytes": raw["num_bytes"],
-        "text_hash": document_id(text),
+        "text_hash": document_id(text, target),
         "language": language,
         "language_confidence": confidence,
         "num_characters": signals.num_characters,

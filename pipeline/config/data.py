@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, StringConstraints, model_validator
 
-from pipeline.config.sections import Name, PathText, Pattern, Section
+from pipeline.config.file_sources import (
+    CsvSource,
+    FileSource,
+    MarkdownSource,
+    ParallelSource,
+    SquadSource,
+    WikipediaSource,
+)
+from pipeline.config.sections import Name, Pattern, Section
 
 RULES: dict[str, dict[str, float]] = {
     "basic": {
@@ -19,14 +27,7 @@ RULES: dict[str, dict[str, float]] = {
 """Rule set -> threshold -> default. `min_*` keeps what is at least, `max_*` what is at most."""
 
 
-class _FileSource(Section):
-    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"path"})
-
-    path: PathText | tuple[PathText, ...]
-    """File, folder or glob (or a list of them), relative to the project file. A folder means every file below it."""
-
-
-class TextSource(_FileSource):
+class TextSource(FileSource):
     """Plain text: one file is one document, or many where a separator stands between them."""
 
     reader: Literal["text"]
@@ -51,20 +52,23 @@ class TextSource(_FileSource):
         return self
 
 
-class JsonSource(_FileSource):
+class JsonSource(FileSource):
     """JSON Lines, a JSON array, or one JSON object a file; `.gz` and `.zst` are decompressed."""
 
     reader: Literal["json"]
     """Names this kind of source."""
     text: str | tuple[str, ...] = "text"
-    """The field that holds the text, or several, joined; a list of strings counts as its lines."""
+    """The field that holds the text, or several, joined; a list of strings counts as its lines. `a.b` is `b` within
+    `a`, and where `a` is a list, that of each of its elements."""
     title: str | None = None
     """The field that holds the title; kept beside the text, not in it."""
+    target: str | None = None
+    """The field that holds the other half of a pair, such as a translation."""
     join: str = "\n"
     """Put between several text fields."""
 
 
-class ParquetSource(_FileSource):
+class ParquetSource(FileSource):
     """Parquet files with a text column."""
 
     reader: Literal["parquet"]
@@ -73,6 +77,8 @@ class ParquetSource(_FileSource):
     """The column that holds the text, or several, joined."""
     title: str | None = None
     """The column that holds the title; kept beside the text, not in it."""
+    target: str | None = None
+    """The column that holds the other half of a pair, such as a translation."""
     join: str = "\n"
     """Put between several text columns."""
 
@@ -86,7 +92,22 @@ class PythonDocsSource(Section):
     """Import names, such as `numpy`; each must be installed."""
 
 
-SourceConfig = Annotated[TextSource | JsonSource | ParquetSource | PythonDocsSource, Field(discriminator="reader")]
+SourceConfig = Annotated[
+    TextSource
+    | JsonSource
+    | ParquetSource
+    | CsvSource
+    | WikipediaSource
+    | MarkdownSource
+    | SquadSource
+    | ParallelSource
+    | PythonDocsSource,
+    Field(discriminator="reader"),
+]
+READERS: tuple[str, ...] = tuple(
+    get_args(source.model_fields["reader"].annotation)[0] for source in get_args(get_args(SourceConfig)[0])
+)
+"""What `reader` may be."""
 
 
 class QualityConfig(Section):

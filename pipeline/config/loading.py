@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from pipeline.config.data import READERS
 from pipeline.config.project import Project
 from pipeline.errors import ConfigurationError
 
@@ -85,7 +86,7 @@ def _sentence(error: ErrorDetails, value: Any) -> str:
         case "value_error":
             return f"{key} {context['error']}."
         case "union_tag_not_found":
-            return f"{key}.reader is missing. Add one of text, json, parquet, python_docs."
+            return f"{key}.reader is missing. Add one of {', '.join(READERS)}."
         case "union_tag_invalid":
             return f"{key}.reader is {context['tag']!r}; known are {context['expected_tags']}. Write one of them."
         case "literal_error":
