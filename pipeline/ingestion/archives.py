@@ -329,6 +329,9 @@ def _tar_members(file: IO[bytes]) -> Iterator[_Member]:
                     return io.BufferedReader(_Slice(file, info.offset_data, info.size))
 
                 yield _Member(name=info.name, num_bytes=info.size, problem=problem, open=extract)
+            file.seek(archive.offset)
+            if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+                raise tarfile.ReadError("it ends, or breaks off, without its end mark")
     except _TAR_DAMAGE as error:
         raise FileRejected("corrupt", f"It cannot be read as tar ({error}); copy it again.") from error
 

@@ -58,7 +58,9 @@ def read_markdown(path: Path, config: MarkdownSource, facts: Counter[str]) -> It
                 excerpt=piece,
             )
         else:
-            yield Document(index=index, title=(title if config.split_level is None else heading) or heading, text=piece)
+            yield Document(
+                index=index, title=(title or heading) if config.split_level is None else (heading or title), text=piece
+            )
 
 
 def split_front_matter(text: str) -> tuple[str | None, str]:

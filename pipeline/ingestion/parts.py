@@ -1,7 +1,8 @@
 """What a source consists of today: its parts, each with a key that names its content and the settings it is read with.
 
 In: a source's section. Out: parts sorted by path; a part is a file, a range of a large one (see ranges.py), two aligned
-files, or a package for `python_docs`. Files at addresses are fetched first (see remote.py). Where a file lies is not in its key, so a moved source is recognised. On repeat only sizes and times are looked at (see stat_cache.py).
+files, or a package for `python_docs`. Files at addresses are fetched first (see remote.py). Where a file lies is not in
+its key, so a moved source is recognised. On repeat only sizes and times are looked at (see stat_cache.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""sha256 of files (and where large ones divide), remembered by their size, times and inode, so that unchanged files are not read again.
+"""What was found in files (sha256, places to cut), remembered by size, times and inode: unchanged files are not reread.
 
 One JSON file under `<storage>/stat-cache/`. It only saves time: where it is missing, damaged or cannot be written the
 files are read. A file changed in the last seconds is not remembered, since a second change could leave the same times.

@@ -64,6 +64,8 @@ _HEADING_MARK = "\0"
 _FILE_NAMES = ("file", "image", "media", "category")
 _LANGUAGE_LINK = re.compile(r"[a-z]{2,3}(?:-[a-z-]+)?|simple", re.ASCII)
 _MAGIC_WORD = re.compile(r"__[A-Z]+__")
+_STYLE = re.compile("'{2,}")
+"""Italic and bold, which the parser is told to leave: an unbalanced pair of them makes it miss the tag around it."""
 _EMPTY_BRACKETS = re.compile(r" ?\([\s;,]*\)")
 """What a pronunciation template leaves behind."""
 _MANY_BLANK_LINES = re.compile(r"\n{3,}")
@@ -103,7 +105,7 @@ def plain_text(page: Page) -> str:
     "'''Moon''' is a [[natural satellite|satellite]].{{cite}}" -> "Moon is a satellite."
     """
     pieces: list[str] = []
-    _add_prose(mwparserfromhell.parse(page.wikitext), {*_FILE_NAMES, *page.names}, pieces)
+    _add_prose(mwparserfromhell.parse(page.wikitext, skip_style_tags=True), {*_FILE_NAMES, *page.names}, pieces)
     text = "\n".join(_drop_empty_sections(_EMPTY_BRACKETS.sub("", "".join(pieces)).split("\n")))
     return _MANY_BLANK_LINES.sub("\n\n", text).strip("\n")
 
@@ -112,7 +114,7 @@ def _add_prose(code: Wikicode, names: Collection[str], pieces: list[str]) -> Non
     """What a reader sees as running text, node by node; templates, comments and arguments add nothing."""
     for node in code.nodes:
         if isinstance(node, Text):
-            pieces.append(_MAGIC_WORD.sub("", node.value))
+            pieces.append(_STYLE.sub("", _MAGIC_WORD.sub("", node.value)))
         elif isinstance(node, Wikilink):
             if not _is_hidden(str(node.title), names):
                 _add_prose(node.text if node.text is not None else node.title, names, pieces)
