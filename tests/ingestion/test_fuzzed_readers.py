@@ -32,8 +32,8 @@ from pipeline.ingestion.build import _build_part, _Task
 from pipeline.ingestion.parts import list_parts
 from pipeline.ingestion.wikitext import plain_text
 
-MUTATIONS_EACH = 560
-GENERATED_EACH = 65
+MUTATIONS_EACH = 590
+GENERATED_EACH = 70
 MAX_SECONDS = 5.0
 
 
@@ -182,4 +182,4 @@ def test_ten_thousand_inputs_were_tried() -> None:
     """Counts what the two tests above did in this process: with less, the promise was not tested."""
     if tally["inputs"] < 1000:
         pytest.skip("the fuzz tests did not run before this one")
-    assert tally["inputs"] >= 10_000 * 0.97  # hypothesis stops early where it has tried all there is
+    assert tally["inputs"] >= 10_000
