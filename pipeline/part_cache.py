@@ -205,7 +205,7 @@ def write_part(
     """
     with storage_errors(parts_folder):
         parts_folder.mkdir(parents=True, exist_ok=True)
-        staging = _aside(parts_folder, key)
+        staging = aside(parts_folder, key)
         staging.mkdir()
         try:
             writer = PartWriter(staging, schema)
@@ -229,7 +229,7 @@ def write_part(
             shutil.rmtree(staging, ignore_errors=True)
 
 
-def _aside(parts_folder: Path, key: str) -> Path:
+def aside(parts_folder: Path, key: str) -> Path:
     """A new name that `remove_abandoned` recognises when this process is gone."""
     return parts_folder / f".draft-{key}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
@@ -263,7 +263,7 @@ def _publish(staging: Path, final: Path) -> CachedPart:
         if existing is not None:
             return existing
         if final.exists():  # damaged: a cache is rebuilt, and the version that showed the damage keeps the evidence
-            damaged = _aside(final.parent, final.name)
+            damaged = aside(final.parent, final.name)
             os.rename(final, damaged)
             shutil.rmtree(damaged, ignore_errors=True)
         try:

@@ -16,13 +16,14 @@ from pipeline.errors import StageError
 
 RAW_SCHEMA = pa.schema(
     [
-        pa.field("id", pa.string(), nullable=False),  # document_id(text)
+        pa.field("id", pa.string(), nullable=False),  # document_id(text, target)
         pa.field("source", pa.string(), nullable=False),  # the source's name in the project file
         pa.field("path", pa.string(), nullable=False),  # relative to the source's folder; provenance only
         pa.field("index", pa.int64(), nullable=False),  # position within its file
         pa.field("title", pa.string()),
         pa.field("text", pa.large_string(), nullable=False),
         pa.field("num_bytes", pa.int64(), nullable=False),  # UTF-8 bytes of `text`
+        pa.field("target", pa.large_string()),  # the other half of a pair (a translation, an answer); None for others
     ]
 )
 
@@ -65,7 +66,9 @@ CLEAN_SCHEMA = pa.schema(
     [
         *RAW_SCHEMA,  # `text` is the cleaned text, `num_bytes` its UTF-8 bytes; `id` stays that of the raw text
         pa.field("raw_bytes", pa.int64(), nullable=False),  # UTF-8 bytes of the raw text
-        pa.field("text_hash", pa.string(), nullable=False),  # document_id(cleaned text): exact duplicates share it
+        pa.field(
+            "text_hash", pa.string(), nullable=False
+        ),  # document_id(cleaned text, target): exact duplicates share it
         pa.field("language", pa.string(), nullable=False),  # ISO 639-1, or "und"
         pa.field("language_confidence", pa.float32(), nullable=False),  # 0 to 1
         pa.field("num_characters", pa.int64(), nullable=False),
@@ -106,9 +109,15 @@ REJECT_SCHEMA = pa.schema(
 SPLITS = ("train", "validation", "test")
 
 
-def document_id(text: str) -> str:
-    """32 hexadecimal digits that depend on the text alone (BLAKE2b, 128 bits; lone surrogates are kept)."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+def document_id(text: str, target: str | None = None) -> str:
+    """32 hexadecimal digits that depend on the text, or the pair, alone (BLAKE2b, 128 bits; lone surrogates are kept).
+
+    A pair's two halves are hashed with their lengths between, so that no two pairs run together to the same bytes.
+    """
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
+    if target is not None:
+        digest.update(f"\0{len(text)} {len(target)}\0".encode() + target.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -80,15 +80,20 @@ def _clean_row(raw: dict[str, Any], cleaned: CleanText, kinds: Collection[str]) 
     if title is not None:
         title, in_title = redact(title, kinds)
         redactions = Counter(redactions) + Counter(in_title)
+    target = None
+    if raw["target"] is not None:
+        target, in_target = redact(clean_text(raw["target"]).text, kinds)
+        redactions = Counter(redactions) + Counter(in_target)
     language, confidence = identify_language(text)
     signals = measure(text)
     return {
         **raw,
         "title": title,
         "text": text,
+        "target": target,
         "num_bytes": len(text.encode()),
         "raw_bytes": raw["num_bytes"],
-        "text_hash": document_id(text),
+        "text_hash": document_id(text, target),
         "language": language,
         "language_confidence": confidence,
         "num_characters": signals.num_characters,

@@ -1,6 +1,7 @@
 """The project file: its sections, its defaults and its checks. Imports neither torch, Dagster nor MLflow.
 
 sections.py  the shared base of every section and the environment-variable expansion
+file_sources.py  sources that are files: what all take, and the readers beside text, JSON and Parquet
 data.py      sources, corpora, tokenizers, datasets
 training.py  models: architecture, training, evaluation, promotion
 project.py   the whole file, its references and its automation

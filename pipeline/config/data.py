@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from pipeline.config.sections import Name, PathText, Pattern, Section
+from pipeline.config.file_sources import (
+    CsvSource,
+    FileSource,
+    MarkdownSource,
+    ParallelSource,
+    Source,
+    SquadSource,
+    WikipediaSource,
+)
+from pipeline.config.sections import Name, Pattern, Section
 
 RULES: dict[str, dict[str, float]] = {
     "basic": {
@@ -56,37 +65,7 @@ RULE_LANGUAGES: dict[str, tuple[str, ...]] = dict.fromkeys(("gopher", "gopher_re
 """Rule set -> the languages it is written for; a document of another is not judged by it. Absent: every language."""
 
 
-PiiKind = Literal["email", "ip", "iban", "chinese_id", "card", "chinese_mobile", "phone"]
-
-
-class _Source(Section):
-    redact: bool | Annotated[tuple[PiiKind, ...], Field(min_length=1)] = False
-    """Personal data that cleaning replaces by placeholders such as `<EMAIL>`: `true` for every kind, or a list of them."""
-
-    def literals(self) -> dict[str, Any]:
-        """Those of the raw documents, which redaction leaves as they are."""
-        return {key: value for key, value in super().literals().items() if key != "redact"}
-
-    def cleaning_literals(self) -> dict[str, Any]:
-        """The settings that change the clean documents and not the raw ones; each is left out where it is off."""
-        kinds = self.kinds_to_redact()
-        return {"redact": list(kinds)} if kinds else {}
-
-    def kinds_to_redact(self) -> tuple[str, ...]:
-        """Sorted, so that the order in the file changes nothing."""
-        if isinstance(self.redact, bool):
-            return tuple(sorted(get_args(PiiKind))) if self.redact else ()
-        return tuple(sorted(set(self.redact)))
-
-
-class _FileSource(_Source):
-    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"path"})
-
-    path: PathText | tuple[PathText, ...]
-    """File, folder or glob (or a list of them), relative to the project file. A folder means every file below it."""
-
-
-class TextSource(_FileSource):
+class TextSource(FileSource):
     """Plain text: one file is one document, or many where a separator stands between them."""
 
     reader: Literal["text"]
@@ -111,20 +90,23 @@ class TextSource(_FileSource):
         return self
 
 
-class JsonSource(_FileSource):
+class JsonSource(FileSource):
     """JSON Lines, a JSON array, or one JSON object a file; `.gz` and `.zst` are decompressed."""
 
     reader: Literal["json"]
     """Names this kind of source."""
     text: str | tuple[str, ...] = "text"
-    """The field that holds the text, or several, joined; a list of strings counts as its lines."""
+    """The field that holds the text, or several, joined; a list of strings counts as its lines. `a.b` is `b` within
+    `a`, and where `a` is a list, that of each of its elements."""
     title: str | None = None
     """The field that holds the title; kept beside the text, not in it."""
+    target: str | None = None
+    """The field that holds the other half of a pair, such as a translation."""
     join: str = "\n"
     """Put between several text fields."""
 
 
-class ParquetSource(_FileSource):
+class ParquetSource(FileSource):
     """Parquet files with a text column."""
 
     reader: Literal["parquet"]
@@ -133,11 +115,13 @@ class ParquetSource(_FileSource):
     """The column that holds the text, or several, joined."""
     title: str | None = None
     """The column that holds the title; kept beside the text, not in it."""
+    target: str | None = None
+    """The column that holds the other half of a pair, such as a translation."""
     join: str = "\n"
     """Put between several text columns."""
 
 
-class PythonDocsSource(_Source):
+class PythonDocsSource(Source):
     """Docstrings and reference text of installed Python packages, read with `ast`; nothing is imported."""
 
     reader: Literal["python_docs"]
@@ -146,7 +130,18 @@ class PythonDocsSource(_Source):
     """Import names, such as `numpy`; each must be installed."""
 
 
-SourceConfig = Annotated[TextSource | JsonSource | ParquetSource | PythonDocsSource, Field(discriminator="reader")]
+SourceConfig = Annotated[
+    TextSource
+    | JsonSource
+    | ParquetSource
+    | CsvSource
+    | WikipediaSource
+    | MarkdownSource
+    | SquadSource
+    | ParallelSource
+    | PythonDocsSource,
+    Field(discriminator="reader"),
+]
 
 
 class QualityConfig(Section):

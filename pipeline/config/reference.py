@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pipeline.config import data, project, training
+from pipeline.config import data, file_sources, project, training
 
 _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", project.Project),
@@ -20,6 +20,11 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("sources.NAME with `reader: text`", data.TextSource),
     ("sources.NAME with `reader: json`", data.JsonSource),
     ("sources.NAME with `reader: parquet`", data.ParquetSource),
+    ("sources.NAME with `reader: csv`", file_sources.CsvSource),
+    ("sources.NAME with `reader: wikipedia`", file_sources.WikipediaSource),
+    ("sources.NAME with `reader: markdown`", file_sources.MarkdownSource),
+    ("sources.NAME with `reader: squad`", file_sources.SquadSource),
+    ("sources.NAME with `reader: parallel`", file_sources.ParallelSource),
     ("sources.NAME with `reader: python_docs`", data.PythonDocsSource),
     ("corpora.NAME", data.CorpusConfig),
     ("corpora.NAME.quality", data.QualityConfig),

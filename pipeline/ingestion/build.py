@@ -6,6 +6,7 @@ A file that changes while it is read stops the run: its rows would not be those 
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,17 +17,24 @@ import pyarrow as pa
 
 from pipeline.artifacts import Artifact, Draft
 from pipeline.config.data import JsonSource, ParquetSource, PythonDocsSource, SourceConfig, TextSource
+from pipeline.config.file_sources import CsvSource, MarkdownSource, ParallelSource, SquadSource, WikipediaSource
 from pipeline.errors import InputError
-from pipeline.files import sha256_file
+from pipeline.files import storage_errors
+from pipeline.ingestion.archives import is_archive, read_archive
+from pipeline.ingestion.csv_documents import read_csv
 from pipeline.ingestion.items import MAX_DOCUMENT_BYTES, Document, FileRejected, Rejected
 from pipeline.ingestion.json_documents import read_json
+from pipeline.ingestion.markdown import read_markdown
+from pipeline.ingestion.parallel import read_parallel
 from pipeline.ingestion.parquet import read_parquet
-from pipeline.ingestion.parts import Part, list_parts, package_content
+from pipeline.ingestion.parts import Part, content_now, list_parts
 from pipeline.ingestion.python_docs import read_python_docs
+from pipeline.ingestion.ranges import Range
 from pipeline.ingestion.report import SAMPLE_CHARACTERS, make_report
-from pipeline.ingestion.stat_cache import StatCache
+from pipeline.ingestion.squad import read_squad
 from pipeline.ingestion.text import read_text
-from pipeline.part_cache import CachedPart, PartWriter, build_parts, link_parts, reject_row, write_part
+from pipeline.ingestion.wikipedia import read_wikipedia
+from pipeline.part_cache import CachedPart, PartWriter, aside, build_parts, link_parts, reject_row, write_part
 from pipeline.progress import Progress
 from pipeline.records import RAW_SCHEMA, Ledger, document_id
 
@@ -119,10 +127,10 @@ def _read(task: _Task, facts: Counter[str]) -> Iterator[Document | Rejected]:
     rejected: FileRejected | None = None
     try:
         try:
-            yield from _reader(task.part, task.config, facts)
+            yield from _reader(task, facts)
         except FileRejected as error:
             rejected = error
-        content = _content_now(task.part, task.config, task.parts_folder)
+        content = content_now(task.part, task.config)
     except OSError as error:
         raise InputError(f"{task.part.location} cannot be read: {error.strerror}. Mend that and run again.") from error
     if content != task.part.content:
@@ -131,23 +139,65 @@ def _read(task: _Task, facts: Counter[str]) -> Iterator[Document | Rejected]:
         raise rejected
 
 
-def _reader(part: Part, config: SourceConfig, facts: Counter[str]) -> Iterator[Document | Rejected]:
+def _reader(task: _Task, facts: Counter[str]) -> Iterator[Document | Rejected]:
+    part, config = task.part, task.config
     path = Path(part.location)
+    if isinstance(config, ParallelSource):
+        assert part.target is not None, "a pair's part has both files"
+        return read_parallel(path, part.target, config, facts)
+    if isinstance(config, PythonDocsSource):
+        return read_python_docs(path, facts)
+    if is_archive(part.path):
+        return _archive_reader(path, config, facts, task)
+    return read_file(path, config, facts, part.range)
+
+
+def read_file(
+    path: Path, config: SourceConfig, facts: Counter[str], part: Range | None = None
+) -> Iterator[Document | Rejected]:
+    """The documents and rejects of one plain file, or of a range of it, by the source's reader.
+
+    Raises:
+        FileRejected: the file as a whole cannot be trusted.
+    """
     match config:
         case TextSource():
-            return read_text(path, config, facts)
+            return read_text(path, config, facts, part)
         case JsonSource():
-            return read_json(path, config, facts)
+            return read_json(path, config, facts, part)
+        case CsvSource():
+            return read_csv(path, config, facts, part)
         case ParquetSource():
             return read_parquet(path, config)
-        case PythonDocsSource():
-            return read_python_docs(path, facts)
+        case WikipediaSource():
+            return read_wikipedia(path, config)
+        case MarkdownSource():
+            return read_markdown(path, config, facts)
+        case SquadSource():
+            return read_squad(path, config)
+        case ParallelSource() | PythonDocsSource():
+            raise AssertionError("these are no readers of single files")
 
 
-def _content_now(part: Part, config: SourceConfig, parts_folder: Path) -> str:
-    if isinstance(config, PythonDocsSource):
-        return package_content(Path(part.location), StatCache(parts_folder, name="read only"))[0]
-    return sha256_file(Path(part.location))
+def _archive_reader(
+    path: Path, config: SourceConfig, facts: Counter[str], task: _Task
+) -> Iterator[Document | Rejected]:
+    """The items of an archive's files, by way of a folder that a killed run leaves to the next one's cleaning."""
+    assert not isinstance(config, PythonDocsSource), "packages are no archives"
+    with storage_errors(task.parts_folder):
+        scratch = aside(task.parts_folder, f"{task.key}-scratch")
+        scratch.mkdir(parents=True)
+    try:
+        yield from read_archive(
+            path,
+            name=task.part.path,
+            members=config.members,
+            read_file=lambda member, facts: read_file(member, config, facts),
+            scratch=scratch,
+            facts=facts,
+        )
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _fill(
@@ -180,16 +230,17 @@ def _fill(
         sample = sample or {"path": path, "title": checked.title, "text": checked.text[:SAMPLE_CHARACTERS]}
         rows.append(
             {
-                "id": document_id(checked.text),
+                "id": document_id(checked.text, checked.target),
                 "source": task.source,
                 "path": path,
                 "index": checked.index,
                 "title": checked.title,
                 "text": checked.text,
                 "num_bytes": num_bytes,
+                "target": checked.target,
             }
         )
-        num_pending += num_bytes
+        num_pending += num_bytes + (len(checked.target) if checked.target is not None else 0)
         if num_pending >= BATCH_BYTES or len(rows) >= BATCH_ROWS:
             writer.keep(pa.RecordBatch.from_pylist(rows, RAW_SCHEMA))
             rows, num_pending = [], 0
@@ -200,32 +251,34 @@ def _fill(
 
 def _check(document: Document) -> Document | Rejected:
     """What every document must be, whichever reader it comes from: text that UTF-8 can say, of bounded size."""
-    try:
-        num_bytes = len(document.text.encode())
-    except UnicodeEncodeError as error:
-        from_bytes = all("\udc80" <= character <= "\udcff" for character in document.text[error.start : error.end])
-        return Rejected(
-            index=document.index,
-            path=document.path,
-            reason="invalid_utf8" if from_bytes else "lone_surrogate",
-            detail=f"Character {error.start} is half of a UTF-16 pair or a byte that is no UTF-8.",
-            num_bytes=len(document.text.encode("utf-8", "surrogatepass")),
-            excerpt=document.text,
-            id=document_id(document.text),
-        )
-    reason, detail = None, ""
-    if num_bytes > MAX_DOCUMENT_BYTES:
-        reason, detail = "too_large", f"It has {num_bytes} bytes; the limit is {MAX_DOCUMENT_BYTES}."
-    elif not document.text.strip():
-        reason, detail = "empty", "It holds white space only."
-    if reason is None:
+    problem = _problem(document)
+    if problem is None:
         return document
+    reason, detail = problem
     return Rejected(
         index=document.index,
         path=document.path,
         reason=reason,
         detail=detail,
-        num_bytes=num_bytes,
+        num_bytes=len(document.text.encode("utf-8", "surrogatepass")),
         excerpt=document.text,
-        id=document_id(document.text),
+        id=document_id(document.text, document.target),
     )
+
+
+def _problem(document: Document) -> tuple[str, str] | None:
+    """Reason and detail of a reject."""
+    halves = {"It": document.text} | ({"Its target": document.target} if document.target is not None else {})
+    for name, text in (halves | ({"Its title": document.title} if document.title is not None else {})).items():
+        try:
+            num_bytes = len(text.encode())
+        except UnicodeEncodeError as error:
+            from_bytes = all("\udc80" <= character <= "\udcff" for character in text[error.start : error.end])
+            detail = f"{name} has at character {error.start} half of a UTF-16 pair or a byte that is no UTF-8."
+            return "invalid_utf8" if from_bytes else "lone_surrogate", detail
+        if num_bytes > MAX_DOCUMENT_BYTES:
+            return "too_large", f"{name} has {num_bytes} bytes; the limit is {MAX_DOCUMENT_BYTES}."
+    for name, text in halves.items():
+        if not text.strip():
+            return "empty" if name == "It" else "empty_target", f"{name} holds white space only."
+    return None

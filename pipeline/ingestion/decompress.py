@@ -1,4 +1,4 @@
-"""Bytes of a file in chunks, decompressed where it begins like gzip or zstd; damage and bombs are never silent.
+"""Bytes of a file in chunks, decompressed where it begins like gzip, zstd, bzip2 or xz; damage and bombs are never silent.
 
 In: a path. Out: chunks of bounded size. A truncated `.zst` ends early without an error in python-zstandard's stream
 reader, so frames are decompressed one by one and the end of each is required. Formats are told by their first bytes,
@@ -8,11 +8,13 @@ Trade-off: zstd input is fed in small pieces, because one byte of a bomb can sta
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,9 +25,11 @@ from pipeline.ingestion.items import EXPANSION_FLOOR_BYTES, MAX_EXPANSION, FileR
 CHUNK_BYTES = 1 << 20
 _ZSTD_INPUT_BYTES = 2048
 _GZIP_MAGIC, _ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_BZIP2_MAGIC, _XZ_MAGIC = b"BZh", b"\xfd7zXZ\x00"
+COMPRESSED_MAGICS = (_GZIP_MAGIC, _ZSTD_MAGIC, _BZIP2_MAGIC, _XZ_MAGIC)
+MAX_XZ_MEMORY_BYTES = 256_000_000
+"""An xz header may ask for a dictionary of gigabytes; `xz -9` needs 65 MB."""
 _UNSUPPORTED = {
-    b"BZh": "bzip2",
-    b"\xfd7zXZ\x00": "xz",
     b"PK\x03\x04": "zip",
     b"7z\xbc\xaf\x27\x1c": "7z",
     b"%PDF-": "PDF",
@@ -65,6 +69,10 @@ def read_chunks(path: Path) -> Iterator[bytes]:
             chunks = _gunzip(file)
         elif magic.startswith(_ZSTD_MAGIC):
             chunks = _unzstd(file)
+        elif magic.startswith(_BZIP2_MAGIC):
+            chunks = _unpack(file, "bzip2", bz2.BZ2Decompressor)
+        elif magic.startswith(_XZ_MAGIC):
+            chunks = _unpack(file, "xz", lambda: lzma.LZMADecompressor(memlimit=MAX_XZ_MEMORY_BYTES))
         else:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
@@ -107,3 +115,32 @@ def _unzstd(file: BinaryIO) -> Iterator[bytes]:
         raise FileRejected("corrupt", f"The zstd data is damaged ({error}); copy the file again.") from error
     if frame is not None:
         raise FileRejected("truncated", "The zstd data ends before its frame's end; copy the file again.")
+
+
+def _unpack(
+    file: BinaryIO, name: str, decompressor: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]
+) -> Iterator[bytes]:
+    """Streams one after another, as bzip2 and xz have them; zero bytes after the last are padding."""
+    stream = None
+    data = b""
+    try:
+        while data or (data := file.read(CHUNK_BYTES)):
+            if stream is None:
+                data = data.lstrip(b"\0")
+                if not data:
+                    continue
+                stream = decompressor()
+            chunk = stream.decompress(data, CHUNK_BYTES)
+            data = b""
+            if chunk:
+                yield chunk
+            while not stream.eof and not stream.needs_input:
+                yield stream.decompress(b"", CHUNK_BYTES)
+            if stream.eof:
+                data, stream = stream.unused_data, None
+    except (OSError, lzma.LZMAError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's fault, not the file's
+        raise FileRejected("corrupt", f"The {name} data is damaged ({error}); copy the file again.") from error
+    if stream is not None:
+        raise FileRejected("truncated", f"The {name} data ends before its end mark; copy the file again.")

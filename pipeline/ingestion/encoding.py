@@ -60,7 +60,7 @@ def decode(data: bytes, *, encoding: str, facts: Counter[str]) -> str:
     Raises:
         FileRejected: `invalid_utf8`, `undecodable`, `unknown_encoding` or `binary`.
     """
-    name = encoding if encoding != "detect" else _detect(data)
+    name = encoding if encoding != "detect" else detect(data)
     try:
         text = data.decode(name)
     except UnicodeError as error:
@@ -73,7 +73,12 @@ def decode(data: bytes, *, encoding: str, facts: Counter[str]) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _detect(data: bytes) -> str:
+def detect(data: bytes) -> str:
+    """The codec of `data`.
+
+    Raises:
+        FileRejected: `invalid_utf8`, `unknown_encoding` or `binary`.
+    """
     for mark, name in _MARKS:
         if data.startswith(mark):
             return name

@@ -1,8 +1,9 @@
-"""Text and title out of a record with named fields, shared by the JSON and Parquet readers."""
+"""Text, title and target out of a record with named fields, shared by the JSON and Parquet readers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config.data import JsonSource, ParquetSource
@@ -21,10 +22,19 @@ def text_fields(config: JsonSource | ParquetSource) -> tuple[str, ...]:
     return (config.text,) if isinstance(config.text, str) else config.text
 
 
-def text_and_title(record: Mapping[str, Any], config: JsonSource | ParquetSource) -> tuple[str, str | None]:
-    """The record's text, its fields joined (empty ones left out), and its title.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fields:
+    """What a record says."""
 
-    With `text: [title, lines]`: {"title": "Moon", "lines": ["a", "b"]} -> ("Moon\\na\\nb", None)
+    text: str
+    title: str | None
+    target: str | None
+
+
+def read_fields(record: Mapping[str, Any], config: JsonSource | ParquetSource) -> Fields:
+    """The record's text, its fields joined (empty ones left out), its title, and the other half of a pair.
+
+    With `text: [title, lines]`: {"title": "Moon", "lines": ["a", "b"]} -> text "Moon\\na\\nb"
 
     Raises:
         BadField: `missing_text`, `wrong_type` or `empty`.
@@ -33,16 +43,39 @@ def text_and_title(record: Mapping[str, Any], config: JsonSource | ParquetSource
     text = config.join.join(piece for piece in pieces if piece)
     if not text.strip():
         raise BadField("empty", "Its text holds nothing but white space.")
-    title = record.get(config.title) if config.title is not None else None
-    return text, title if isinstance(title, str) and title.strip() else None
+    title = _value(record, config.title) if config.title is not None else None
+    return Fields(
+        text=text,
+        title=title if isinstance(title, str) and title.strip() else None,
+        target=_text_of(record, config.target) if config.target is not None else None,
+    )
+
+
+def _value(record: Mapping[str, Any], name: str) -> Any:
+    """The value of a field; where the record has none of that name, `a.b` is `b` of `a`, or of each element of it.
+
+    {"a": {"b": "x"}}, "a.b" -> "x"; {"a": [{"b": "x"}, {"b": "y"}]}, "a.b" -> ["x", "y"]
+    """
+    if name in record or "." not in name:
+        return record.get(name)
+    values: Any = record
+    for step in name.split("."):
+        if isinstance(values, list):
+            found = [value.get(step) if isinstance(value, dict) else None for value in values]
+            values = [item for value in found for item in (value if isinstance(value, list) else [value])]
+        elif isinstance(values, Mapping):
+            values = values.get(step)
+        else:
+            return None
+    return values
 
 
 def _text_of(record: Mapping[str, Any], name: str) -> str:
-    value = record.get(name)
+    value = _value(record, name)
     if isinstance(value, str):
         return value
     if value is None:
-        raise BadField("missing_text", f"The field {name!r} is {'null' if name in record else 'missing'}.")
+        raise BadField("missing_text", f"The field {name!r} is {'null' if name in record else 'missing or null'}.")
     if isinstance(value, list):
         for item in value:
             if not isinstance(item, str):

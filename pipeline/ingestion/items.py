@@ -26,8 +26,10 @@ class Document:
     """Position within its file, rejects counted."""
     text: str
     title: str | None = None
+    target: str | None = None
+    """The other half of a pair."""
     path: str | None = None
-    """Where it differs from the part's own: a file within a package."""
+    """Where it differs from the part's own: a file within a package or an archive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

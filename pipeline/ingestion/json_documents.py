@@ -14,26 +14,33 @@ import codecs
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.config.data import JsonSource
 from pipeline.ingestion.decompress import read_chunks
-from pipeline.ingestion.fields import BadField, text_and_title
+from pipeline.ingestion.fields import BadField, read_fields
 from pipeline.ingestion.items import MAX_DOCUMENT_BYTES, Document, FileRejected, Rejected
 from pipeline.ingestion.json_stream import Line, array_elements, split_lines
 from pipeline.ingestion.json_values import JsonParser, OddJson
+from pipeline.ingestion.ranges import Range, read_range
 
 _BLANK = b" \t\r\n"
 _OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def read_json(path: Path, config: JsonSource, facts: Counter[str]) -> Iterator[Document | Rejected]:
-    """The file's documents and rejects.
+def read_json(
+    path: Path, config: JsonSource, facts: Counter[str], part: Range | None = None
+) -> Iterator[Document | Rejected]:
+    """The file's documents and rejects; with `part`, those of its lines alone.
 
     Raises:
         FileRejected: it cannot be decompressed, is no UTF-8 by its mark, or is no JSON at all.
     """
+    if part is not None:
+        yield from _from_lines(split_lines(_without_mark(read_range(path, part))), config, first=part.first_index)
+        return
     chunks = _without_leading_blanks(read_chunks(path))
     first = next(chunks, None)
     if first is None:
@@ -49,8 +56,19 @@ def read_json(path: Path, config: JsonSource, facts: Counter[str]) -> Iterator[D
         facts["one JSON object a file"] += 1
         yield _document(0, "the file", head.data, config, JsonParser())
         return
+    yield from _from_lines(split_lines(head.all_chunks()), config, first=0)
+
+
+def _from_lines(lines: Iterable[Line], config: JsonSource, *, first: int) -> Iterator[Document | Rejected]:
     parser = JsonParser()
-    yield from (_from_line(line, config, parser) for line in split_lines(head.all_chunks()) if not line.is_blank)
+    for line in lines:
+        if not line.is_blank:
+            yield _from_line(replace(line, index=line.index + first) if first else line, config, parser)
+
+
+def _without_mark(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    for index, chunk in enumerate(chunks):
+        yield chunk.removeprefix(codecs.BOM_UTF8) if index == 0 else chunk
 
 
 def _without_leading_blanks(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -192,7 +210,7 @@ def _from_value(index: int, where: str, value: Any, *, raw: str, config: JsonSou
     try:
         if not isinstance(value, dict):
             raise BadField("wrong_type", "It is no JSON object.")
-        text, title = text_and_title(value, config)
+        fields = read_fields(value, config)
     except BadField as error:
         return Rejected(
             index=index,
@@ -201,14 +219,4 @@ def _from_value(index: int, where: str, value: Any, *, raw: str, config: JsonSou
             num_bytes=len(raw.encode("utf-8", "surrogateescape")),
             excerpt=raw[:200],
         )
-    if title is not None and not _is_sayable(title):
-        text += title  # the text is judged with its title: a lone surrogate in either is a reject
-    return Document(index=index, text=text, title=title)
-
-
-def _is_sayable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return Document(index=index, text=fields.text, title=fields.title, target=fields.target)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from pipeline.config.data import ParquetSource
 from pipeline.ingestion.decompress import open_regular
-from pipeline.ingestion.fields import BadField, text_and_title, text_fields
+from pipeline.ingestion.fields import BadField, read_fields, text_fields
 from pipeline.ingestion.items import EXPANSION_FLOOR_BYTES, MAX_EXPANSION, Document, FileRejected, Rejected
 
 BATCH_ROWS = 256
@@ -37,9 +37,10 @@ def read_parquet(path: Path, config: ParquetSource) -> Iterator[Document | Rejec
 
 
 def _read_rows(raw: Any, file_bytes: int, config: ParquetSource) -> Iterator[Document | Rejected]:
-    columns = list(dict.fromkeys([*text_fields(config), *([config.title] if config.title is not None else [])]))
+    texts = [*text_fields(config), *([config.target] if config.target is not None else [])]
+    columns = list(dict.fromkeys([*texts, *([config.title] if config.title is not None else [])]))
     schema = pq.ParquetFile(raw).schema_arrow
-    for name in text_fields(config):
+    for name in texts:
         if name not in schema.names:
             raise FileRejected("missing_text", f"It has no column {name!r}; it has {', '.join(schema.names)}.")
         if not _holds_text(schema.field(name).type):
@@ -88,15 +89,15 @@ def _value(scalar: pa.Scalar) -> Any:
 
 def _from_row(record: dict[str, Any], index: int, config: ParquetSource) -> Document | Rejected:
     try:
-        for name in text_fields(config):
+        for name in record:
             if isinstance(record[name], bytes):
                 raise BadField("invalid_utf8", f"The column {name!r} is no UTF-8.")
-        text, title = text_and_title(record, config)
+        fields = read_fields(record, config)
     except BadField as error:
         return Rejected(
             index=index, reason=error.reason, detail=f"Row {index + 1}: {error}", num_bytes=_num_bytes(record, config)
         )
-    return Document(index=index, text=text, title=title)
+    return Document(index=index, text=fields.text, title=fields.title, target=fields.target)
 
 
 def _num_bytes(record: dict[str, Any], config: ParquetSource) -> int:

@@ -72,14 +72,14 @@ def _matches(path: str, folder: Path) -> Iterator[FoundFile]:
     if first_magic is None:
         return
     root, pattern = Path(*parts[:first_magic]), parts[first_magic:]
-    matcher = _compile(pattern)
+    matcher = compile_glob(pattern)
     depth = None if "**" in pattern else len(pattern)
     for relative, location in _walk(root, depth=depth):
         if matcher.fullmatch(relative):
             yield _judge(location, root)
 
 
-def _compile(pattern: Sequence[str]) -> re.Pattern[str]:
+def compile_glob(pattern: Sequence[str]) -> re.Pattern[str]:
     """The expression of a glob: ("**", "*.txt") matches "a.txt" and "b/c/a.txt"; a last "**" matches every file."""
     expression = ""
     for index, part in enumerate(pattern):

@@ -1,4 +1,4 @@
-"""sha256 of files, remembered by their size, times and inode, so that unchanged files are not read again.
+"""What was found in files (sha256, places to cut), remembered by size, times and inode: unchanged files are not reread.
 
 One JSON file under `<storage>/stat-cache/`. It only saves time: where it is missing, damaged or cannot be written the
 files are read. A file changed in the last seconds is not remembered, since a second change could leave the same times.
@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import StorageError
 from pipeline.files import fingerprint, sha256_file, write_json
@@ -24,9 +26,9 @@ class StatCache:
     def __init__(self, cache_folder: Path, *, name: str) -> None:
         self._file = cache_folder / FOLDER / f"{fingerprint(name)}.json"
         self._before = self._load()
-        self._now: dict[str, list[int | str]] = {}
+        self._now: dict[str, list[Any]] = {}
 
-    def _load(self) -> dict[str, list[int | str]]:
+    def _load(self) -> dict[str, list[Any]]:
         try:
             entries = json.loads(self._file.read_text())
         except (OSError, ValueError):
@@ -39,17 +41,25 @@ class StatCache:
         Raises:
             OSError: it cannot be read.
         """
-        name = os.fsencode(path).decode("latin-1")  # any bytes are a file's name; not any are UTF-8
+        return str(self.remember(path, "", lambda: sha256_file(path)))
+
+    def remember(self, path: Path, what: str, compute: Callable[[], Any]) -> Any:
+        """What `compute` finds in the file, a JSON value; `what` tells several of one file apart.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        name = os.fsencode(path).decode("latin-1") + what  # any bytes are a file's name; not any are UTF-8
         status = path.stat()
-        identity: list[int | str] = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+        identity = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
         remembered = self._before.get(name)
         if isinstance(remembered, list) and remembered[:4] == identity and len(remembered) == 5:
             self._now[name] = remembered
-            return str(remembered[4])
-        digest = sha256_file(path)
+            return remembered[4]
+        found = compute()
         if time.time() - max(status.st_mtime, status.st_ctime) > _SETTLED_SECONDS:
-            self._now[name] = [*identity, digest]
-        return digest
+            self._now[name] = [*identity, found]
+        return found
 
     def save(self) -> None:
         """Writes what is new; a storage folder that cannot be written is not this cache's business."""

@@ -16,30 +16,35 @@ from pathlib import Path
 
 from pipeline.config.data import TextSource
 from pipeline.ingestion.decompress import read_chunks
-from pipeline.ingestion.encoding import decode
-from pipeline.ingestion.items import MAX_DOCUMENT_BYTES, MAX_TEXT_FILE_BYTES, Document, FileRejected, Rejected
+from pipeline.ingestion.items import MAX_DOCUMENT_BYTES, MAX_TEXT_FILE_BYTES, Document, Rejected
+from pipeline.ingestion.ranges import Range, read_range
+from pipeline.ingestion.text_stream import whole_text
 
 MAX_TITLE_CHARACTERS = 200
 
 
-def read_text(path: Path, config: TextSource, facts: Counter[str]) -> Iterator[Document | Rejected]:
-    """The file's documents and rejects.
+def read_text(
+    path: Path, config: TextSource, facts: Counter[str], part: Range | None = None
+) -> Iterator[Document | Rejected]:
+    """The file's documents and rejects; with `part`, those of its pieces alone.
 
     Raises:
         FileRejected: it cannot be decompressed or decoded, or is too large.
     """
     divided = config.separator is not None or config.heading is not None
     limit = MAX_TEXT_FILE_BYTES if divided else MAX_DOCUMENT_BYTES
-    pieces, num_bytes = [], 0
-    for chunk in read_chunks(path):
-        pieces.append(chunk)
-        num_bytes += len(chunk)
-        if num_bytes > limit:
-            remedy = "Split the file" if divided else "Set `separator` or `heading` to divide it"
-            raise FileRejected("too_large", f"It holds more than {limit} bytes in one piece. {remedy}.")
-    text = decode(b"".join(pieces), encoding=config.encoding, facts=facts)
+    text = whole_text(
+        read_chunks(path) if part is None else read_range(path, part),
+        encoding=config.encoding,
+        max_bytes=limit,
+        facts=facts,
+        remedy="Split the file" if divided else "Set `separator` or `heading` to divide it",
+    )
+    if part is not None and not part.is_last and config.separator is not None:
+        text = text.removesuffix(config.separator)  # it stands between this part's last piece and the next part
+    first_index = 0 if part is None else part.first_index
     body = _body(text, config, facts)
-    for index, (title, piece) in enumerate(_divide(body, config)):
+    for index, (title, piece) in enumerate(_divide(body, config), start=first_index):
         num_bytes = len(piece.encode("utf-8", "surrogatepass"))
         if not piece.strip():
             yield Rejected(index=index, reason="empty", detail="It holds white space only.", num_bytes=num_bytes)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,22 @@ def reason(folder: Path, data: bytes) -> str:
     with pytest.raises(FileRejected) as caught:
         read(folder, data)
     return caught.value.reason
+
+
+@pytest.mark.parametrize("compress", [bz2.compress, lzma.compress])
+def test_bzip2_and_xz_are_read_whole_or_refused(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
+    whole = compress(TEXT)
+    assert read(tmp_path, whole) == TEXT
+    assert read(tmp_path, compress(b"a\n") + compress(b"b\n") + b"\0" * 8) == b"a\nb\n"
+    for length in (7, 30, len(whole) // 2, len(whole) - 1):
+        assert reason(tmp_path, whole[:length]) == "truncated", length
+    middle = len(whole) // 2
+    assert reason(tmp_path, whole[:middle] + bytes([whole[middle] ^ 0xFF]) + whole[middle + 1 :]) in (
+        "corrupt",
+        "truncated",
+    )
+    assert reason(tmp_path, whole + b"garbage after the end") == "corrupt"
+    assert reason(tmp_path, compress(b"\0" * 40_000_000)) == "expansion"
 
 
 def test_plain_gzip_and_zstd_give_the_same_bytes(tmp_path: Path) -> None:
@@ -69,4 +88,4 @@ def test_bombs_stop_at_the_expansion_cap(tmp_path: Path) -> None:
 
 def test_other_formats_are_named(tmp_path: Path) -> None:
     assert reason(tmp_path, b"PK\x03\x04rest of a zip") == "unsupported_format"
-    assert reason(tmp_path, b"BZh91AY") == "unsupported_format"
+    assert reason(tmp_path, b"%PDF-1.7") == "unsupported_format"
