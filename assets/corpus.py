@@ -6,6 +6,7 @@ from assets.building import StageAsset, Work
 from assets.checks import KEPT_RANGE, LEDGER
 from pipeline.artifacts import Artifact
 from pipeline.config import Project
+from pipeline.plan import AGAINST
 from pipeline.plan import CORPUS as STAGE
 
 
@@ -19,7 +20,14 @@ def _describe(project: Project, name: str) -> str:
 def _build(work: Work) -> Artifact:
     from pipeline.corpus.build import build_corpus
 
-    return build_corpus(work.draft, config=work.project.corpora[work.name], sources=work.inputs, progress=work.progress)
+    config = work.project.corpora[work.name]
+    return build_corpus(
+        work.draft,
+        config=config,
+        sources={source: work.inputs[source] for source in config.sources},
+        against={role: artifact for role, artifact in work.inputs.items() if role.startswith(AGAINST)},
+        progress=work.progress,
+    )
 
 
 CORPUS = StageAsset(

@@ -92,6 +92,8 @@ def reject_row(
     num_bytes: int,
     id: str | None = None,  # noqa: A002 - the column's name
     excerpt: str | None = None,
+    value: float | None = None,
+    threshold: float | None = None,
 ) -> dict[str, Any]:
     """A row of REJECT_SCHEMA; text that UTF-8 cannot say is replaced, and the excerpt is cut."""
 
@@ -106,6 +108,9 @@ def reject_row(
         "id": id,
         "reason": reason,
         "detail": sayable(detail),
+        "value": value,
+        "threshold": threshold,
+        "cluster_id": None,
         "num_bytes": num_bytes,
         "excerpt": None if excerpt is None else sayable(excerpt[:EXCERPT_CHARACTERS]),
     }

@@ -22,6 +22,8 @@ from pipeline.progress import Progress
 RAW, CLEAN, CORPUS, STATS = "raw_documents", "clean_documents", "corpus", "corpus_stats"
 TOKENIZER, SHARDS = "tokenizer", "token_shards"
 MODEL, EVALUATION, REGISTERED = "trained_model", "evaluation", "registered_model"
+AGAINST = "against:"
+"""Before the role of a text that a corpus is decontaminated against; no source has a colon in its name."""
 
 CODE_VERSIONS: Mapping[str, str] = {
     RAW: ingestion.CODE_VERSION,
@@ -89,8 +91,12 @@ def build_nodes(project: Project) -> dict[Key, Node]:
         add(RAW, name, {}, lambda name=name: _source_literals(project, name))  # type: ignore[misc]
     for name in project.sources:
         add(CLEAN, name, {"raw": Key(RAW, name)}, project.sources[name].cleaning_literals)
-    for name, corpus_config in project.corpora.items():
-        add(CORPUS, name, {source: Key(CLEAN, source) for source in corpus_config.sources}, corpus_config.literals)
+    for name in project.corpora_in_order():
+        corpus_config = project.corpora[name]
+        read = {source: Key(CLEAN, source) for source in corpus_config.sources}
+        for other in corpus_config.decontaminate.against if corpus_config.decontaminate else ():
+            read[f"{AGAINST}{other}"] = Key(CORPUS if other in project.corpora else CLEAN, other)
+        add(CORPUS, name, read, corpus_config.literals)
     for name, corpus_config in project.corpora.items():
         # the sources' rejects are counted too, so the statistics read the stages before the corpus
         upstream = {f"raw_{source}": Key(RAW, source) for source in corpus_config.sources}

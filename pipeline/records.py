@@ -89,6 +89,7 @@ CORPUS_SCHEMA = pa.schema(
         pa.field("cluster_id", pa.string(), nullable=False),  # the smallest id among its duplicates
         pa.field("cluster_size", pa.int64(), nullable=False),
         pa.field("split", pa.string(), nullable=False),  # train | validation | test
+        pa.field("repeats", pa.int32(), nullable=False),  # how often training reads it, 0 or more; 1 if held out
     ]
 )
 
@@ -99,8 +100,11 @@ REJECT_SCHEMA = pa.schema(
         pa.field("path", pa.string(), nullable=False),
         pa.field("index", pa.int64(), nullable=False),  # position within the file (line of JSONL), from 0
         pa.field("id", pa.string()),  # None where no text could be read
-        pa.field("reason", pa.string(), nullable=False),  # a fixed snake_case name: the ledger counts by it
+        pa.field("reason", pa.string(), nullable=False),  # the rule's name or a fixed word: the ledger counts by it
         pa.field("detail", pa.string(), nullable=False),  # one sentence: value and threshold, or the parser's words
+        pa.field("value", pa.float64()),  # what the rule compared; None where it compares no number
+        pa.field("threshold", pa.float64()),  # with what
+        pa.field("cluster_id", pa.string()),  # of a duplicate: the cluster, named by the document that was kept
         pa.field("num_bytes", pa.int64(), nullable=False),
         pa.field("excerpt", pa.string()),  # at most 200 characters
     ]

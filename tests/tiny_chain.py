@@ -117,6 +117,7 @@ def _row(text: str, split: str, number: int) -> dict[str, Any]:
         "cluster_id": identity,
         "cluster_size": 1,
         "split": split,
+        "repeats": 1,
     }
 
 

@@ -41,7 +41,7 @@ def clean_batch(batch: pa.RecordBatch, kinds: Collection[str] = ()) -> tuple[pa.
         if problem is None:
             kept.append(_clean_row(raw, cleaned, kinds))
             continue
-        reason, detail = problem
+        reason, detail, value, threshold = problem
         rejects.append(
             reject_row(
                 stage=STAGE,
@@ -53,6 +53,8 @@ def clean_batch(batch: pa.RecordBatch, kinds: Collection[str] = ()) -> tuple[pa.
                 detail=detail,
                 num_bytes=raw["num_bytes"],
                 excerpt=redact(raw["text"][:_REDACTED_CHARACTERS], kinds)[0],
+                value=value,
+                threshold=threshold,
             )
         )
     words = {name: values.tolist() for name, values in measure_words([row["text"] for row in kept]).items()}
@@ -61,16 +63,17 @@ def clean_batch(batch: pa.RecordBatch, kinds: Collection[str] = ()) -> tuple[pa.
     return pa.RecordBatch.from_pylist(kept, CLEAN_SCHEMA), rejects
 
 
-def _problem(raw: str, cleaned: CleanText) -> tuple[str, str] | None:
-    """Reason and detail of a reject, or None."""
+def _problem(raw: str, cleaned: CleanText) -> tuple[str, str, float | None, float | None] | None:
+    """Reason, detail, value and threshold of a reject, or None."""
     fraction = cleaned.num_unreadable / max(len(raw), 1)
     if fraction > MAX_UNREADABLE_FRACTION:
-        return "unreadable", (
+        detail = (
             f"{fraction:.3f} of its characters are control or replacement characters; at most "
             f"{MAX_UNREADABLE_FRACTION} may be."
         )
+        return "unreadable", detail, fraction, MAX_UNREADABLE_FRACTION
     if not cleaned.text.strip():
-        return "empty_after_cleaning", "Nothing but white space and invisible characters is left."
+        return "empty_after_cleaning", "Nothing but white space and invisible characters is left.", None, None
     return None
 
 

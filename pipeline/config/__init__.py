@@ -2,6 +2,7 @@
 
 sections.py  the shared base of every section and the environment-variable expansion
 file_sources.py  sources that are files: what all take, and the readers beside text, JSON and Parquet
+mixing.py    decontamination, and how often training reads what
 data.py      sources, corpora, tokenizers, datasets
 training.py  models: architecture, training, evaluation, promotion
 project.py   the whole file, its references and its automation

@@ -15,6 +15,7 @@ from pipeline.config.file_sources import (
     SquadSource,
     WikipediaSource,
 )
+from pipeline.config.mixing import DecontaminateConfig, MixtureConfig
 from pipeline.config.sections import Name, Pattern, Section
 
 RULES: dict[str, dict[str, float]] = {
@@ -205,10 +206,31 @@ class CorpusConfig(Section):
     """Source -> epochs of it in the training split: 2.0 is read twice, 0.5 half."""
     quality: QualityConfig = QualityConfig()
     """Which documents are kept."""
+    decontaminate: DecontaminateConfig | None = None
+    """Which text must not be learnt from. Null: none."""
     splits: SplitsConfig = SplitsConfig()
     """What is held out."""
+    mixture: MixtureConfig = MixtureConfig()
+    """How often training reads each document, beyond the sources' epochs."""
     expect: ExpectConfig = ExpectConfig()
     """What counts as a plausible result."""
+
+    @model_validator(mode="after")
+    def _one_mixture(self) -> CorpusConfig:
+        weights, buckets = self.mixture.weights, self.mixture.buckets
+        if weights is not None:
+            if set(weights) != set(self.sources):
+                odd = sorted(set(weights) ^ set(self.sources))
+                raise ValueError(
+                    f"has mixture.weights that differ from its sources in {', '.join(odd)}. Weigh each source"
+                )
+            if any(epochs != 1 for epochs in self.sources.values()):
+                raise ValueError("has both mixture.weights and epochs other than 1. Set the epochs to 1.0")
+        signals = {threshold.partition("_")[2] for rules in RULES.values() for threshold in rules}
+        known = sorted(signals | {"language_confidence"})
+        if buckets is not None and buckets.by not in known:
+            raise ValueError(f"has mixture.buckets.by {buckets.by!r}, which is no signal. Known: {', '.join(known)}")
+        return self
 
 
 class TokenizerConfig(Section):

@@ -69,6 +69,16 @@ def load_project(path: Path | str | None = None) -> Project:
         raise ConfigurationError(
             f"{file.name}: {key} names {name!r}, which `{section}` does not define. {_suggestion(name, known)}"
         )
+    if unordered := sorted(set(project.corpora) - set(project.corpora_in_order())):
+        raise ConfigurationError(
+            f"{file.name}: corpora are decontaminated against each other in a circle ({', '.join(unordered)}). "
+            "Let one of them go without."
+        )
+    if useless := project.useless_decontamination():
+        raise ConfigurationError(
+            f"{file.name}: corpora.{useless[0]}.decontaminate.against names {useless[1]!r}, a source of its own, so none "
+            "of that source would be left. Take it out of one of the two."
+        )
     if circle := project.cycle():
         raise ConfigurationError(
             f"{file.name}: models must beat each other in a circle ({' > '.join(circle)}). Let one beat `unigram`."

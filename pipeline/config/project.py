@@ -99,6 +99,9 @@ class Project(Section):
             for source in corpus.sources:
                 if source not in self.sources:
                     yield f"corpora.{name}.sources", source, "sources"
+            for other in corpus.decontaminate.against if corpus.decontaminate else ():
+                if other not in self.corpora and other not in self.sources:
+                    yield f"corpora.{name}.decontaminate.against", other, "corpora"
         for name, tokenizer in self.tokenizers.items():
             if tokenizer.corpus not in self.corpora:
                 yield f"tokenizers.{name}.corpus", tokenizer.corpus, "corpora"
@@ -119,6 +122,27 @@ class Project(Section):
         for model_name in self.watch.models if self.watch else ():
             if model_name not in self.models:
                 yield "watch.models", model_name, "models"
+
+    def corpora_in_order(self) -> list[str]:
+        """Corpora, each after those it is decontaminated against; what is left of a circle is not listed."""
+        ordered: list[str] = []
+        while True:
+            ready = [name for name in self.corpora if name not in ordered and self._awaited(name) <= set(ordered)]
+            if not ready:
+                return ordered
+            ordered += ready
+
+    def _awaited(self, name: str) -> set[str]:
+        config = self.corpora[name].decontaminate
+        return {other for other in config.against if other in self.corpora} if config else set()
+
+    def useless_decontamination(self) -> tuple[str, str] | None:
+        """A corpus and a name it is decontaminated against that would reject all of a source of its own, or None."""
+        for name, corpus in self.corpora.items():
+            for other in corpus.decontaminate.against if corpus.decontaminate else ():
+                if other in corpus.sources and other not in self.corpora:
+                    return name, other
+        return None
 
     def cycle(self) -> list[str] | None:
         """Models that must beat each other in a circle, or None."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pipeline.config import data, file_sources, project, training
+from pipeline.config import data, file_sources, mixing, project, training
 
 _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", project.Project),
@@ -28,7 +28,10 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("sources.NAME with `reader: python_docs`", data.PythonDocsSource),
     ("corpora.NAME", data.CorpusConfig),
     ("corpora.NAME.quality", data.QualityConfig),
+    ("corpora.NAME.decontaminate", mixing.DecontaminateConfig),
     ("corpora.NAME.splits", data.SplitsConfig),
+    ("corpora.NAME.mixture", mixing.MixtureConfig),
+    ("corpora.NAME.mixture.buckets", mixing.BucketsConfig),
     ("corpora.NAME.expect", data.ExpectConfig),
     ("tokenizers.NAME", data.TokenizerConfig),
     ("datasets.NAME", data.DatasetConfig),

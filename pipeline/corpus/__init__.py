@@ -2,9 +2,12 @@
 
 build.py      clean documents of some sources in, kept documents by split and rejects with reasons out
 rules.py      the quality rules as SQL over the signal columns, each reject with its value and threshold
+ngrams.py     hashes of word n-grams, of many texts at once
+decontaminate.py  documents that share text with what models are judged by
 dedup.py      exact duplicates: which of them is kept, and the cluster it stands for
 splits.py     a document's split as a function of its cluster's id alone
+mixture.py    how often training reads each document
 database.py   DuckDB with locked settings, spilling into the draft's folder
 """
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"

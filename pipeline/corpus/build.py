@@ -1,9 +1,10 @@
 """The corpus stage: clean documents of its sources -> kept documents by split, and rejects with reasons.
 
 In: clean-documents artifacts. Files: `documents/<split>.parquet` (CORPUS_SCHEMA, sorted by id, a random order) and
-`rejects.parquet`. Rules first (rules.py), then exact deduplication (dedup.py) and splits (splits.py), all over the signal
-columns; then one reading of the text writes what is kept, and one the rejects. The same documents give the same bytes
-in any order of arrival. Trade-off: deciding needs memory for a row of signals a document; the text is sorted out of core.
+`rejects.parquet`. Rules first (rules.py), then decontamination (decontaminate.py, which reads the text), exact
+deduplication (dedup.py), splits (splits.py) and the mixture (mixture.py), over the signal columns; then one reading of the
+text writes what is kept, and one the rejects. The same documents give the same bytes in any order of arrival. Trade-off:
+deciding needs memory for a row of signals a document; the text is sorted out of core.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ import pyarrow.compute as pc
 
 from pipeline.artifacts import Artifact, Draft, Report
 from pipeline.config import CorpusConfig
+from pipeline.config.mixing import DecontaminateConfig
 from pipeline.corpus.database import database
+from pipeline.corpus.decontaminate import MARK, REJECTED_ROWS, EvaluationText, against_of, find_contaminated
 from pipeline.corpus.dedup import DUPLICATE, VERDICTS
+from pipeline.corpus.mixture import mix
 from pipeline.corpus.rules import judging, rules_of
 from pipeline.corpus.splits import SPLIT_SQL
 from pipeline.errors import StageError
@@ -30,16 +34,19 @@ from pipeline.records import CORPUS_SCHEMA, REJECT_SCHEMA, SPLITS, Ledger
 BATCH_ROWS = 1024
 
 _KEPT = """
-SELECT documents.* EXCLUDE (filename, file_row_number), verdicts.cluster_id, verdicts.cluster_size, verdicts.split
+SELECT documents.* EXCLUDE (filename, file_row_number), verdicts.cluster_id, verdicts.cluster_size,
+       verdicts.split, mixed.repeats
 FROM read_parquet($files, filename = true, file_row_number = true) AS documents
 JOIN verdicts USING (filename, file_row_number)
-WHERE verdicts.reason IS NULL
+JOIN mixed USING (filename, file_row_number)
 ORDER BY verdicts.split, documents.id
 """
 
 _REJECTS = """
 SELECT 'corpus' AS stage, verdicts.source, verdicts.path, verdicts."index", verdicts.id, verdicts.reason,
-       verdicts.detail, verdicts.num_bytes, left(documents.text, 200) AS excerpt
+       verdicts.detail, verdicts.value, verdicts.threshold,
+       CASE WHEN NOT verdicts.by_rule THEN verdicts.cluster_id END AS cluster_id,
+       verdicts.num_bytes, left(documents.text, 200) AS excerpt
 FROM read_parquet($files, filename = true, file_row_number = true) AS documents
 JOIN verdicts USING (filename, file_row_number)
 WHERE verdicts.reason IS NOT NULL
@@ -53,7 +60,8 @@ SELECT reason, count(*) AS documents, sum(num_bytes)::BIGINT AS num_bytes FROM v
 _BY_SOURCE = """
 SELECT source, count(*) AS documents_in, count(*) FILTER (reason IS NULL) AS kept,
        count(*) FILTER (reason = 'duplicate') AS duplicates,
-       count(*) FILTER (reason IS NOT NULL AND reason <> 'duplicate') AS rejected_by_rules
+       count(*) FILTER (reason = 'contaminated') AS contaminated,
+       count(*) FILTER (reason NOT IN ('duplicate', 'contaminated')) AS rejected_by_rules
 FROM verdicts GROUP BY source ORDER BY source
 """
 
@@ -66,9 +74,16 @@ _CLUSTERS = "SELECT count(*) FROM verdicts WHERE reason IS NULL AND cluster_size
 
 
 def build_corpus(
-    draft: Draft, *, config: CorpusConfig, sources: Mapping[str, Artifact], progress: Progress
+    draft: Draft,
+    *,
+    config: CorpusConfig,
+    sources: Mapping[str, Artifact],
+    against: Mapping[str, Artifact] | None = None,
+    progress: Progress,
 ) -> Artifact:
-    """Decides for every clean document whether it is kept, and in which split.
+    """Decides for every clean document whether it is kept, in which split, and how often training reads it.
+
+    `against` are the artifacts that `decontaminate` names, by any key.
 
     Raises:
         StageError: nothing is left, a split is empty, or the ledger does not balance.
@@ -84,6 +99,8 @@ def build_corpus(
     with database(draft, files=paths) as connection:
         statement, values = judging(rules_of(config))
         connection.execute(statement, {"files": files, **values})
+        if config.decontaminate is not None:
+            _mark_contaminated(connection, config.decontaminate, files, against or {})
         connection.execute(
             VERDICTS.format(split=SPLIT_SQL), {"test": config.splits.test, "validation": config.splits.validation}
         )
@@ -98,6 +115,7 @@ def build_corpus(
         _refuse_emptiness(draft.name, config, ledger, splits)
         by_source = _rows(connection, _BY_SOURCE)
         (num_clusters,) = connection.execute(_CLUSTERS).fetchall()[0]
+        mixture = mix(connection, config, files, draft.name)
         progress.advance(1)
         kept = _stream(connection, _KEPT, files, CORPUS_SCHEMA)
         for split, batches in groupby(_cut_by_split(kept), key=lambda batch: batch["split"][0].as_py()):
@@ -119,10 +137,23 @@ def build_corpus(
             f"{where}: {written} documents were written of {ledger.kept.documents} that are kept; report it."
         )
     return draft.commit(
-        counts={"ledger": ledger.to_json(), "splits": splits},
+        counts={"ledger": ledger.to_json(), "splits": splits, "mixture": mixture},
         rows=rows,
-        report=_report(ledger, splits, by_source, num_clusters),
+        report=_report(ledger, splits, by_source, num_clusters, mixture),
     )
+
+
+def _mark_contaminated(
+    connection: duckdb.DuckDBPyConnection,
+    config: DecontaminateConfig,
+    files: list[str],
+    against: Mapping[str, Artifact],
+) -> None:
+    rejected = dict(connection.execute(REJECTED_ROWS).fetchall())
+    evaluation = EvaluationText(against_of(against), config)
+    connection.register("contaminated", find_contaminated(evaluation, files, rejected, config))
+    connection.execute(MARK)
+    connection.unregister("contaminated")
 
 
 def _stream(
@@ -172,7 +203,11 @@ def _refuse_emptiness(name: str, config: CorpusConfig, ledger: Ledger, splits: M
 
 
 def _report(
-    ledger: Ledger, splits: Mapping[str, Mapping[str, int]], by_source: list[dict[str, Any]], num_clusters: int
+    ledger: Ledger,
+    splits: Mapping[str, Mapping[str, int]],
+    by_source: list[dict[str, Any]],
+    num_clusters: int,
+    mixture: Mapping[str, Any],
 ) -> Report:
     figures: dict[str, int | float | str] = {
         "num_documents_in": ledger.taken.documents,
@@ -192,5 +227,8 @@ def _report(
             "Splits": [{"split": split, **splits[split]} for split in SPLITS],
             "Sources": by_source,
             "Rejects by reason": rejects,
+            "Mixture": mixture["sources"],
+            "Quality buckets": mixture["buckets"],
         },
+        notes=mixture["notes"],
     )

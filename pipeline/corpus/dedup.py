@@ -24,7 +24,8 @@ WITH clustered AS (
 SELECT filename, file_row_number, id, source, path, "index", num_bytes, cluster_id, cluster_size, {split} AS split,
        CASE WHEN rule IS NOT NULL THEN rule WHEN copy > 1 THEN 'duplicate' END AS reason,
        CASE WHEN rule IS NOT NULL THEN rule_detail
-            WHEN copy > 1 THEN 'the same text as ' || cluster_id || ' (' || keeper || '), which is kept' END AS detail
+            WHEN copy > 1 THEN 'the same text as ' || cluster_id || ' (' || keeper || '), which is kept' END AS detail,
+       value, threshold, rule IS NOT NULL AS by_rule
 FROM clustered
 """
 """`{split}` is splits.SPLIT_SQL, which takes the parameters $test and $validation."""

@@ -27,7 +27,7 @@ _SIGNALS = {
 JUDGED = """
 CREATE TABLE judged AS
 SELECT filename, file_row_number, id, source, path, "index", text_hash, num_bytes,
-       {reason} AS rule, {detail} AS rule_detail
+       {reason} AS rule, {detail} AS rule_detail, {value} AS value, {threshold} AS threshold
 FROM read_parquet($files, filename = true, file_row_number = true)
 """
 
@@ -42,6 +42,18 @@ class Rule:
     detail: str
     """SQL text expression with the same parameters."""
     values: dict[str, float | list[str]]
+    value: str = "NULL::DOUBLE"
+    """SQL number: what is compared; null where it is no number."""
+    threshold: str = "NULL::DOUBLE"
+    """SQL number: with what."""
+
+
+def column_of(signal: str) -> tuple[str, str]:
+    """The column of a signal as thresholds name it, and its SQL type."""
+    if signal == "language_confidence":
+        return signal, "FLOAT"
+    column, kind, _ = _SIGNALS[signal]
+    return column, kind
 
 
 def rules_of(config: CorpusConfig) -> list[Rule]:
@@ -66,6 +78,8 @@ def rules_of(config: CorpusConfig) -> list[Rule]:
                 broken=broken,
                 detail=f"printf('{reads}, {words} %.10g', {column}::DOUBLE, ${parameter}::DOUBLE)",
                 values=values,
+                value=f"{column}::DOUBLE",
+                threshold=f"${parameter}::DOUBLE",
             )
         )
     if quality.languages:
@@ -84,6 +98,8 @@ def rules_of(config: CorpusConfig) -> list[Rule]:
                 broken="language_confidence < $confidence::FLOAT",
                 detail="printf('confidence %.6g, at least %.10g', language_confidence::DOUBLE, $confidence::DOUBLE)",
                 values={"confidence": quality.min_language_confidence},
+                value="language_confidence::DOUBLE",
+                threshold="$confidence::DOUBLE",
             )
         )
     return rules
@@ -94,11 +110,13 @@ def judging(rules: list[Rule]) -> tuple[str, dict[str, Any]]:
 
     def first_broken(texts: list[str]) -> str:
         cases = " ".join(f"WHEN {rule.broken} THEN {text}" for rule, text in zip(rules, texts, strict=True))
-        return f"CASE {cases} END" if cases else "NULL::VARCHAR"
+        return f"CASE {cases} END" if cases else "NULL"
 
     statement = JUDGED.format(
-        reason=first_broken([f"'{rule.reason}'" for rule in rules]),
-        detail=first_broken([rule.detail for rule in rules]),
+        reason=first_broken([f"'{rule.reason}'" for rule in rules]) + "::VARCHAR",
+        detail=first_broken([rule.detail for rule in rules]) + "::VARCHAR",
+        value=first_broken([rule.value for rule in rules]) + "::DOUBLE",
+        threshold=first_broken([rule.threshold for rule in rules]) + "::DOUBLE",
     )
     values: dict[str, Any] = {}
     for rule in rules:

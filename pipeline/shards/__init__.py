@@ -7,4 +7,4 @@ loader.py    windows of tokens in a seeded global order; the position is one int
 shuffle.py   a seeded bijection of 0..n-1 in constant memory
 """
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"

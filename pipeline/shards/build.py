@@ -1,16 +1,14 @@
 """The shards stage: a corpus and a tokenizer -> token streams by split.
 
 Files: `<split>-00000.tokens` (format.py), `<split>.documents.parquet` (where each document lies), `token_counts.parquet`
-(how often each id stands in the training split), `shards.json` (what lies where). Training documents are repeated by their
-source's epochs: 2.0 twice, 0.5 the half with the lower hash. Parquet is read batch by batch and tokens are streamed out,
-so memory holds a batch of text and a row a document; SentencePiece encodes a batch on several threads and the order stays.
+(how often each id stands in the training split), `shards.json` (what lies where). Training documents stand in the stream
+as often as the corpus says (`repeats`), pass after pass. Parquet is read batch by batch and tokens are streamed out, so
+memory holds a batch of text and a row a document; SentencePiece encodes a batch on several threads and the order stays.
 Trade-off: one process; SentencePiece releases the interpreter's lock, and what is left to it is a tenth of the time.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.artifacts import Artifact, Draft, Report
@@ -64,19 +63,18 @@ def build_token_shards(
 ) -> Artifact:
     """Encodes every document of every split; equal inputs give equal bytes, whatever the number of workers."""
     model = Tokenizer.load(tokenizer.file("tokenizer.model"))
-    epochs: Mapping[str, float] = corpus.manifest.literals["sources"]
     sizes = {split: corpus.manifest.counts["splits"][split]["bytes"] for split in SPLITS}
-    num_passes = max(math.ceil(value) for value in epochs.values())
+    repeats = pq.read_table(corpus.file("documents/train.parquet"), columns=["repeats"])["repeats"]
+    num_passes = {"train": pc.max(repeats).as_py() or 0}
     num_threads = num_workers or os.cpu_count() or 1
-    progress.start(total=sum(sizes.values()) + sizes["train"] * (num_passes - 1))
+    progress.start(total=sum(sizes.values()) + sizes["train"] * (num_passes["train"] - 1))
     counts = np.zeros(model.vocab_size, dtype=np.int64)
     streams: dict[str, _Stream] = {}
     rows: dict[str, int] = {}
     with storage_errors(draft.folder):
         for split in SPLITS:
             path = corpus.file(f"documents/{split}.parquet")
-            weights = epochs if split == "train" else {}
-            batches = _batches(path, weights=weights, num_passes=num_passes if weights else 1, progress=progress)
+            batches = _batches(path, num_passes=num_passes.get(split, 1), progress=progress)
             streams[split] = _write(
                 draft,
                 split=split,
@@ -106,34 +104,17 @@ def build_token_shards(
     )
 
 
-def is_in_pass(id_: str, weight: float, number: int) -> bool:
-    """Whether pass `number` (from 0) over a source of `weight` epochs holds a document.
-
-    Passes below the weight hold all; its fraction is met by hash: `is_in_pass(id_, 1.5, 1)` for about half of the ids,
-    the same whatever other documents there are.
-    """
-    if number + 1 <= weight:
-        return True
-    position = int.from_bytes(hashlib.blake2b(f"{number}:{id_}".encode(), digest_size=8).digest(), "little") / 2**64
-    return position < weight - number
-
-
-def _batches(
-    path: Path, *, weights: Mapping[str, float], num_passes: int, progress: Progress
-) -> Iterator[pa.RecordBatch]:
-    """Documents, pass after pass, at most BATCH_DOCUMENTS and about BATCH_BYTES at once."""
+def _batches(path: Path, *, num_passes: int, progress: Progress) -> Iterator[pa.RecordBatch]:
+    """Documents, pass after pass, at most BATCH_DOCUMENTS and about BATCH_BYTES at once; pass k (from 0) holds those that
+    repeat more than k times."""
     for number in range(num_passes):
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(BATCH_DOCUMENTS, columns=["id", "source", "text", "num_bytes"]):
+            for batch in file.iter_batches(BATCH_DOCUMENTS, columns=["id", "source", "text", "num_bytes", "repeats"]):
                 places = (np.cumsum(batch["num_bytes"].to_numpy()) // BATCH_BYTES).tolist()
                 for place in sorted(set(places)):
                     start, stop = places.index(place), len(places) - places[::-1].index(place)
                     part = batch.slice(start, stop - start)
-                    if any(weight < number + 1 for weight in weights.values()):
-                        pairs = zip(part["id"].to_pylist(), part["source"].to_pylist(), strict=True)
-                        part = part.filter(
-                            pa.array([is_in_pass(id_, weights[source], number) for id_, source in pairs])
-                        )
+                    part = part.filter(pc.greater(part["repeats"], number))
                     if part.num_rows:
                         yield part
                 progress.advance(int(batch["num_bytes"].to_numpy().sum()))

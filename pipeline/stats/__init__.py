@@ -5,4 +5,4 @@ queries.py  the tables, as SQL over Parquet
 plots.py    the plots, from the tables
 """
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"

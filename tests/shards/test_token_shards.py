@@ -21,7 +21,7 @@ from pipeline.config import DatasetConfig, TokenizerConfig
 from pipeline.errors import ArtifactDamaged, TrainingError
 from pipeline.files import write_parquet
 from pipeline.progress import SilentProgress
-from pipeline.shards.build import build_token_shards, is_in_pass
+from pipeline.shards.build import build_token_shards
 from pipeline.shards.format import HEADER_BYTES, ShardWriter, map_tokens, read_header, read_offsets
 from pipeline.shards.loader import TokenLoader
 from pipeline.shards.reader import TokenShards
@@ -37,16 +37,19 @@ TEXTS = {
 }
 
 
-def corpus_of(store: ArtifactStore, epochs: dict[str, float]) -> Artifact:
-    with store.draft(stage="corpus", name="c", version="v", literals={"sources": epochs}, **WORDS) as draft:
+def corpus_of(store: ArtifactStore, repeats: dict[str, list[int]]) -> Artifact:
+    """Sources by turns; a source's documents repeat by turns as often as its list says."""
+    with store.draft(stage="corpus", name="c", version="v", literals={}, **WORDS) as draft:
         splits = {}
         for split, texts in TEXTS.items():
-            sources = list(epochs)
+            sources = list(repeats)
+            turns = [repeats[sources[number % len(sources)]] for number in range(len(texts))]
             rows = {
                 "id": [f"{split}-{number}" for number in range(len(texts))],
                 "source": [sources[number % len(sources)] for number in range(len(texts))],
                 "text": pa.array(texts, pa.large_string()),
                 "num_bytes": [len(text.encode()) for text in texts],
+                "repeats": [turn[number // len(sources) % len(turn)] for number, turn in enumerate(turns)],
             }
             write_parquet(draft.path(f"documents/{split}.parquet"), pa.table(rows))
             splits[split] = {"documents": len(texts), "bytes": sum(map(len, texts))}
@@ -54,10 +57,10 @@ def corpus_of(store: ArtifactStore, epochs: dict[str, float]) -> Artifact:
 
 
 def shards_of(
-    folder: Path, *, epochs: dict[str, float] | None = None, num_workers: int = 1, **settings: Any
+    folder: Path, *, repeats: dict[str, list[int]] | None = None, num_workers: int = 1, **settings: Any
 ) -> tuple[Artifact, Tokenizer]:
     store = ArtifactStore(folder)
-    corpus = corpus_of(store, epochs or {"a": 1.0})
+    corpus = corpus_of(store, repeats or {"a": [1]})
     with store.draft(stage="tokenizer", name="t", version="v", literals={}, **WORDS) as draft:
         config = TokenizerConfig(corpus="c", vocab_size=300)
         tokenizer = build_tokenizer(draft, config=config, corpus=corpus, progress=SilentProgress())
@@ -107,14 +110,14 @@ def test_counts_are_those_of_the_training_stream(tmp_path: Path) -> None:
     assert counts.tolist() == np.bincount(stream(artifact, "train"), minlength=tokenizer.vocab_size).tolist()
 
 
-def test_sources_are_repeated_by_their_epochs_in_training_only(tmp_path: Path) -> None:
-    artifact, _ = shards_of(tmp_path, epochs={"a": 2.0, "b": 0.5})
+def test_training_documents_stand_there_as_often_as_the_corpus_says_pass_after_pass(tmp_path: Path) -> None:
+    artifact, _ = shards_of(tmp_path, repeats={"a": [2], "b": [0, 3]})
     table = pq.read_table(artifact.file("train.documents.parquet")).to_pylist()
     ids = [row["id"] for row in table if row["source"] == "a"]
     assert sorted(ids) == sorted([f"train-{number}" for number in range(0, 120, 2)] * 2)
-    halves = [row["id"] for row in table if row["source"] == "b"]
-    assert len(halves) == len(set(halves))
-    assert 15 <= len(halves) <= 45  # 60 draws at one half, four standard deviations
+    assert ids[:60] == ids[60:]
+    thrice = [row["id"] for row in table if row["source"] == "b"]
+    assert thrice == [f"train-{number}" for number in range(3, 120, 4)] * 3
     assert artifact.manifest.counts["documents"]["test"] == 1
 
 
@@ -125,10 +128,10 @@ def test_workers_change_no_byte(tmp_path: Path) -> None:
 
 
 def test_batches_change_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, _ = shards_of(tmp_path / "1", epochs={"a": 1.5, "b": 1.0}, shard_tokens=1024)
+    first, _ = shards_of(tmp_path / "1", repeats={"a": [1, 2], "b": [1]}, shard_tokens=1024)
     monkeypatch.setattr("pipeline.shards.build.BATCH_DOCUMENTS", 7)
     monkeypatch.setattr("pipeline.shards.build.BATCH_BYTES", 100)
-    second, _ = shards_of(tmp_path / "2", epochs={"a": 1.5, "b": 1.0}, shard_tokens=1024)
+    second, _ = shards_of(tmp_path / "2", repeats={"a": [1, 2], "b": [1]}, shard_tokens=1024)
     assert first.ref.content_hash == second.ref.content_hash
 
 
@@ -149,15 +152,6 @@ def test_shards_end_between_documents_and_a_long_document_has_one_of_its_own(
     assert all(size <= 1024 for size in sizes[:1] + sizes[2:])
     expected = [token for text in TEXTS["train"] for token in [2, *tokenizer.encode(text), 3]]
     assert stream(artifact, "train") == expected
-
-
-def test_a_fraction_of_an_epoch_is_the_same_documents_whatever_else_there_is() -> None:
-    ids = [f"{number:032x}" for number in range(2000)]
-    half = [id_ for id_ in ids if is_in_pass(id_, 0.5, 0)]
-    assert 910 < len(half) < 1090  # four standard deviations round 1000
-    assert all(is_in_pass(id_, 1.5, 0) for id_ in ids)
-    assert not any(is_in_pass(id_, 1.0, 1) or is_in_pass(id_, 0.5, 1) for id_ in ids)
-    assert set(half) <= {id_ for id_ in ids if is_in_pass(id_, 0.75, 0)}
 
 
 @pytest.mark.parametrize(("vocab_size", "token_bytes"), [(65536, 2), (65537, 4)])

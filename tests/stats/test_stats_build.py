@@ -42,6 +42,7 @@ def row(text: str, source: str, split: str, language: str, cluster_size: int = 1
         "cluster_id": document_id(text),
         "cluster_size": cluster_size,
         "split": split,
+        "repeats": 1,
     }
 
 

@@ -1,0 +1,75 @@
+"""Clean documents and corpora made of them, for tests of the corpus stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.artifacts import Artifact, ArtifactStore, Report
+from pipeline.config import CorpusConfig
+from pipeline.corpus.build import build_corpus
+from pipeline.files import write_parquet
+from pipeline.progress import SilentProgress
+from pipeline.records import CLEAN_SCHEMA, document_id
+
+WORDS: dict[str, Any] = {"code_version": "1", "literals": {}, "inputs": {}}
+
+
+def clean_row(text: str, index: int = 0, **changes: Any) -> dict[str, Any]:
+    row = {
+        "id": document_id(text),
+        "source": "notes",
+        "path": "a.txt",
+        "index": index,
+        "title": None,
+        "text": text,
+        "target": None,
+        "num_bytes": len(text.encode()),
+        "raw_bytes": len(text.encode()),
+        "text_hash": document_id(text),
+        "language": "en",
+        "language_confidence": 0.9,
+        "num_characters": len(text),
+        "num_words": len(text.split()),
+        "num_lines": 1,
+        "letter_fraction": sum(map(str.isalpha, text)) / max(len(text), 1),
+        "duplicate_line_fraction": 0.0,
+        "repaired": False,
+    }
+    return row | changes
+
+
+def clean_artifact(store: ArtifactStore, name: str, rows: list[dict[str, Any]], num_files: int = 1) -> Artifact:
+    with store.draft(stage="clean_documents", name=name, version="v", **WORDS) as draft:
+        for number in range(num_files):
+            table = pa.Table.from_pylist(rows[number::num_files], CLEAN_SCHEMA)
+            write_parquet(draft.path(f"documents/{number}.parquet"), table)
+        return draft.commit(counts={}, report=Report())
+
+
+def corpus_of(
+    store: ArtifactStore,
+    rows_of: dict[str, list[dict[str, Any]]],
+    *,
+    name: str = "english",
+    version: str = "v",
+    num_files: int = 1,
+    against: dict[str, Artifact] | None = None,
+    **settings: Any,
+) -> Artifact:
+    """A corpus of these rows by source, each of one epoch unless `sources` among the settings says otherwise."""
+    inputs = {source: clean_artifact(store, source, rows, num_files) for source, rows in rows_of.items()}
+    config = CorpusConfig.model_validate({"sources": dict.fromkeys(rows_of, 1.0)} | settings)
+    with store.draft(stage="corpus", name=name, version=version, **WORDS) as draft:
+        return build_corpus(draft, config=config, sources=inputs, against=against or {}, progress=SilentProgress())
+
+
+def kept(artifact: Artifact) -> list[dict[str, Any]]:
+    return [row for path in artifact.files("documents/*.parquet") for row in pq.read_table(path).to_pylist()]
+
+
+def rejects(artifact: Artifact) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(artifact.file("rejects.parquet")).to_pylist()
+    return rows
