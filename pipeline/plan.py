@@ -219,9 +219,19 @@ def _why(node: Node, current: Artifact | None, inputs: Mapping[str, ArtifactRef]
     manifest = current.manifest
     if manifest.code_version != node.code_version:
         return f"the stage's code changed from {manifest.code_version} to {node.code_version}"
+    changed = changed_settings(manifest.literals, literals)
+    for role, ref in inputs.items():
+        old_ref = manifest.inputs.get(role)
+        if role not in node.loose and (old_ref is None or old_ref.content_hash != ref.content_hash):
+            changed.append(f"{ref.stage}/{ref.name} changed")
+    return "; ".join(changed) or "its files are gone or damaged"
+
+
+def changed_settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """What differs between the literals of two versions, a few words each."""
     changed = []
-    for key in sorted(set(manifest.literals) | set(literals)):
-        old, new = manifest.literals.get(key), literals.get(key)
+    for key in sorted(set(before) | set(after)):
+        old, new = before.get(key), after.get(key)
         if old == new:
             continue
         if key == "parts":
@@ -233,11 +243,7 @@ def _why(node: Node, current: Artifact | None, inputs: Mapping[str, ArtifactRef]
             ]
         else:
             changed.append(f"{key} {old} -> {new}")
-    for role, ref in inputs.items():
-        old_ref = manifest.inputs.get(role)
-        if role not in node.loose and (old_ref is None or old_ref.content_hash != ref.content_hash):
-            changed.append(f"{ref.stage}/{ref.name} changed")
-    return "; ".join(changed) or "its files are gone or damaged"
+    return changed
 
 
 def find_or_build(

@@ -1,4 +1,6 @@
-"""The command line: `textmill run | check | ui | status | models | generate | compare | promote | rollback`."""
+"""The command line: `textmill run | check | ui | status | explain | diff | sql`, and for the registry
+`models | generate | compare | promote | rollback`.
+"""
 
 from assets.cli.main import main
 

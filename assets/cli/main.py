@@ -78,6 +78,18 @@ def _parser() -> argparse.ArgumentParser:
     rollback = command("rollback", "Give the champion alias back to its holder before, on record.")
     rollback.add_argument("model")
     rollback.add_argument("--reason", default="rolled back by hand")
+    explain = command("explain", "One document's way through the stages.")
+    explain.add_argument("document", help="its id, the beginning of one, or SOURCE:PATH:INDEX or a part of it")
+    diff = command("diff", "What changed between two versions of a corpus.")
+    diff.add_argument("corpus")
+    diff.add_argument("old", nargs="?", help="a version, or the beginning of one (default: the one before)")
+    diff.add_argument("new", nargs="?", help="(default: the one in use)")
+    sql = command("sql", "One SELECT over what the stages made; SHOW TABLES lists it.")
+    sql.add_argument("statement")
+    sql.add_argument("--limit", type=int, metavar="ROWS", help="rows shown (default 50; --csv and --json: all)")
+    written = sql.add_mutually_exclusive_group()
+    written.add_argument("--csv", action="store_true", help="comma-separated values, with a header")
+    written.add_argument("--json", action="store_true", help="one JSON object a line")
     return parser
 
 
@@ -99,6 +111,10 @@ def _dispatch(project: Project, parsed: argparse.Namespace) -> int:
             from assets.cli.ui import serve
 
             return serve(project, port=parsed.port, mlflow_port=parsed.mlflow_port)
+        case "explain" | "diff" | "sql":
+            from assets.cli.accounts import dispatch as answer
+
+            return answer(project, parsed)
         case _:
             from assets.cli.registry import dispatch
 
