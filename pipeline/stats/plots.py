@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from matplotlib.axes import Axes
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-Rows = Sequence[Mapping[str, Any]]
+from pipeline.stats.figures import BLUE, GREY, ORANGE, PALETTE, Rows, make_axes, plain, plot_bars, save
+from pipeline.stats.heaps import fit_heaps
 
-BLUE, ORANGE, GREY = "#2f6db3", "#e07b39", "#8a8f98"
-_PALETTE = (BLUE, ORANGE, "#4c9f70", "#a05195", "#c9a227", "#5bb5c9", "#b8545a")
-NUM_BARS = 15
-
-
-def _axes(title: str, x: str, y: str = "", *, height: float = 4.0) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.4, height))
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set(title=title, xlabel=x, ylabel=y)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_axisbelow(True)
-    axes.grid(alpha=0.25)
-    return figure, axes
-
-
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
+_SIGNAL_COLUMNS = 4
+_MAX_SOURCES = 20
 
 
 def plot_zipf(words: Rows, path: Path) -> None:
     """Frequency over rank, both logarithmic; Zipf's law is the straight line of slope -1."""
-    figure, axes = _axes("Word frequencies", "rank of the word", "occurrences")
+    figure, axes = make_axes("Word frequencies", "rank of the word", "occurrences")
     ranks = [row["rank"] for row in words]
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -45,25 +29,25 @@ def plot_zipf(words: Rows, path: Path) -> None:
         ends = [ranks[0], ranks[-1]]
         axes.plot(ends, [words[0]["count"] / rank for rank in ends], color=GREY, ls="--", label="Zipf, slope −1")
         axes.legend(frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_lengths(lengths: Rows, path: Path) -> None:
     """Documents by length in characters, a step a quarter of a doubling, stacked by source."""
-    figure, axes = _axes("Document lengths", "characters", "documents")
+    figure, axes = make_axes("Document lengths", "characters", "documents")
     by_source: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
     for row in lengths:
         by_source[row["source"]][row["bin"]] += row["documents"]
     largest = sorted(by_source, key=lambda source: (-sum(by_source[source].values()), source))
-    shown = [(source, by_source[source]) for source in largest[: len(_PALETTE)]]
-    if others := largest[len(_PALETTE) :]:
+    shown = [(source, by_source[source]) for source in largest[: len(PALETTE)]]
+    if others := largest[len(PALETTE) :]:
         rest: dict[int, int] = defaultdict(int)
         for source in others:
             for step, count in by_source[source].items():
                 rest[step] += count
         shown.append((f"{len(others)} other sources", rest))
     below: dict[int, int] = defaultdict(int)
-    for (source, counts), color in zip(shown, (*_PALETTE, GREY), strict=False):
+    for (source, counts), color in zip(shown, (*PALETTE, GREY), strict=False):
         steps = sorted(counts)
         starts = [2 ** (step / 4) for step in steps]
         widths = [start * (2**0.25 - 1) for start in starts]
@@ -76,7 +60,7 @@ def plot_lengths(lengths: Rows, path: Path) -> None:
     axes.set_xscale("log")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize="small")
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_rejects(rejects: Rows, path: Path) -> None:
@@ -84,7 +68,7 @@ def plot_rejects(rejects: Rows, path: Path) -> None:
     totals: dict[str, float] = defaultdict(float)
     for row in rejects:
         totals[f"{row['stage']}: {row['reason']}"] += row["documents"]
-    _bars(totals, path, title="Rejected documents" if totals else "No document was rejected", unit="documents")
+    plot_bars(totals, path, title="Rejected documents" if totals else "No document was rejected", unit="documents")
 
 
 def plot_languages(languages: Rows, path: Path) -> None:
@@ -92,24 +76,104 @@ def plot_languages(languages: Rows, path: Path) -> None:
     totals: dict[str, float] = defaultdict(float)
     for row in languages:
         totals[row["language"]] += 100 * row["byte_fraction"]
-    _bars(totals, path, title="Languages", unit="% of bytes", reads="{:.3g} %", color=BLUE)
+    plot_bars(totals, path, title="Languages", unit="% of bytes", reads="{:.3g} %", color=BLUE)
 
 
-def _bars(
-    totals: Mapping[str, float], path: Path, *, title: str, unit: str, reads: str = "{:,.0f}", color: str = ORANGE
-) -> None:
-    """Horizontal bars, the largest on top, each with its value."""
-    shown = sorted(totals.items(), key=lambda entry: (entry[1], entry[0]))[-NUM_BARS:]
-    figure, axes = _axes(title, unit, height=1.2 + 0.3 * len(shown))
-    axes.grid(visible=False, axis="y")
-    bars = axes.barh([_plain(name) for name, _ in shown], [value for _, value in shown], color=color)
-    axes.bar_label(bars, [reads.format(value) for _, value in shown], padding=3, fontsize="small")
-    axes.margins(x=0.12)
-    if not shown:
+def plot_vocabulary_growth(growth: Rows, path: Path) -> None:
+    """Distinct words over words, both logarithmic; Heaps' law is the straight line."""
+    figure, axes = make_axes("Vocabulary growth", "words", "distinct words")
+    words, distinct = [row["words"] for row in growth], [row["distinct_words"] for row in growth]
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.plot(words, distinct, color=BLUE, linewidth=2, label="this corpus")
+    if (heaps := fit_heaps(words, distinct)) is not None:
+        fitted = [heaps.k * count**heaps.beta for count in words]
+        law = f"Heaps: {heaps.k:.3g} n$^{{{heaps.beta:.3f}}}$"
+        axes.plot(words, fitted, color=GREY, linestyle="--", label=law)
+        axes.legend(frameon=False)
+    save(figure, path)
+
+
+def plot_signals(bins: Rows, path: Path) -> None:
+    """A histogram for each signal, all sources together."""
+    by_signal: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
+    for row in bins:
+        by_signal[row["signal"]].append((row["from_value"], row["to_value"], row["documents"]))
+    num_rows = max(1, math.ceil(len(by_signal) / _SIGNAL_COLUMNS))
+    figure = Figure(figsize=(11, 1.7 * num_rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    for number, (signal, counts) in enumerate(sorted(by_signal.items())):
+        axes = figure.add_subplot(num_rows, _SIGNAL_COLUMNS, number + 1)
+        starts, ends, heights = zip(*counts, strict=True)
+        widths = [max(end - start, 1e-9) for start, end in zip(starts, ends, strict=True)]
+        axes.bar(starts, heights, widths, align="edge", color=BLUE)
+        axes.set_title(signal, fontsize="x-small")
+        axes.tick_params(labelsize="xx-small")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    save(figure, path)
+
+
+def plot_duplicates(duplicates: Rows, path: Path) -> None:
+    """Clusters by the number of documents that one of them stands for; sizes from 4 on in classes that double."""
+    classes: dict[int, int] = defaultdict(int)
+    for row in duplicates:
+        if row["cluster_size"] > 1:
+            size = row["cluster_size"]
+            classes[size if size < 4 else 1 << (size.bit_length() - 1)] += row["clusters"]
+    figure, axes = make_axes(
+        "Duplicate clusters" if classes else "No document has a duplicate", "documents", "clusters"
+    )
+    starts = sorted(classes)
+    names = [f"{start}" if start < 4 else f"{start}–{2 * start - 1}" for start in starts]
+    axes.bar_label(axes.bar(names, [classes[start] for start in starts], color=ORANGE), fontsize="small")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    if not classes:
         axes.set_axis_off()
-    _save(figure, path)
+    save(figure, path)
 
 
-def _plain(text: str) -> str:
-    """Text that matplotlib draws as it is, without reading dollar signs as formulas."""
-    return text.replace("$", r"\$")
+def plot_overlap(overlap: Rows, path: Path) -> None:
+    """The matrix of shares, in per cent: of the row's 13-grams, how many the column has."""
+    sources = sorted({row["source"] for row in overlap} | {row["other"] for row in overlap})[:_MAX_SOURCES]
+    title = "13-grams of the row that are in the column, %" if sources else "One source: no overlap to show"
+    figure, axes = make_axes(title, "", height=1.6 + 0.4 * max(len(sources), 1))
+    axes.grid(visible=False)
+    if not sources:
+        axes.set_axis_off()
+        save(figure, path)
+        return
+    place = {source: number for number, source in enumerate(sources)}
+    matrix = np.full((len(sources), len(sources)), np.nan)
+    for row in overlap:
+        if row["source"] in place and row["other"] in place:
+            matrix[place[row["source"]], place[row["other"]]] = 100 * row["shared_fraction"]
+    axes.imshow(matrix, cmap="Blues", vmin=0, vmax=max(1.0, float(np.nanmax(matrix))), aspect="auto")
+    for (y, x), value in np.ndenumerate(matrix):
+        if not np.isnan(value):
+            axes.text(x, y, f"{value:.3g}", ha="center", va="center", fontsize="small")
+    names = [plain(source) for source in sources]
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    save(figure, path)
+
+
+def plot_mixture(mixture: Rows, path: Path) -> None:
+    """Shares of the bytes that training reads, asked for and obtained."""
+    shown = mixture[:_MAX_SOURCES]
+    figure, axes = make_axes("Mixture", "% of the bytes read in training", height=1.4 + 0.5 * max(len(shown), 1))
+    axes.grid(visible=False, axis="y")
+    places = np.arange(len(shown))
+    for offset, key, color in ((-0.2, "fraction_asked", GREY), (0.2, "fraction_obtained", BLUE)):
+        shares = [100 * row[key] for row in shown]
+        bars = axes.barh(places + offset, shares, 0.36, color=color, label=key.removeprefix("fraction_"))
+        axes.bar_label(bars, [f"{share:.3g} %" for share in shares], padding=3, fontsize="small")
+    axes.set_yticks(places, [plain(row["source"]) for row in shown])
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    if shown:
+        axes.legend(frameon=False, fontsize="small")
+    else:
+        axes.set_axis_off()
+    save(figure, path)

@@ -1,4 +1,5 @@
-"""The tables of the statistics, as SQL over `documents` (a corpus), `rejects` (of every stage) and `word_counts`.
+"""The tables of the statistics, as SQL over `documents` (a corpus), `rejects` (of every stage), `word_counts` and
+`block_counts`.
 
 A word is a run of letters, apostrophes within included, or a run of digits; a Chinese character is a word of its own.
 (Japanese syllables and Thai are runs: without a dictionary nothing says where their words end.)
@@ -14,11 +15,22 @@ WORD = rf"\p{{Han}}|{_LETTER}+(?:[’']{_LETTER}+)*|\p{{N}}+"
 """RE2. The double negative reads: letters that are not Han; the marks are those of letters, such as Hindi's vowels."""
 
 WORD_COUNTS = """
-    CREATE TABLE word_counts AS
-    WITH words AS (SELECT source, split, unnest(regexp_extract_all(lower(text), $pattern)) AS word FROM documents)
-    SELECT source, split, word, count(*) AS count FROM words GROUP BY source, split, word
+    CREATE TABLE counted AS
+    WITH words AS (
+        SELECT source, split, ('0x' || substr(id, 20, 13))::BIGINT // 17592186044416 AS block,
+               unnest(regexp_extract_all(lower(text), $pattern)) AS word
+        FROM documents
+    )
+    SELECT source, split, word, block, count(*) AS count, min(block) AS first_block
+    FROM words GROUP BY GROUPING SETS ((source, split, word), (block))
 """
-"""The one statement that reads the text."""
+"""The one statement that reads the text. The vocabulary is counted at 256 steps, blocks of documents in a
+random order: digits 20 to 32 of the id (a hash) say which, and 16**13 / 17592186044416 = 256."""
+
+COUNT_VIEWS = """
+    CREATE VIEW word_counts AS SELECT source, split, word, count, first_block FROM counted WHERE word IS NOT NULL;
+    CREATE VIEW block_counts AS SELECT block, count FROM counted WHERE word IS NULL;
+"""
 
 NUM_TOP_WORDS = 10_000
 NUM_TOP_WORDS_OF_A_SOURCE = 100
@@ -62,6 +74,13 @@ TABLES: dict[str, str] = {
     "duplicates": """
         SELECT cluster_size, count(*) AS clusters, sum(cluster_size)::BIGINT AS documents_before
         FROM documents GROUP BY cluster_size ORDER BY cluster_size
+    """,
+    "vocabulary_growth": """
+        WITH news AS (SELECT min(first_block) AS block, word FROM word_counts GROUP BY word),
+             added AS (SELECT block, count(*) AS distinct_words FROM news GROUP BY block)
+        SELECT block, sum(count) OVER blocks::BIGINT AS words,
+               sum(coalesce(distinct_words, 0)) OVER blocks::BIGINT AS distinct_words
+        FROM block_counts LEFT JOIN added USING (block) WINDOW blocks AS (ORDER BY block) ORDER BY block
     """,
     "rejects": """
         SELECT stage, source, reason, count(*) AS documents, sum(num_bytes)::BIGINT AS bytes
