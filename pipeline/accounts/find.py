@@ -125,7 +125,7 @@ def _near(connection: duckdb.DuckDBPyConnection, word: str) -> str:
     close = difflib.get_close_matches(word, paths, n=NUM_NAMED) or [
         names[name] for name in difflib.get_close_matches(word.rsplit("/", 1)[-1], list(names), n=NUM_NAMED)
     ]
-    if close:
+    if close := close or [path for path in paths if word and word.lower() in path.lower()]:
         return f"Did you mean {_some(close)}?"
     return "Give an id, the beginning of one (4 digits or more), or a path; `textmill sql` finds them."
 

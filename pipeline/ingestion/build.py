@@ -222,6 +222,8 @@ def _fill(
                     num_bytes=checked.num_bytes,
                     id=checked.id,
                     excerpt=checked.excerpt,
+                    value=checked.value,
+                    threshold=checked.threshold,
                 )
             )
             continue
@@ -254,7 +256,7 @@ def _check(document: Document) -> Document | Rejected:
     problem = _problem(document)
     if problem is None:
         return document
-    reason, detail = problem
+    reason, detail, value, threshold = problem
     return Rejected(
         index=document.index,
         path=document.path,
@@ -263,11 +265,13 @@ def _check(document: Document) -> Document | Rejected:
         num_bytes=len(document.text.encode("utf-8", "surrogatepass")),
         excerpt=document.text,
         id=document_id(document.text, document.target),
+        value=value,
+        threshold=threshold,
     )
 
 
-def _problem(document: Document) -> tuple[str, str] | None:
-    """Reason and detail of a reject."""
+def _problem(document: Document) -> tuple[str, str, float | None, float | None] | None:
+    """Reason, detail, value and threshold of a reject."""
     halves = {"It": document.text} | ({"Its target": document.target} if document.target is not None else {})
     for name, text in (halves | ({"Its title": document.title} if document.title is not None else {})).items():
         try:
@@ -275,10 +279,12 @@ def _problem(document: Document) -> tuple[str, str] | None:
         except UnicodeEncodeError as error:
             from_bytes = all("\udc80" <= character <= "\udcff" for character in text[error.start : error.end])
             detail = f"{name} has at character {error.start} half of a UTF-16 pair or a byte that is no UTF-8."
-            return "invalid_utf8" if from_bytes else "lone_surrogate", detail
+            return "invalid_utf8" if from_bytes else "lone_surrogate", detail, None, None
         if num_bytes > MAX_DOCUMENT_BYTES:
-            return "too_large", f"{name} has {num_bytes} bytes; the limit is {MAX_DOCUMENT_BYTES}."
+            detail = f"{name} has {num_bytes} bytes; the limit is {MAX_DOCUMENT_BYTES}."
+            return "too_large", detail, num_bytes, MAX_DOCUMENT_BYTES
     for name, text in halves.items():
         if not text.strip():
-            return "empty" if name == "It" else "empty_target", f"{name} holds white space only."
+            reason = "empty" if name == "It" else "empty_target"
+            return reason, f"{name} holds white space only.", None, None
     return None

@@ -44,6 +44,9 @@ class Rejected:
     excerpt: str | None = None
     id: str | None = None
     path: str | None = None
+    value: float | None = None
+    """What was compared with the threshold, where a number was."""
+    threshold: float | None = None
 
 
 class FileRejected(Exception):

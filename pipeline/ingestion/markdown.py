@@ -56,6 +56,8 @@ def read_markdown(path: Path, config: MarkdownSource, facts: Counter[str]) -> It
                 detail=f"It has {len(piece.strip())} characters of at least {config.min_document_characters}.",
                 num_bytes=num_bytes,
                 excerpt=piece,
+                value=len(piece.strip()),
+                threshold=config.min_document_characters,
             )
         else:
             yield Document(

@@ -55,6 +55,8 @@ def read_text(
                 detail=f"It has {len(piece)} characters of at least {config.min_document_characters}.",
                 num_bytes=num_bytes,
                 excerpt=piece,
+                value=len(piece),
+                threshold=config.min_document_characters,
             )
         else:
             yield Document(index=index, title=title, text=piece)

@@ -29,9 +29,9 @@ def make_axes(title: str, x: str, y: str = "", *, height: float = 4.0) -> tuple[
     return figure, axes
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path, *, is_tight: bool = True) -> None:
     """Writes a PNG; equal figures give equal bytes."""
-    figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
+    figure.savefig(path, dpi=110, bbox_inches="tight" if is_tight else None, metadata={"Software": None})
 
 
 def plot_bars(

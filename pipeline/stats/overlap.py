@@ -2,7 +2,7 @@
 
 N-grams are sampled by hash, one in 2**k: those whose hash ends in k zeros (Broder 1997), so that an n-gram is in the sample
 of every source or of none, and a share within the sample estimates the share in all. k starts at 0, which is exact, and grows
-only when the sample would pass MAX_NGRAMS; what it came to is stated. Trade-off: all of the text is hashed.
+only when there are more than MAX_NGRAMS; what it came to is stated. The set of documents alone decides it. Trade-off: all of the text is hashed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.corpus.ngrams import BATCH_CHARACTERS, hash_ngrams, hash_words
 
 NGRAM = 13
-MAX_NGRAMS = 4_000_000
+MAX_NGRAMS = 1_000_000
 _ROWS = 256
 
 OVERLAP_SCHEMA = pa.schema(
@@ -47,15 +47,17 @@ def measure_overlap(documents: Sequence[Path], *, max_ngrams: int = MAX_NGRAMS) 
     sources = sorted({source for path in documents for source in _sources(path)})
     if len(sources) < 2:
         return Overlap(table=OVERLAP_SCHEMA.empty_table(), notes=[])
-    kept: dict[str, np.ndarray] = {source: np.zeros(0, dtype=np.uint64) for source in sources}
-    one_in = 1
+    samples: dict[str, list[np.ndarray]] = {source: [] for source in sources}
+    one_in, size = 1, 0
     for source, texts in _batches(documents):
         hashes, _ = hash_ngrams(hash_words(texts), NGRAM)
-        hashes = hashes[hashes % np.uint64(one_in) == 0]
-        kept[source] = np.union1d(kept[source], hashes)
-        while sum(found.size for found in kept.values()) > max_ngrams:
-            one_in *= 2
-            kept = {name: found[found % np.uint64(one_in) == 0] for name, found in kept.items()}
+        samples[source].append(hashes[hashes & np.uint64(one_in - 1) == 0])
+        size += samples[source][-1].size
+        if size > 2 * max_ngrams:  # sorting seldom costs little; repeats may be most of it
+            samples, one_in = _thinned(samples, one_in, max_ngrams)
+            size = sum(part.size for parts in samples.values() for part in parts)
+    samples, one_in = _thinned(samples, one_in, max_ngrams)
+    kept = {source: parts[0] for source, parts in samples.items()}
     rows = []
     for source in sources:
         for other in sources:
@@ -66,6 +68,18 @@ def measure_overlap(documents: Sequence[Path], *, max_ngrams: int = MAX_NGRAMS) 
             row = (source, other, int(kept[source].size), shared, fraction, one_in)
             rows.append(dict(zip(OVERLAP_SCHEMA.names, row, strict=True)))
     return Overlap(table=pa.Table.from_pylist(rows, OVERLAP_SCHEMA), notes=_notes(one_in, rows))
+
+
+def _thinned(
+    samples: dict[str, list[np.ndarray]], one_in: int, max_ngrams: int
+) -> tuple[dict[str, list[np.ndarray]], int]:
+    """Distinct hashes in one array a source, and the first rate at which they are no more than `max_ngrams`."""
+    none = np.zeros(0, dtype=np.uint64)
+    kept = {source: np.unique(np.concatenate([none, *parts])) for source, parts in samples.items()}
+    while sum(found.size for found in kept.values()) > max_ngrams:
+        one_in *= 2
+        kept = {source: found[found & np.uint64(one_in - 1) == 0] for source, found in kept.items()}
+    return {source: [found] for source, found in kept.items()}, one_in
 
 
 def _notes(one_in: int, rows: Sequence[dict[str, object]]) -> list[str]:

@@ -98,7 +98,7 @@ def test_what_could_not_be_read_is_found_by_its_place(built: Built) -> None:
     (raw,) = way.steps
     assert (way.id, raw.verdict, raw.facts["reason"]) == (None, "rejected", "invalid_json")
     (raw,) = explain(*built, "a.txt:121").steps
-    assert raw.facts["reason"] == "too_short"
+    assert (raw.facts["reason"], raw.facts["value"], raw.facts["threshold"]) == ("too_short", "1", "5")
 
 
 def test_cleaning_is_told(built: Built) -> None:
@@ -116,6 +116,7 @@ def test_cleaning_is_told(built: Built) -> None:
         ),
         ("notes/c.txt", "no document of the sources in use is 'notes/c.txt'. Did you mean (a|b).txt"),
         ("dairy.jsonl", "Did you mean diary.jsonl"),
+        ("IARY", "Did you mean diary.jsonl"),
         ("zzz", "Give an id, the beginning of one"),
         ("", "Give an id, the beginning of one"),
         ("' OR 1=1 --", "no document of the sources"),

@@ -48,7 +48,7 @@ def test_views_hold_what_the_stages_counted(built: Built) -> None:
     assert counted == {reason: count["documents"] for reason, count in ledger["rejected"].items()}
     (value,) = rows(built, "SELECT value, threshold FROM rejects WHERE reason = 'basic.min_characters'")
     assert value == (9.0, 12.0)
-    assert rows(built, "SELECT count(*) FROM rejects WHERE stage = 'raw_documents' AND value IS NULL") == [(2,)]
+    assert rows(built, "SELECT count(*) FROM rejects WHERE stage = 'raw_documents' AND value IS NULL") == [(1,)]
     splits = dict(rows(built, "SELECT split, count(*) FROM token_shards_tokens GROUP BY split"))
     assert splits["test"] == corpus.manifest.counts["splits"]["test"]["documents"]
 

@@ -61,9 +61,9 @@ def statistics(folder: Path, rows: list[dict[str, Any]], rejects: list[dict[str,
         return build_corpus_stats(draft, corpus=corpus, raw={}, clean={}, progress=SilentProgress())
 
 
-@pytest.fixture
-def stats(tmp_path: Path) -> Artifact:
-    store = ArtifactStore(tmp_path / "it's here")
+@pytest.fixture(scope="module")
+def stats(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    store = ArtifactStore(tmp_path_factory.mktemp("it's here"))
     rows = [
         row("The cat’s hat. The cat!", "notes", "train", "en", cluster_size=3),
         row("the dog's 12 bones", "notes", "test", "en"),

@@ -21,6 +21,19 @@ from pipeline.stats.overlap import measure_overlap
 WORDS: dict[str, Any] = {"code_version": "1", "literals": {}, "inputs": {}}
 
 
+@pytest.fixture(autouse=True)
+def quick_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rendering takes most of a build's time, so only the test that looks at the pictures has them rendered."""
+    if "pictures" in request.node.name:
+        return
+
+    def write_nothing(figure: object, path: Path, *, is_tight: bool = True) -> None:
+        path.write_bytes(b"not rendered")
+
+    monkeypatch.setattr("pipeline.stats.plots.save", write_nothing)
+    monkeypatch.setattr("pipeline.stats.figures.save", write_nothing)
+
+
 def row(text: str, source: str = "notes", **changes: Any) -> dict[str, Any]:
     identity = document_id(text)
     whole = {
@@ -227,7 +240,7 @@ def test_each_reason_has_one_reject_to_look_at(tmp_path: Path) -> None:
     ]
 
 
-def test_the_same_corpus_gives_the_same_bytes_in_any_order(tmp_path: Path) -> None:
+def test_the_same_corpus_gives_the_same_bytes_and_pictures_in_any_order(tmp_path: Path) -> None:
     draw = random.Random(5)  # noqa: S311
     rows = [
         row(" ".join(f"w{draw.randrange(300)}" for _ in range(30)), f"s{n % 3}", mean_word_length=draw.random() * 9)
