@@ -34,6 +34,8 @@ from pipeline.records import document_id
 REPEATED_LINES = "repeated_lines"
 CODE_VERSION = "1"
 NUM_SHOWN = 20
+SMALL_WORK_BYTES = 10_000_000
+"""Of compressed documents: hashing these takes this process less time than starting workers."""
 
 SCHEMA = pa.schema(
     [
@@ -144,7 +146,12 @@ def hash_lines(
         for path, key in keys.items()
     }
     built = build_parts(
-        list(tasks.values()), _build_part, parts_folder=parts_folder, num_workers=num_workers, progress=progress
+        list(tasks.values()),
+        _build_part,
+        parts_folder=parts_folder,
+        num_workers=num_workers,
+        progress=progress,
+        small_work_bytes=SMALL_WORK_BYTES,
     )
     tables = {part.key: part.table(DOCUMENTS) for part in built.parts}
     return {path: tables[key] for path, key in keys.items()}

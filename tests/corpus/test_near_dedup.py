@@ -136,8 +136,9 @@ def test_order_files_and_workers_change_no_byte(tmp_path: Path, monkeypatch: pyt
     hashes = []
     for number, (order, num_files, num_workers) in enumerate([(texts, 1, 1), (texts[::-1], 3, 1), (texts, 5, 2)]):
         if num_workers > 1:
-            monkeypatch.setattr("pipeline.part_cache.SMALL_WORK_BYTES", 0)
+            monkeypatch.setattr(near_dedup, "SMALL_WORK_BYTES", 0)
             monkeypatch.setattr(verify, "_SMALL_TEXTS", 0)
+            monkeypatch.setattr(verify, "_SMALL_PAIRS", 0)
         rows = [clean_row(text) for text in order]
         artifact = build_from(
             tmp_path / str(number), {"notes": rows}, num_files=num_files, num_workers=num_workers, **NEAR

@@ -109,7 +109,7 @@ def test_units_join_to_the_text(unit: Any) -> None:
 def test_files_order_and_workers_change_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [row | {"index": 0} for row in pages()]
     one = build_from(tmp_path / "1", {"notes": rows}, **lines(max_documents=10))
-    monkeypatch.setattr("pipeline.part_cache.SMALL_WORK_BYTES", 0)
+    monkeypatch.setattr("pipeline.corpus.lines.SMALL_WORK_BYTES", 0)
     other = build_from(tmp_path / "2", {"notes": rows[::-1]}, num_files=3, num_workers=2, **lines(max_documents=10))
     assert one.manifest.content_hash == other.manifest.content_hash
 

@@ -26,6 +26,9 @@ from pipeline.corpus.near.verify import PAIR_SCHEMA, Numbers, Place, keep_pairs,
 from pipeline.part_cache import DOCUMENTS, build_parts
 from pipeline.progress import Progress
 
+SMALL_WORK_BYTES = 20_000_000
+"""Of compressed documents: sketching these takes this process less time than starting workers."""
+
 _TEXTS = """
 CREATE TABLE texts AS
 SELECT row_number() OVER (ORDER BY id, text_hash) - 1 AS number, filename, file_row_number, text_hash, id, keeper,
@@ -131,7 +134,12 @@ def sketch_documents(
         for path, key in keys.items()
     }
     built = build_parts(
-        list(tasks.values()), build_sketches, parts_folder=parts_folder, num_workers=num_workers, progress=progress
+        list(tasks.values()),
+        build_sketches,
+        parts_folder=parts_folder,
+        num_workers=num_workers,
+        progress=progress,
+        small_work_bytes=SMALL_WORK_BYTES,
     )
     if built.num_built < len(tasks):
         progress.note(f"sketches of {len(tasks) - built.num_built} of {len(tasks)} parts were there already")

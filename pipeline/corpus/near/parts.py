@@ -29,7 +29,8 @@ SCHEMA = pa.schema(
     ]
 )
 _READ_ROWS = 512
-_BATCH_BYTES = 2_000_000
+_BATCH_CHARACTERS = 2_000_000
+_COLUMNS = ["text", "target", "num_bytes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +65,7 @@ def build_sketches(task: SketchTask) -> CachedPart:
 
 def _fill(writer: PartWriter, task: SketchTask) -> Mapping[str, Any]:
     num_rows = 0
-    for texts in read_texts(task.clean):
-        sizes = [len(text.encode("utf-8", "surrogatepass")) for text in texts]
+    for texts, sizes in read_texts(task.clean):
         writer.take(documents=len(texts), num_bytes=sum(sizes))
         shingles, counts = shingle_hashes(texts, num_tokens=task.num_tokens)
         bands = band_hashes(sketch(shingles, counts, num_slots=task.bands.num_slots), task.bands)
@@ -81,19 +81,25 @@ def _fill(writer: PartWriter, task: SketchTask) -> Mapping[str, Any]:
     return {}
 
 
-def read_texts(clean: Path, rows: Sequence[int] | None = None) -> Iterator[list[str]]:
-    """The texts of a file, or those at `rows` (ascending), in lists of about 2 MB; a pair's halves are joined."""
+def read_texts(clean: Path, rows: Sequence[int] | None = None) -> Iterator[tuple[list[str], list[int]]]:
+    """The texts of a file, or those at `rows` (ascending), in lists of about 2 MB, and their `num_bytes`.
+
+    A pair's halves are joined.
+    """
     texts: list[str] = []
-    num_bytes = 0
+    sizes: list[int] = []
+    length = 0
     for batch in _batches(clean, rows):
-        for text, target in zip(batch["text"].to_pylist(), batch["target"].to_pylist(), strict=True):
+        columns = [batch[name].to_pylist() for name in _COLUMNS]
+        for text, target, num_bytes in zip(*columns, strict=True):
             texts.append(text_of(text, target))
-            num_bytes += len(text)
-            if num_bytes >= _BATCH_BYTES:
-                yield texts
-                texts, num_bytes = [], 0
+            sizes.append(num_bytes)
+            length += len(texts[-1])
+            if length >= _BATCH_CHARACTERS:
+                yield texts, sizes
+                texts, sizes, length = [], [], 0
     if texts:
-        yield texts
+        yield texts, sizes
 
 
 def _batches(clean: Path, rows: Sequence[int] | None) -> Iterator[pa.RecordBatch]:
@@ -105,9 +111,8 @@ def _batches(clean: Path, rows: Sequence[int] | None) -> Iterator[pa.RecordBatch
             end = first + file.metadata.row_group(index).num_rows
             if wanted is None or bool(((wanted >= first) & (wanted < end)).any()):
                 position = first
-                columns = ["text", "target"]
                 for batch in file.iter_batches(
-                    batch_size=_READ_ROWS, row_groups=[index], columns=columns, use_threads=False
+                    batch_size=_READ_ROWS, row_groups=[index], columns=_COLUMNS, use_threads=False
                 ):
                     if wanted is None:
                         yield batch

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.corpus.near.tokens import Counts, Hashes, mix, token_hashes
+from pipeline.corpus.near.tokens import Counts, Hashes, token_hashes
 
 _BASE = np.uint64(0xD6E8FEB86659FD93)
 
@@ -32,12 +32,20 @@ def shingle_hashes(texts: Sequence[str], *, num_tokens: int) -> tuple[Hashes, Co
     for before_end in range(1, num_tokens):  # what starts here runs on into the next document
         starts = (ends - before_end)[token_counts >= before_end]
         whole[starts[starts < num_starts]] = False
-    return mix(shingles[whole]), counts
+    return shingles[whole], counts
 
 
 def distinct_shingles(text: str, *, num_tokens: int) -> Hashes:
     """The set of a document's shingles, sorted."""
-    return np.unique(shingle_hashes([text], num_tokens=num_tokens)[0])
+    return sorted_set(shingle_hashes([text], num_tokens=num_tokens)[0])
+
+
+def sorted_set(values: Hashes) -> Hashes:
+    """What `numpy.unique` gives, several times faster on sets of this size."""
+    ordered = np.sort(values)
+    first = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]
 
 
 def count_common(first: Hashes, second: Hashes) -> int:

@@ -74,7 +74,7 @@ def sketch(shingles: Hashes, counts: Counts, *, num_slots: int) -> Hashes:
         if number:
             reached = sketches[slots] == _EMPTY
             slots, hashes = slots[reached], hashes[reached]
-        np.minimum.at(sketches, slots, mix(hashes))
+        np.minimum.at(sketches, slots, hashes)
         is_full = (sketches.reshape(num_documents, num_slots)[unfinished] != _EMPTY).all(axis=1)
         if is_full.any():
             unfinished = unfinished[~is_full]

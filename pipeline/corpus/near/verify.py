@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from pipeline.corpus.near import CODE_VERSION
 from pipeline.corpus.near.parts import read_texts
-from pipeline.corpus.near.shingles import count_common, shingle_hashes, split_by
+from pipeline.corpus.near.shingles import count_common, shingle_hashes, sorted_set, split_by
 from pipeline.engine import map_parts
 from pipeline.files import fingerprint
 from pipeline.part_cache import CachedPart, PartWriter, load_part, write_part
@@ -38,8 +38,8 @@ PAIR_SCHEMA = pa.schema(
     ]
 )
 _PAIRS_A_TASK = 4096
-_SMALL_TEXTS = 500
-"""So few documents or pairs are done in this process: starting workers would take longer."""
+_SMALL_TEXTS, _SMALL_PAIRS = 20_000, 200_000
+"""So few are done in this process: starting workers would take longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +70,10 @@ def _write_sets(task: _SetTask) -> Numbers:
     """Writes the sorted shingle sets of a file's documents one after the other; returns their sizes."""
     sizes = []
     with task.scratch.open("wb") as file:
-        for texts in read_texts(task.place.clean, task.place.rows):
+        for texts, _ in read_texts(task.place.clean, task.place.rows):
             shingles, counts = shingle_hashes(texts, num_tokens=task.num_tokens)
             for values in split_by(shingles, counts):
-                distinct = np.unique(values)
+                distinct = sorted_set(values)
                 file.write(distinct.tobytes())
                 sizes.append(len(distinct))
     return np.array(sizes, np.int64)
@@ -133,6 +133,7 @@ def verify_pairs(
         _PairTask(scratch=scratch, sets=sets[:, start : start + _PAIRS_A_TASK], similarity=similarity)
         for start in range(0, len(first), _PAIRS_A_TASK)
     ]
+    workers = 1 if len(first) < _SMALL_PAIRS else num_workers
     common = np.concatenate(map_parts(_compare, pair_tasks, num_workers=workers, progress=SilentProgress()))
     sizes = sets[:, :, 2]
     return common, np.where(common < 0, sizes.max(axis=0), sizes.sum(axis=0) - common)
