@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import re
+import resource
 import struct
 import sys
 import tempfile
@@ -24,8 +25,25 @@ def main() -> None:
     """Runs one peer over a folder."""
     peer, folder, num_workers = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     run = {"datasketch": run_datasketch, "datatrove": run_datatrove}[peer]
+    before = cpu_seconds()
     seconds, clusters = run(folder, num_workers)
-    print(json.dumps({"seconds": seconds, "clusters": clusters, "version": importlib.metadata.version(peer)}))
+    spent = cpu_seconds() - before
+    print(
+        json.dumps(
+            {
+                "seconds": seconds,
+                "cpu_seconds": spent,
+                "clusters": clusters,
+                "version": importlib.metadata.version(peer),
+            }
+        )
+    )
+
+
+def cpu_seconds() -> float:
+    """Of this process and of the workers that have ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def run_datasketch(folder: Path, num_workers: int) -> tuple[float, list[list[str]]]:
