@@ -28,7 +28,9 @@ def words_of(text: str) -> list[str]:
 
 
 def similarity(one: str, other: str) -> float:
-    sets = [{tuple(words[start : start + 5]) for start in range(len(words) - 4)} for words in map(words_of, (one, other))]
+    sets = [
+        {tuple(words[start : start + 5]) for start in range(len(words) - 4)} for words in map(words_of, (one, other))
+    ]
     return len(sets[0] & sets[1]) / len(sets[0] | sets[1])
 
 

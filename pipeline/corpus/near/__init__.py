@@ -1,5 +1,6 @@
 """Near-duplicates: documents whose sets of word 5-shingles overlap by at least the configured Jaccard similarity.
 
+arrays.py     numpy <-> Arrow
 tokens.py     text -> 64-bit token hashes: words, or single characters of scripts without spaces
 shingles.py   token hashes -> shingle hashes of several documents at once
 sketch.py     shingle hashes -> similarity sketches -> band hashes; bands and rows from the similarity

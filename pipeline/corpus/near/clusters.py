@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Numbers = npt.NDArray[np.int64]
+from pipeline.corpus.near.arrays import Numbers
 
 
 def components(first: Numbers, second: Numbers, *, num_documents: int) -> Numbers:

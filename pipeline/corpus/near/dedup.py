@@ -18,11 +18,12 @@ import pyarrow as pa
 
 from pipeline.artifacts import Draft
 from pipeline.config.data import NearConfig
+from pipeline.corpus.near.arrays import Numbers, int64_of, to_arrow
 from pipeline.corpus.near.candidates import BUCKETS, CANDIDATES, MAX_BUCKET_FOR_ALL_PAIRS
 from pipeline.corpus.near.clusters import components
 from pipeline.corpus.near.parts import SketchTask, build_sketches, sketch_key
 from pipeline.corpus.near.sketch import choose_bands
-from pipeline.corpus.near.verify import PAIR_SCHEMA, Numbers, Place, keep_pairs, known_pairs, pairs_prefix, verify_pairs
+from pipeline.corpus.near.verify import PAIR_SCHEMA, Place, keep_pairs, known_pairs, pairs_prefix, verify_pairs
 from pipeline.part_cache import DOCUMENTS, build_parts
 from pipeline.progress import Progress
 
@@ -43,8 +44,8 @@ FROM {pairs} GROUP BY hash_a, hash_b
 """
 
 _PAIRS = """
-SELECT candidates.a, candidates.b, first.text_hash AS hash_a, second.text_hash AS hash_b, known.num_common,
-       known.num_union
+SELECT candidates.a, candidates.b, first.text_hash AS hash_a, second.text_hash AS hash_b,
+       coalesce(known.num_common, -1) AS num_common, coalesce(known.num_union, 0) AS num_union
 FROM candidates
 JOIN texts AS first ON first.number = candidates.a
 JOIN texts AS second ON second.number = candidates.b
@@ -175,9 +176,7 @@ def find_near_duplicates(
     pairs: pa.Table = connection.sql(_PAIRS).to_arrow_table()
     if not pairs.num_rows:
         return NearCounts()
-    first, second = pairs["a"].to_numpy(), pairs["b"].to_numpy()
-    common = pairs["num_common"].fill_null(-1).to_numpy().copy()
-    union = pairs["num_union"].fill_null(0).to_numpy().copy()
+    first, second, common, union = (int64_of(pairs, column) for column in ("a", "b", "num_common", "num_union"))
     unverified = union == 0
     if unverified.any():
         common[unverified], union[unverified] = verify_pairs(
@@ -189,12 +188,13 @@ def find_near_duplicates(
             similarity=config.similarity,
             num_workers=num_workers,
         )
+        hashes = pairs.select(["hash_a", "hash_b"]).take(to_arrow(np.flatnonzero(unverified)))
         fresh = {
-            "hash_a": pairs["hash_a"].filter(pa.array(unverified)),
-            "hash_b": pairs["hash_b"].filter(pa.array(unverified)),
-            "num_common": pa.array(common[unverified]),
-            "num_union": pa.array(union[unverified]),
-            "num_bytes": pa.array(np.zeros(int(unverified.sum()), np.int64)),
+            "hash_a": hashes["hash_a"],
+            "hash_b": hashes["hash_b"],
+            "num_common": to_arrow(common[unverified]),
+            "num_union": to_arrow(union[unverified]),
+            "num_bytes": to_arrow(np.zeros(hashes.num_rows, np.int64)),
         }
         keep_pairs(
             sketches.parts_folder,
@@ -208,15 +208,17 @@ def find_near_duplicates(
     (num_texts,) = connection.execute("SELECT count(*) FROM texts").fetchall()[0]
     roots = components(first, second, num_documents=num_texts)
     members = np.unique(np.concatenate([first, second]))
-    connection.register("edges", pa.table({"a": first, "b": second, "similarity": similarity[is_near]}))
-    connection.register("roots", pa.table({"number": members, "root": roots[members]}))
+    connection.register(
+        "edges", pa.table({"a": to_arrow(first), "b": to_arrow(second), "similarity": to_arrow(similarity[is_near])})
+    )
+    connection.register("roots", pa.table({"number": to_arrow(members), "root": to_arrow(roots[members])}))
     connection.execute(_NEAR)
     return NearCounts(num_candidate_pairs=pairs.num_rows, num_near_pairs=len(first))
 
 
 def _places(connection: duckdb.DuckDBPyConnection, first: Numbers, second: Numbers) -> list[Place]:
     """Where the documents of these pairs lie."""
-    connection.register("unverified", pa.table({"number": np.unique(np.concatenate([first, second]))}))
+    connection.register("unverified", pa.table({"number": to_arrow(np.unique(np.concatenate([first, second])))}))
     rows = connection.execute(_PLACES).fetchall()
     found = []
     for filename, of_file in groupby(rows, key=lambda row: row[0]):

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.corpus.near import CODE_VERSION
+from pipeline.corpus.near.arrays import to_arrow, to_lists
 from pipeline.corpus.near.shingles import shingle_hashes, text_of
 from pipeline.corpus.near.sketch import Bands, band_hashes, sketch
 from pipeline.files import fingerprint
@@ -70,11 +71,10 @@ def _fill(writer: PartWriter, task: SketchTask) -> Mapping[str, Any]:
         shingles, counts = shingle_hashes(texts, num_tokens=task.num_tokens)
         bands = band_hashes(sketch(shingles, counts, num_slots=task.bands.num_slots), task.bands)
         widths = np.where(counts > 0, task.bands.bands, 0)
-        offsets = np.concatenate([[0], np.cumsum(widths)]).astype(np.int32)
         columns = [
-            pa.array(np.arange(num_rows, num_rows + len(texts))),
-            pa.array(sizes, pa.int64()),
-            pa.ListArray.from_arrays(pa.array(offsets), pa.array(bands[counts > 0].ravel())),
+            to_arrow(np.arange(num_rows, num_rows + len(texts), dtype=np.int64)),
+            to_arrow(np.array(sizes, np.int64)),
+            to_lists(bands[counts > 0].ravel(), widths),
         ]
         writer.keep(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
         num_rows += len(texts)
@@ -119,6 +119,6 @@ def _batches(clean: Path, rows: Sequence[int] | None) -> Iterator[pa.RecordBatch
                     else:
                         inside = wanted[(wanted >= position) & (wanted < position + batch.num_rows)] - position
                         if len(inside):
-                            yield batch.take(pa.array(inside))
+                            yield batch.take(to_arrow(inside))
                     position += batch.num_rows
             first = end

@@ -19,14 +19,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.corpus.near import CODE_VERSION
+from pipeline.corpus.near.arrays import Numbers
 from pipeline.corpus.near.parts import read_texts
 from pipeline.corpus.near.shingles import count_common, shingle_hashes, sorted_set, split_by
 from pipeline.engine import map_parts
 from pipeline.files import fingerprint
 from pipeline.part_cache import CachedPart, PartWriter, load_part, write_part
 from pipeline.progress import SilentProgress
-
-Numbers = npt.NDArray[np.int64]
 
 PAIR_SCHEMA = pa.schema(
     [
@@ -89,7 +88,7 @@ def _compare(task: _PairTask) -> Numbers:
     def set_of(place: Numbers) -> npt.NDArray[np.uint64]:
         file, first, size = place.tolist()
         if file not in maps:
-            maps[file] = np.memmap(task.scratch / f"{file}.u64", np.uint64, "r")
+            maps[file] = np.memmap(task.scratch / f"{file}.u64", np.uint64, "r").view(np.ndarray)
         return maps[file][first : first + size]
 
     for index in np.flatnonzero(possible):
