@@ -11,15 +11,19 @@ from pipeline.plan import CORPUS as STAGE
 
 def _describe(project: Project, name: str) -> str:
     sources = ", ".join(f"`{source}`" for source in project.corpora[name].sources)
-    return (
-        f"The documents kept from {sources}, one row each, exact duplicates once, in train, validation and test splits."
-    )
+    return f"The documents kept from {sources}, one row each, duplicates once, in train, validation and test splits."
 
 
 def _build(work: Work) -> Artifact:
     from pipeline.corpus.build import build_corpus
 
-    return build_corpus(work.draft, config=work.project.corpora[work.name], sources=work.inputs, progress=work.progress)
+    return build_corpus(
+        work.draft,
+        config=work.project.corpora[work.name],
+        sources=work.inputs,
+        num_workers=work.project.engine.workers,
+        progress=work.progress,
+    )
 
 
 CORPUS = StageAsset(

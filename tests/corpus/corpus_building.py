@@ -1,0 +1,74 @@
+"""Corpora of a few rows, built in a folder that keeps its caches between builds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.artifacts import Artifact, ArtifactStore, Report
+from pipeline.config import CorpusConfig
+from pipeline.corpus.build import build_corpus
+from pipeline.files import write_parquet
+from pipeline.progress import SilentProgress
+from pipeline.records import CLEAN_SCHEMA, document_id
+
+
+def clean_row(text: str, index: int = 0, **changes: Any) -> dict[str, Any]:
+    row = {
+        "id": document_id(text),
+        "source": "notes",
+        "path": "a.txt",
+        "index": index,
+        "text": text,
+        "num_bytes": len(text.encode()),
+        "raw_bytes": len(text.encode()),
+        "text_hash": document_id(text),
+        "language": "en",
+        "language_confidence": 0.9,
+        "num_characters": len(text),
+        "num_words": len(text.split()),
+        "num_lines": text.count("\n") + 1,
+        "letter_fraction": 0.9,
+        "duplicate_line_fraction": 0.0,
+        "repaired": False,
+    }
+    return row | changes
+
+
+def build_from(
+    folder: Path,
+    sources: dict[str, list[dict[str, Any]]],
+    *,
+    num_files: int = 1,
+    num_workers: int = 1,
+    version: str | None = None,
+    **settings: Any,
+) -> Artifact:
+    """The corpus `english`; another set of sources is another version, which finds the caches of the first."""
+    store = ArtifactStore(folder)
+    words: dict[str, Any] = {"code_version": "1", "literals": {}, "inputs": {}}
+    inputs = {}
+    for name, rows in sources.items():
+        found = store.find("clean_documents", name, "v")
+        if found is None:
+            with store.draft(stage="clean_documents", name=name, version="v", **words) as draft:
+                for number in range(num_files):
+                    table = pa.Table.from_pylist(rows[number::num_files], CLEAN_SCHEMA)
+                    write_parquet(draft.path(f"documents/{number}.parquet"), table)
+                found = draft.commit(counts={}, report=Report())
+        inputs[name] = found
+    config = CorpusConfig(sources=dict.fromkeys(sources, 1.0), **settings)
+    with store.draft(stage="corpus", name="english", version=version or "-".join(sources), **words) as draft:
+        return build_corpus(draft, config=config, sources=inputs, num_workers=num_workers, progress=SilentProgress())
+
+
+def documents_of(artifact: Artifact) -> list[dict[str, Any]]:
+    return [row for path in artifact.files("documents/*.parquet") for row in pq.read_table(path).to_pylist()]
+
+
+def rejects_of(artifact: Artifact) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(artifact.file("rejects.parquet")).to_pylist()
+    return rows
