@@ -1,4 +1,4 @@
-"""The command line: `textmill run | check | ui | status | models | generate | compare | promote | rollback`."""
+"""The command line: `textmill run | check | ui | status | models | generate | export | compare | promote | rollback`."""
 
 from assets.cli.main import main
 
