@@ -56,7 +56,7 @@ LEAST_PLANTED = 0.93
 def main() -> None:
     """Measures, prints and writes both files."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    default = os.environ.get("TEXTMILL_CORPORA") or ROOT / "shared" / "corpora"
+    default = os.environ.get("TEXTMILL_CORPORA") or ROOT.parent / "shared" / "corpora"
     parser.add_argument("--corpora", type=Path, default=default)
     parser.add_argument("--peers-python", default=os.environ.get("TEXTMILL_PEERS_PYTHON"))
     parser.add_argument("--megabytes", type=float, default=20)
