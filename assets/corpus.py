@@ -12,9 +12,7 @@ from pipeline.plan import CORPUS as STAGE
 
 def _describe(project: Project, name: str) -> str:
     sources = ", ".join(f"`{source}`" for source in project.corpora[name].sources)
-    return (
-        f"The documents kept from {sources}, one row each, exact duplicates once, in train, validation and test splits."
-    )
+    return f"The documents kept from {sources}, one row each, duplicates once, in train, validation and test splits."
 
 
 def _build(work: Work) -> Artifact:
@@ -26,6 +24,7 @@ def _build(work: Work) -> Artifact:
         config=config,
         sources={source: work.inputs[source] for source in config.sources},
         against={role: artifact for role, artifact in work.inputs.items() if role.startswith(AGAINST)},
+        num_workers=work.project.engine.workers,
         progress=work.progress,
     )
 

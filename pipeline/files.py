@@ -106,6 +106,23 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Streams UTF-8 lines, each ended by a line feed, into a file beside, which is then renamed.
+
+    Raises:
+        StorageError: the disk is full, read-only or forbidden.
+    """
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    with storage_errors(path):
+        try:
+            with aside.open("w", encoding="utf-8", newline="\n") as file:
+                file.writelines(f"{line}\n" for line in lines)
+            fsync_file(aside)
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """`write_bytes` of readable, key-sorted JSON."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")

@@ -319,8 +319,11 @@ def build_parts(
     parts_folder: Path,
     num_workers: int | None,
     progress: Progress,
+    small_work_bytes: int = SMALL_WORK_BYTES,
 ) -> BuiltParts:
     """The parts of `tasks`: those that are there and whole as they are, the others by `build`, largest first.
+
+    Below `small_work_bytes` in all they are built in this process.
 
     Raises:
         StageError: a worker died without an answer.
@@ -335,7 +338,7 @@ def build_parts(
     built = map_parts(
         build,
         missing,
-        num_workers=1 if num_bytes < SMALL_WORK_BYTES else num_workers,
+        num_workers=1 if num_bytes < small_work_bytes else num_workers,
         progress=progress,
         sizes=[task.num_bytes for task in missing],
     )

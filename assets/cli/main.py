@@ -68,6 +68,11 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--top-k", type=int, default=50, help="0 for all")
     generate.add_argument("--top-p", type=float, default=0.95)
     generate.add_argument("--seed", type=int, default=0)
+    export = command(
+        "export", "Write a registered model for other tools: Hugging Face files; an n-gram model as ARPA too."
+    )
+    export.add_argument("model", help="MODEL (its champion), MODEL@ALIAS or MODEL/VERSION")
+    export.add_argument("folder", help="a new or empty folder")
     compare = command("compare", "Two models on the test documents that both held out.")
     compare.add_argument("first", help="MODEL, MODEL@ALIAS or MODEL/VERSION")
     compare.add_argument("second")

@@ -1,9 +1,10 @@
-"""`textmill models | generate | compare | promote | rollback`: the registry from the terminal."""
+"""`textmill models | generate | export | compare | promote | rollback`: the registry from the terminal."""
 
 from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -24,6 +25,11 @@ def dispatch(project: Project, parsed: argparse.Namespace) -> int:
             _models(console, uri, parsed.names)
         case "generate":
             _generate(console, uri, parsed)
+        case "export":
+            from pipeline.serving.export import export_model
+
+            for file in export_model(parsed.model, uri, Path(parsed.folder)):
+                console.print(f"{file}  {file.stat().st_size:,} bytes", highlight=False, soft_wrap=True)
         case "compare":
             _compare(console, uri, parsed.first, parsed.second)
         case "promote":

@@ -180,6 +180,35 @@ class SplitsConfig(Section):
     """Scored once, after training; the promotion gate compares models on it."""
 
 
+class NearConfig(Section):
+    """Near-duplicates: of documents that are alike one is kept, and a cluster never straddles two splits."""
+
+    similarity: Annotated[float, Field(ge=0.3, le=1)] = 0.8
+    """Jaccard similarity of two documents' sets of shingles from which on they are near-duplicates."""
+    shingle_tokens: Annotated[int, Field(ge=1, le=64)] = 5
+    """Consecutive words a shingle has; in scripts without spaces, such as Chinese or Japanese, characters."""
+
+
+class LinesConfig(Section):
+    """Text repeated across documents, such as navigation and licences, is cut out of those that hold it."""
+
+    max_documents: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
+    """What more kept documents hold is cut from all of them: a number, or a fraction of the kept documents."""
+    unit: Literal["line", "paragraph"] = "line"
+    """Paragraphs stand between blank lines."""
+    min_characters: Annotated[int, Field(ge=1)] = 1
+    """Shorter units are never cut: headings such as `Returns` repeat for a reason."""
+
+
+class DeduplicateConfig(Section):
+    """What else counts as a duplicate; equal texts always do."""
+
+    near: NearConfig | None = None
+    """Near-duplicates; absent, they are kept."""
+    lines: LinesConfig | None = None
+    """Lines or paragraphs in many documents; absent, they are kept."""
+
+
 class ExpectConfig(Section):
     """The blocking check on a corpus: outside this range something upstream is wrong."""
 
@@ -208,6 +237,8 @@ class CorpusConfig(Section):
     """Which documents are kept."""
     decontaminate: DecontaminateConfig | None = None
     """Which text must not be learnt from. Null: none."""
+    deduplicate: DeduplicateConfig = DeduplicateConfig()
+    """Which of them count as one."""
     splits: SplitsConfig = SplitsConfig()
     """What is held out."""
     mixture: MixtureConfig = MixtureConfig()

@@ -4,10 +4,12 @@ build.py      clean documents of some sources in, kept documents by split and re
 rules.py      the quality rules as SQL over the signal columns, each reject with its value and threshold
 ngrams.py     hashes of word n-grams, of many texts at once
 decontaminate.py  documents that share text with what models are judged by
-dedup.py      exact duplicates: which of them is kept, and the cluster it stands for
+dedup.py      duplicates: which of them is kept, and the cluster it stands for
+near/         near-duplicates: sketches by part, candidates, true Jaccard, clusters
+lines.py      lines and paragraphs that many documents hold, cut out
 splits.py     a document's split as a function of its cluster's id alone
 mixture.py    how often training reads each document
 database.py   DuckDB with locked settings, spilling into the draft's folder
 """
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"

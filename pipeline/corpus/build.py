@@ -1,16 +1,19 @@
 """The corpus stage: clean documents of its sources -> kept documents by split, and rejects with reasons.
 
 In: clean-documents artifacts. Files: `documents/<split>.parquet` (CORPUS_SCHEMA, sorted by id, a random order) and
-`rejects.parquet`. Rules first (rules.py), then decontamination (decontaminate.py, which reads the text), exact
-deduplication (dedup.py), splits (splits.py) and the mixture (mixture.py), over the signal columns; then one reading of the
-text writes what is kept, and one the rejects. The same documents give the same bytes in any order of arrival. Trade-off:
-deciding needs memory for a row of signals a document; the text is sorted out of core.
+`rejects.parquet`. Rules first (rules.py), then decontamination (decontaminate.py, which reads the text), deduplication
+(dedup.py, near/), splits (splits.py), repeated lines (lines.py) and the mixture (mixture.py), over the signal columns and
+over hashes cached by part; then one reading of the text writes what is kept, and one the rejects. The same documents give
+the same bytes in any order of arrival.
+
+Trade-off: deciding needs memory for a row of signals a document; the text is sorted out of core.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -22,8 +25,10 @@ from pipeline.config import CorpusConfig
 from pipeline.config.mixing import DecontaminateConfig
 from pipeline.corpus.database import database
 from pipeline.corpus.decontaminate import MARK, REJECTED_ROWS, EvaluationText, against_of, find_contaminated
-from pipeline.corpus.dedup import DUPLICATE, VERDICTS
+from pipeline.corpus.dedup import CLUSTERED, DUPLICATE, NEAR_DUPLICATE, VERDICTS
+from pipeline.corpus.lines import REPEATED_LINES, LineCutter, find_repeated, hash_lines
 from pipeline.corpus.mixture import mix
+from pipeline.corpus.near.dedup import EMPTY_NEAR, NearCounts, find_near_duplicates, sketch_documents
 from pipeline.corpus.rules import judging, rules_of
 from pipeline.corpus.splits import SPLIT_SQL
 from pipeline.errors import StageError
@@ -34,8 +39,8 @@ from pipeline.records import CORPUS_SCHEMA, REJECT_SCHEMA, SPLITS, Ledger
 BATCH_ROWS = 1024
 
 _KEPT = """
-SELECT documents.* EXCLUDE (filename, file_row_number), verdicts.cluster_id, verdicts.cluster_size,
-       verdicts.split, mixed.repeats
+SELECT documents.* EXCLUDE (filename, file_row_number), verdicts.cluster_id, verdicts.cluster_size, verdicts.split,
+       mixed.repeats, verdicts.is_cut
 FROM read_parquet($files, filename = true, file_row_number = true) AS documents
 JOIN verdicts USING (filename, file_row_number)
 JOIN mixed USING (filename, file_row_number)
@@ -61,7 +66,10 @@ _BY_SOURCE = """
 SELECT source, count(*) AS documents_in, count(*) FILTER (reason IS NULL) AS kept,
        count(*) FILTER (reason = 'duplicate') AS duplicates,
        count(*) FILTER (reason = 'contaminated') AS contaminated,
-       count(*) FILTER (reason NOT IN ('duplicate', 'contaminated')) AS rejected_by_rules
+       count(*) FILTER (reason = 'near_duplicate') AS near_duplicates,
+       count(*) FILTER (reason = 'repeated_lines') AS repeated_lines,
+       count(*) FILTER (reason NOT IN ('duplicate', 'contaminated', 'near_duplicate', 'repeated_lines'))
+           AS rejected_by_rules
 FROM verdicts GROUP BY source ORDER BY source
 """
 
@@ -79,31 +87,51 @@ def build_corpus(
     config: CorpusConfig,
     sources: Mapping[str, Artifact],
     against: Mapping[str, Artifact] | None = None,
+    num_workers: int | None = None,
     progress: Progress,
 ) -> Artifact:
     """Decides for every clean document whether it is kept, in which split, and how often training reads it.
 
-    `against` are the artifacts that `decontaminate` names, by any key.
+    `against` are the artifacts that `decontaminate` names, by any key. The number of workers changes nothing.
 
     Raises:
         StageError: nothing is left, a split is empty, or the ledger does not balance.
     """
-    paths = [path for name in sorted(sources) for path in sources[name].files("documents/*.parquet")]
-    files = [str(path) for path in paths]
+    clean = {path: sha for name in sorted(sources) for path, sha in _documents(sources[name]).items()}
+    files = [str(path) for path in clean]
     ledger = Ledger()
     rows: dict[str, int] = {}
     splits: dict[str, dict[str, int]] = {}
-    progress.start(total=3)
     if not files:
         _refuse_emptiness(draft.name, config, ledger, splits)
-    with database(draft, files=paths) as connection:
+    near, lines = config.deduplicate.near, config.deduplicate.lines
+    work: dict[str, Any] = {"clean": clean, "num_workers": num_workers, "progress": progress}
+    sketches = sketch_documents(draft, config=near, **work) if near else None
+    hashed = hash_lines(draft, config=lines, **work) if lines else {}
+    progress.start(total=3)
+    near_counts, cutter = NearCounts(), None
+    inputs = [*clean, *(sketches.files if sketches else ()), *hashed.values()]
+    with database(draft, files=inputs) as connection:
         statement, values = judging(rules_of(config))
         connection.execute(statement, {"files": files, **values})
         if config.decontaminate is not None:
             _mark_contaminated(connection, config.decontaminate, files, against or {})
+        connection.execute(CLUSTERED)
+        connection.execute(EMPTY_NEAR)
+        if near and sketches:
+            near_counts = find_near_duplicates(
+                connection, draft, config=near, sketches=sketches, num_workers=num_workers
+            )
         connection.execute(
-            VERDICTS.format(split=SPLIT_SQL), {"test": config.splits.test, "validation": config.splits.validation}
+            VERDICTS.format(split=SPLIT_SQL),
+            {
+                "test": config.splits.test,
+                "validation": config.splits.validation,
+                "similarity": near.similarity if near else None,
+            },
         )
+        if lines:
+            cutter = find_repeated(connection, config=lines, hashed=hashed)
         for reason, num_documents, num_bytes in connection.execute(_ACCOUNT).fetchall():
             ledger.take(documents=num_documents, num_bytes=num_bytes)
             if reason is None:
@@ -117,7 +145,8 @@ def build_corpus(
         (num_clusters,) = connection.execute(_CLUSTERS).fetchall()[0]
         mixture = mix(connection, config, files, draft.name)
         progress.advance(1)
-        kept = _stream(connection, _KEPT, files, CORPUS_SCHEMA)
+        kept = _stream(connection, _KEPT, files, CORPUS_SCHEMA.append(pa.field("is_cut", pa.bool_())))
+        kept = (batch.select(CORPUS_SCHEMA.names) for batch in (cutter.cut(kept) if cutter else kept))
         for split, batches in groupby(_cut_by_split(kept), key=lambda batch: batch["split"][0].as_py()):
             name = f"documents/{split}.parquet"
             rows[name] = write_parquet(draft.path(name), batches, CORPUS_SCHEMA)
@@ -126,6 +155,8 @@ def build_corpus(
         rows["rejects.parquet"] = write_parquet(draft.path("rejects.parquet"), rejects, REJECT_SCHEMA)
         progress.advance(1)
     progress.finish()
+    if cutter:
+        _account_for_cuts(cutter, ledger, splits)
     where = f"corpus/{draft.name}"
     ledger.check(where)
     written = sum(rows[f"documents/{split}.parquet"] for split in SPLITS)
@@ -139,7 +170,7 @@ def build_corpus(
     return draft.commit(
         counts={"ledger": ledger.to_json(), "splits": splits, "mixture": mixture},
         rows=rows,
-        report=_report(ledger, splits, by_source, num_clusters, mixture),
+        report=_report(ledger, splits, by_source, num_clusters, near_counts, cutter, mixture),
     )
 
 
@@ -154,6 +185,21 @@ def _mark_contaminated(
     connection.register("contaminated", find_contaminated(evaluation, files, rejected, config))
     connection.execute(MARK)
     connection.unregister("contaminated")
+
+
+def _documents(source: Artifact) -> dict[Path, str]:
+    """The files of clean documents with their sha256."""
+    digests = {entry.path: entry.sha256 for entry in source.manifest.files}
+    return {path: digests[path.relative_to(source.folder).as_posix()] for path in source.files("documents/*.parquet")}
+
+
+def _account_for_cuts(cutter: LineCutter, ledger: Ledger, splits: dict[str, dict[str, int]]) -> None:
+    """Bytes cut out of kept documents are rejected bytes of no document."""
+    if cutter.removed_bytes:
+        ledger.kept.num_bytes -= cutter.removed_bytes
+        ledger.reject(REPEATED_LINES, documents=0, num_bytes=cutter.removed_bytes)
+    for split, num_bytes in cutter.by_split.items():
+        splits[split]["bytes"] -= num_bytes
 
 
 def _stream(
@@ -207,6 +253,8 @@ def _report(
     splits: Mapping[str, Mapping[str, int]],
     by_source: list[dict[str, Any]],
     num_clusters: int,
+    near: NearCounts,
+    cutter: LineCutter | None,
     mixture: Mapping[str, Any],
 ) -> Report:
     figures: dict[str, int | float | str] = {
@@ -215,7 +263,12 @@ def _report(
         "num_bytes": ledger.kept.num_bytes,
         "kept_fraction": ledger.kept.documents / ledger.taken.documents,
         "num_duplicates": ledger.rejected[DUPLICATE].documents if DUPLICATE in ledger.rejected else 0,
+        "num_near_duplicates": ledger.rejected[NEAR_DUPLICATE].documents if NEAR_DUPLICATE in ledger.rejected else 0,
+        "num_candidate_pairs": near.num_candidate_pairs,
+        "num_near_duplicate_pairs": near.num_near_pairs,
         "num_duplicate_clusters": num_clusters,
+        "num_repeated_lines": len(cutter.num_documents) if cutter else 0,
+        "num_repeated_line_bytes": cutter.removed_bytes if cutter else 0,
     }
     rejects = [
         {"reason": reason, "documents": count.documents, "bytes": count.num_bytes}
@@ -227,6 +280,7 @@ def _report(
             "Splits": [{"split": split, **splits[split]} for split in SPLITS],
             "Sources": by_source,
             "Rejects by reason": rejects,
+            **({"Repeated across documents": cutter.table()} if cutter else {}),
             "Mixture": mixture["sources"],
             "Quality buckets": mixture["buckets"],
         },

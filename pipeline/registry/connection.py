@@ -75,10 +75,9 @@ def why_unreachable(uri: str) -> str | None:
             return None
     except urllib.error.HTTPError as error:
         return f"it answers with HTTP {error.code}" if error.code >= 500 else None
-    except urllib.error.URLError as error:
-        return str(getattr(error.reason, "strerror", None) or error.reason).lower()
     except (OSError, ValueError) as error:
-        return str(error).lower()
+        cause = getattr(error, "reason", error)  # a URLError holds what happened
+        return str(getattr(cause, "strerror", None) or cause).lower()
 
 
 def prepare(uri: str) -> None:

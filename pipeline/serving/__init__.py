@@ -1,6 +1,5 @@
 """The champion at work: a model straight from the registry, and text from it.
 
-generate.py      loads a registered model and continues prompts, for the command line and for checks
+generate.py  loads a registered model and continues prompts, for the command line and for checks
+export.py    a registered model as files for other tools
 """
-
-CODE_VERSION = "1"

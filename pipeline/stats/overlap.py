@@ -2,7 +2,8 @@
 
 N-grams are sampled by hash, one in 2**k: those whose hash ends in k zeros (Broder 1997), so that an n-gram is in the sample
 of every source or of none, and a share within the sample estimates the share in all. k starts at 0, which is exact, and grows
-only when there are more than MAX_NGRAMS; what it came to is stated. The set of documents alone decides it. Trade-off: all of the text is hashed.
+only when there are more than MAX_NGRAMS; what it came to is stated. The set of documents alone decides it. Trade-off: all
+of the text is hashed.
 """
 
 from __future__ import annotations

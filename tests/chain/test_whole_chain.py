@@ -67,6 +67,19 @@ def test_a_plain_client_in_a_fresh_process_finds_loads_and_asks_the_champion(
     assert done.stdout.split() == ["1", "1"], done.stderr
 
 
+@pytest.mark.parametrize(("model", "file"), [("gpt", "config.json"), ("trigram", "model.arpa")])
+def test_an_exported_model_is_files_for_other_tools_and_replaces_nothing(
+    finished_project: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, model: str, file: str
+) -> None:
+    folder, _ = finished_project
+    done = textmill(folder, "export", model, str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / file).stat().st_size > 100
+    again = textmill(folder, "export", model, str(tmp_path / "out"))
+    assert (again.returncode, again.stderr.count("\n")) == (1, 1)
+    assert "not empty" in again.stderr
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_kill_in_any_stage_leaves_a_storage_that_the_next_run_completes_with_the_same_content(
     finished_project: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, stage: str

@@ -6,87 +6,39 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from corpus_building import build_from, clean_row, documents_of
 
-from pipeline.artifacts import Artifact, ArtifactStore, Report
-from pipeline.config import CorpusConfig
+from pipeline.artifacts import ArtifactStore
 from pipeline.config.data import SplitsConfig
-from pipeline.corpus.build import build_corpus
 from pipeline.corpus.database import database
 from pipeline.corpus.splits import split_of
 from pipeline.errors import StageError
-from pipeline.files import write_parquet
-from pipeline.progress import SilentProgress
-from pipeline.records import CLEAN_SCHEMA, CORPUS_SCHEMA, SPLITS, Ledger, document_id
-
-
-def clean_row(text: str, index: int = 0, **changes: Any) -> dict[str, Any]:
-    row = {
-        "id": document_id(text),
-        "source": "notes",
-        "path": "a.txt",
-        "index": index,
-        "title": None,
-        "text": text,
-        "num_bytes": len(text.encode()),
-        "raw_bytes": len(text.encode()),
-        "text_hash": document_id(text),
-        "language": "en",
-        "language_confidence": 0.9,
-        "num_characters": len(text),
-        "num_words": len(text.split()),
-        "num_lines": 1,
-        "letter_fraction": sum(map(str.isalpha, text)) / len(text),
-        "duplicate_line_fraction": 0.0,
-        "repaired": False,
-    }
-    return row | changes
-
-
-def clean_artifact(store: ArtifactStore, name: str, rows: list[dict[str, Any]], num_files: int = 1) -> Artifact:
-    words: dict[str, Any] = {"code_version": "1", "literals": {}, "inputs": {}}
-    with store.draft(stage="clean_documents", name=name, version="v", **words) as draft:
-        for number in range(num_files):
-            table = pa.Table.from_pylist(rows[number::num_files], CLEAN_SCHEMA)
-            write_parquet(draft.path(f"documents/{number}.parquet"), table)
-        return draft.commit(counts={}, report=Report())
-
-
-def corpus_of(folder: Path, sources: dict[str, list[dict[str, Any]]], num_files: int = 1, **settings: Any) -> Artifact:
-    store = ArtifactStore(folder)
-    inputs = {name: clean_artifact(store, name, rows, num_files) for name, rows in sources.items()}
-    config = CorpusConfig(sources=dict.fromkeys(sources, 1.0), **settings)
-    words: dict[str, Any] = {"code_version": "1", "literals": {}, "inputs": {}}
-    with store.draft(stage="corpus", name="english", version="v", **words) as draft:
-        return build_corpus(draft, config=config, sources=inputs, progress=SilentProgress())
-
-
-def kept(artifact: Artifact) -> list[dict[str, Any]]:
-    return [row for path in artifact.files("documents/*.parquet") for row in pq.read_table(path).to_pylist()]
-
+from pipeline.records import CORPUS_SCHEMA, SPLITS, Ledger, document_id
 
 TEXTS = [f"This is note number {number}, and it says something." for number in range(300)]
 HALVES = {"splits": {"validation": 0.2, "test": 0.2}}
 
 
 def test_documents_keep_every_column_and_are_sorted_by_id(tmp_path: Path) -> None:
-    artifact = corpus_of(tmp_path, {"notes": [clean_row(text) for text in TEXTS]}, **HALVES)
+    artifact = build_from(tmp_path, {"notes": [clean_row(text) for text in TEXTS]}, **HALVES)
     for path in artifact.files("documents/*.parquet"):
         table = pq.read_table(path)
         assert table.schema.equals(CORPUS_SCHEMA)
         assert table["id"].to_pylist() == sorted(table["id"].to_pylist())
-    assert {row["text"] for row in kept(artifact)} == set(TEXTS)
+    assert {row["text"] for row in documents_of(artifact)} == set(TEXTS)
 
 
 def test_a_documents_split_is_the_position_of_its_id(tmp_path: Path) -> None:
-    artifact = corpus_of(tmp_path, {"notes": [clean_row(text) for text in TEXTS]}, **HALVES)
+    artifact = build_from(tmp_path, {"notes": [clean_row(text) for text in TEXTS]}, **HALVES)
     splits = SplitsConfig(**HALVES["splits"])
-    for row in kept(artifact):
+    for row in documents_of(artifact):
         assert row["split"] == split_of(row["id"], splits)
     # 300 draws at 0.2: the count is binomial with standard deviation 6.9
-    assert all(abs(sum(row["split"] == split for row in kept(artifact)) - 60) < 28 for split in ("test", "validation"))
+    assert all(
+        abs(sum(row["split"] == split for row in documents_of(artifact)) - 60) < 28 for split in ("test", "validation")
+    )
     assert split_of("3" + "0" * 31, splits) == "test"  # 3/16 = 0.1875
     assert split_of("4" + "0" * 31, splits) == "validation"  # 0.25
     assert split_of("7" + "0" * 31, splits) == "train"  # 0.4375
@@ -112,18 +64,18 @@ def test_a_rule_rejects_with_value_and_threshold(
 ) -> None:
     rows = [clean_row(text) for text in TEXTS] + [clean_row("the odd one", index=7, **changes)]
     quality = {"languages": ["en", "zh"], "min_language_confidence": 0.5}
-    artifact = corpus_of(tmp_path, {"notes": rows}, quality=quality, **HALVES)
+    artifact = build_from(tmp_path, {"notes": rows}, quality=quality, **HALVES)
     (reject,) = pq.read_table(artifact.file("rejects.parquet")).to_pylist()
     assert (reject["reason"], reject["detail"], reject["index"]) == (reason, detail, 7)
     assert reject["excerpt"] == "the odd one"
-    assert len(kept(artifact)) == len(TEXTS)
+    assert len(documents_of(artifact)) == len(TEXTS)
 
 
 def test_values_at_the_threshold_are_kept(tmp_path: Path) -> None:
     rows = [clean_row(text) for text in TEXTS] + [clean_row("edge", duplicate_line_fraction=0.5, letter_fraction=0.5)]
     overrides = {"basic.min_letter_fraction": 0.5, "basic.max_duplicate_line_fraction": 0.5}
-    artifact = corpus_of(tmp_path, {"notes": rows}, quality={"overrides": overrides}, **HALVES)
-    assert "edge" in {row["text"] for row in kept(artifact)}
+    artifact = build_from(tmp_path, {"notes": rows}, quality={"overrides": overrides}, **HALVES)
+    assert "edge" in {row["text"] for row in documents_of(artifact)}
 
 
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.7, 0.9])  # single precision rounds some of them up, some down
@@ -131,7 +83,7 @@ def test_a_value_stored_in_single_precision_is_at_its_threshold(tmp_path: Path, 
     rows = [clean_row(text, letter_fraction=1.0) for text in TEXTS]
     rows += [clean_row("edge", letter_fraction=threshold, duplicate_line_fraction=threshold)]
     overrides = {"basic.min_letter_fraction": threshold, "basic.max_duplicate_line_fraction": threshold}
-    artifact = corpus_of(tmp_path, {"notes": rows}, quality={"overrides": overrides}, **HALVES)
+    artifact = build_from(tmp_path, {"notes": rows}, quality={"overrides": overrides}, **HALVES)
     rejected = {row["excerpt"] for row in pq.read_table(artifact.file("rejects.parquet")).to_pylist()}
     assert "edge" not in rejected
 
@@ -139,8 +91,8 @@ def test_a_value_stored_in_single_precision_is_at_its_threshold(tmp_path: Path, 
 def test_a_document_a_rule_rejects_is_no_ones_duplicate(tmp_path: Path) -> None:
     rows = [clean_row(text) for text in TEXTS]
     rows += [clean_row(TEXTS[0], id="0" * 32, index=9, language="de"), clean_row(TEXTS[0], index=10)]
-    artifact = corpus_of(tmp_path, {"notes": rows}, quality={"languages": ["en"]}, **HALVES)
-    (row,) = [row for row in kept(artifact) if row["text"] == TEXTS[0]]
+    artifact = build_from(tmp_path, {"notes": rows}, quality={"languages": ["en"]}, **HALVES)
+    (row,) = [row for row in documents_of(artifact) if row["text"] == TEXTS[0]]
     assert (row["cluster_id"], row["cluster_size"]) == (document_id(TEXTS[0]), 2)
     reasons = pq.read_table(artifact.file("rejects.parquet"))["reason"].to_pylist()
     assert sorted(reasons) == ["duplicate", "language"]
@@ -153,8 +105,8 @@ def test_of_equal_texts_the_smallest_id_is_kept_with_the_clusters_size(tmp_path:
         for source, found in ids.items()
     }
     sources["notes"] += [clean_row(text) for text in TEXTS]
-    artifact = corpus_of(tmp_path, sources, **HALVES)
-    (row,) = [row for row in kept(artifact) if row["text"] == "the same text"]
+    artifact = build_from(tmp_path, sources, **HALVES)
+    (row,) = [row for row in documents_of(artifact) if row["text"] == "the same text"]
     assert (row["id"], row["source"], row["cluster_id"], row["cluster_size"]) == ("4" * 32, "diary", "4" * 32, 3)
     rejects = pq.read_table(artifact.file("rejects.parquet")).to_pylist()
     assert [(reject["id"], reject["reason"]) for reject in rejects] == [
@@ -166,7 +118,7 @@ def test_of_equal_texts_the_smallest_id_is_kept_with_the_clusters_size(tmp_path:
 
 def test_the_ledger_counts_every_document_and_byte(tmp_path: Path) -> None:
     rows = [clean_row(text) for text in TEXTS] + [clean_row(TEXTS[0], index=9), clean_row("1234567890")]
-    artifact = corpus_of(tmp_path, {"notes": rows}, **HALVES)
+    artifact = build_from(tmp_path, {"notes": rows}, **HALVES)
     ledger = Ledger.from_json(artifact.manifest.counts["ledger"])
     ledger.check("here")
     assert ledger.taken.documents == 302
@@ -183,17 +135,18 @@ def test_the_ledger_counts_every_document_and_byte(tmp_path: Path) -> None:
 def test_the_order_and_the_files_of_arrival_change_no_byte(tmp_path: Path) -> None:
     rows = [clean_row(text, index=number) for number, text in enumerate(TEXTS)]
     rows += [clean_row(TEXTS[3], index=900), clean_row(TEXTS[3], index=901)]
-    first = corpus_of(tmp_path / "1", {"notes": rows}, **HALVES)
-    second = corpus_of(tmp_path / "2", {"notes": rows[::-1]}, num_files=7, **HALVES)
+    first = build_from(tmp_path / "1", {"notes": rows}, **HALVES)
+    second = build_from(tmp_path / "2", {"notes": rows[::-1]}, num_files=7, **HALVES)
     assert first.ref.content_hash == second.ref.content_hash
 
 
 def test_a_source_added_later_moves_no_document_to_another_split(tmp_path: Path) -> None:
     notes = [clean_row(text) for text in TEXTS]
     diary = [clean_row(f"Dear diary, this is day {number}.", source="diary") for number in range(200)]
-    before = {row["id"]: row["split"] for row in kept(corpus_of(tmp_path / "1", {"notes": notes}, **HALVES))}
+    before = {row["id"]: row["split"] for row in documents_of(build_from(tmp_path / "1", {"notes": notes}, **HALVES))}
     after = {
-        row["id"]: row["split"] for row in kept(corpus_of(tmp_path / "2", {"notes": notes, "diary": diary}, **HALVES))
+        row["id"]: row["split"]
+        for row in documents_of(build_from(tmp_path / "2", {"notes": notes, "diary": diary}, **HALVES))
     }
     assert before.items() <= after.items()
 
@@ -201,8 +154,8 @@ def test_a_source_added_later_moves_no_document_to_another_split(tmp_path: Path)
 def test_a_storage_folder_may_be_a_link_and_have_any_name(tmp_path: Path) -> None:
     (tmp_path / "it's real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "it's real")
-    artifact = corpus_of(tmp_path / "link", {"notes": [clean_row(text) for text in TEXTS]}, **HALVES)
-    assert len(kept(artifact)) == len(TEXTS)
+    artifact = build_from(tmp_path / "link", {"notes": [clean_row(text) for text in TEXTS]}, **HALVES)
+    assert len(documents_of(artifact)) == len(TEXTS)
     assert sorted(entry.path for entry in artifact.manifest.files if "scratch" in entry.path) == []
 
 
@@ -221,19 +174,19 @@ def test_too_little_memory_and_disk_is_one_sentence_and_publishes_nothing(
 ) -> None:
     monkeypatch.setattr("pipeline.corpus.database.MEMORY_LIMIT", "1MB")
     with pytest.raises(StageError, match="corpus/english needs more memory than 1MB"):
-        corpus_of(tmp_path, {"notes": [clean_row(text * 50) for text in TEXTS]}, **HALVES)
+        build_from(tmp_path, {"notes": [clean_row(text * 50) for text in TEXTS]}, **HALVES)
     assert ArtifactStore(tmp_path).versions("corpus", "english") == []
 
 
 def test_no_readable_document_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="corpora.english: its sources notes hold no readable document"):
-        corpus_of(tmp_path, {"notes": []})
+        build_from(tmp_path, {"notes": []})
 
 
 def test_nothing_left_names_the_reasons(tmp_path: Path) -> None:
     quality = {"overrides": {"basic.min_characters": 10_000}}
     with pytest.raises(StageError, match=r"none of 300 documents is left \(rejected: basic.min_characters 300\)"):
-        corpus_of(tmp_path, {"notes": [clean_row(text) for text in TEXTS]}, quality=quality)
+        build_from(tmp_path, {"notes": [clean_row(text) for text in TEXTS]}, quality=quality)
 
 
 def test_an_empty_split_says_what_to_raise(tmp_path: Path) -> None:
@@ -241,4 +194,4 @@ def test_an_empty_split_says_what_to_raise(tmp_path: Path) -> None:
     with pytest.raises(
         StageError, match=r"the test split is empty: 2 documents at splits.test 0.01. Raise splits.test."
     ):
-        corpus_of(tmp_path, {"notes": rows}, splits={"validation": 0.49, "test": 0.01})
+        build_from(tmp_path, {"notes": rows}, splits={"validation": 0.49, "test": 0.01})

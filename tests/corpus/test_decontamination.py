@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from corpus_parts import clean_artifact, clean_row, corpus_of, kept, rejects
+from corpus_building import build_from, clean_artifact, clean_row, documents_of, rejects_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,8 +33,8 @@ def corpora(
     against = clean_artifact(store, "exam", [clean_row(t, n, source="exam") for n, t in enumerate(evaluation)])
     rows = [clean_row(text, number) for number, text in enumerate(documents)]
     rows += [clean_row(" ".join(prose(9_000_000 + number, 30)), 1_000_000 + number) for number in range(60)]
-    corpus = corpus_of(
-        store,
+    corpus = build_from(
+        folder,
         {"notes": rows},
         num_files=num_files,
         against={"against:exam": against},
@@ -45,7 +45,7 @@ def corpora(
 
 
 def contaminated(artifact: Artifact) -> dict[int, dict[str, Any]]:
-    return {row["index"]: row for row in rejects(artifact) if row["reason"] == "contaminated"}
+    return {row["index"]: row for row in rejects_of(artifact) if row["reason"] == "contaminated"}
 
 
 def test_words_are_lower_case_without_punctuation_and_chinese_characters_stand_alone() -> None:
@@ -160,16 +160,15 @@ def test_short_evaluation_text_is_looked_for_whole(tmp_path: Path) -> None:
 
 
 def test_a_corpus_is_meant_by_its_test_split_alone_and_both_halves_of_a_pair_count(tmp_path: Path) -> None:
-    store = ArtifactStore(tmp_path)
     texts = [" ".join(prose(number, 30)) for number in range(100)]
-    exam = corpus_of(
-        store, {"exam": [clean_row(t, n, source="exam") for n, t in enumerate(texts)]}, name="judged", splits=SPLITS
+    exam = build_from(
+        tmp_path, {"exam": [clean_row(t, n, source="exam") for n, t in enumerate(texts)]}, name="judged", splits=SPLITS
     )
-    held_out = {row["text"] for row in kept(exam) if row["split"] == "test"}
+    held_out = {row["text"] for row in documents_of(exam) if row["split"] == "test"}
     rows = [clean_row(f"Note {number}: {text}", number) for number, text in enumerate(texts)]
     rows += [clean_row("a pair", 100, target=f"so: {min(held_out)}")]
-    corpus = corpus_of(
-        store,
+    corpus = build_from(
+        tmp_path,
         {"notes": rows},
         against={"against:judged": exam},
         decontaminate={"against": ["judged"]},
@@ -194,15 +193,15 @@ def test_a_document_a_rule_rejects_keeps_that_reason(tmp_path: Path) -> None:
     text = " ".join(prose(1, 30))
     against = clean_artifact(store, "exam", [clean_row(text, source="exam")])
     rows = [clean_row(" ".join(prose(number, 30)), number) for number in range(100, 160)]
-    corpus = corpus_of(
-        store,
+    corpus = build_from(
+        tmp_path,
         {"notes": [*rows, clean_row(text, 1, language="de"), clean_row(text, 2)]},
         against={"against:exam": against},
         decontaminate={"against": ["exam"]},
         quality={"languages": ["en"]},
         splits=SPLITS,
     )
-    assert [(row["index"], row["reason"]) for row in rejects(corpus)] == [(1, "language"), (2, "contaminated")]
+    assert [(row["index"], row["reason"]) for row in rejects_of(corpus)] == [(1, "language"), (2, "contaminated")]
 
 
 def test_a_novel_is_found_in_its_other_edition(tmp_path: Path, corpora: Path) -> None:
@@ -221,8 +220,8 @@ def test_a_novel_is_found_in_its_other_edition(tmp_path: Path, corpora: Path) ->
     rows = [clean_row(text, number) for number, text in enumerate(new)]
     rows += [clean_row(" ".join(prose(number, 30)), 10_000 + number) for number in range(100)]
     rows += [clean_row(text, 20_000 + number) for number, text in enumerate(other)]
-    corpus = corpus_of(
-        store, {"notes": rows}, against={"a": against}, decontaminate={"against": ["old"]}, splits=SPLITS
+    corpus = build_from(
+        tmp_path, {"notes": rows}, against={"a": against}, decontaminate={"against": ["old"]}, splits=SPLITS
     )
     found = contaminated(corpus)
     assert len(new) > 100

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpus_parts import clean_row, corpus_of, kept
+from corpus_building import build_from, clean_row, documents_of
 
-from pipeline.artifacts import Artifact, ArtifactStore
+from pipeline.artifacts import Artifact
 from pipeline.config import CorpusConfig
 from pipeline.corpus.mixture import asked_epochs
 from pipeline.errors import StageError
@@ -23,7 +23,7 @@ def rows(source: str, count: int, **changes: Any) -> list[dict[str, Any]]:
 
 def mixed(folder: Path, **settings: Any) -> Artifact:
     sources = {"news": rows("news", 2000), "blog": rows("blog", 1000)}
-    return corpus_of(ArtifactStore(folder), sources, splits=SPLITS, **settings)
+    return build_from(folder, sources, splits=SPLITS, **settings)
 
 
 def account(artifact: Artifact) -> dict[str, dict[str, Any]]:
@@ -31,7 +31,7 @@ def account(artifact: Artifact) -> dict[str, dict[str, Any]]:
 
 
 def repeats(artifact: Artifact, source: str, split: str = "train") -> dict[str, int]:
-    return {r["id"]: r["repeats"] for r in kept(artifact) if (r["source"], r["split"]) == (source, split)}
+    return {r["id"]: r["repeats"] for r in documents_of(artifact) if (r["source"], r["split"]) == (source, split)}
 
 
 def test_epochs_are_whole_reads_and_a_fraction_by_the_ids_digits(tmp_path: Path) -> None:
@@ -50,14 +50,14 @@ def test_a_smaller_fraction_is_a_part_of_a_larger_one_and_the_splits_stay(tmp_pa
     more = mixed(tmp_path / "2", sources={"news": 0.75, "blog": 3.0})
     read = [{id_ for id_, count in repeats(a, "news").items() if count} for a in (half, more)]
     assert read[0] < read[1]
-    assert {r["id"]: r["split"] for r in kept(half)} == {r["id"]: r["split"] for r in kept(more)}
+    assert {r["id"]: r["split"] for r in documents_of(half)} == {r["id"]: r["split"] for r in documents_of(more)}
 
 
 def test_the_account_says_what_was_asked_and_what_came_of_it(tmp_path: Path) -> None:
     artifact = mixed(tmp_path, sources={"news": 1.0, "blog": 3.0})
     rows_ = account(artifact)
     for source, size in (("news", 1), ("blog", 3)):
-        texts = [row for row in kept(artifact) if (row["source"], row["split"]) == (source, "train")]
+        texts = [row for row in documents_of(artifact) if (row["source"], row["split"]) == (source, "train")]
         num_bytes = sum(row["num_bytes"] for row in texts)
         assert rows_[source]["documents"] == rows_[source]["documents_read"] == len(texts)
         assert (rows_[source]["bytes"], rows_[source]["bytes_read"]) == (num_bytes, size * num_bytes)
@@ -106,8 +106,8 @@ def test_buckets_read_better_documents_more_often(tmp_path: Path) -> None:
     for row in sources["news"]:
         row["source"] = "news"
     buckets = {"by": "letter_fraction", "edges": [0.6, 0.8], "factors": [0, 1, 3]}
-    artifact = corpus_of(ArtifactStore(tmp_path), sources, splits=SPLITS, mixture={"buckets": buckets})
-    train = [row for row in kept(artifact) if row["split"] == "train"]
+    artifact = build_from(tmp_path, sources, splits=SPLITS, mixture={"buckets": buckets})
+    train = [row for row in documents_of(artifact) if row["split"] == "train"]
     found = {(row["text"].split()[0], row["repeats"]) for row in train if not row["text"].startswith("none")}
     assert found == {("news", 0), ("good", 3), ("edge", 3)}
     table = artifact.report().tables["Quality buckets"]
@@ -124,8 +124,8 @@ def test_a_signal_that_was_not_measured_changes_nothing(tmp_path: Path) -> None:
     for row in sources["news"]:
         row["source"] = "news"
     buckets = {"by": "mean_word_length", "edges": [5], "factors": [1, 4]}
-    artifact = corpus_of(ArtifactStore(tmp_path), sources, splits=SPLITS, mixture={"buckets": buckets})
-    train = [row for row in kept(artifact) if row["split"] == "train"]
+    artifact = build_from(tmp_path, sources, splits=SPLITS, mixture={"buckets": buckets})
+    train = [row for row in documents_of(artifact) if row["split"] == "train"]
     assert {(row["text"].split()[0], row["repeats"]) for row in train} == {("news", 1), ("long", 4)}
     assert [row["bucket"] for row in artifact.report().tables["Quality buckets"]][-1] == "mean_word_length not measured"
 

@@ -13,6 +13,7 @@ import torch
 from pipeline.errors import ArtifactDamaged, InputError
 from pipeline.models.interface import GenerationParameters
 from pipeline.models.loading import load_model
+from pipeline.models.ngram.arpa import token_names, write_arpa
 from pipeline.models.ngram.counting import count_ngrams, sort_with_positions
 from pipeline.models.ngram.kneser_ney import FALLBACK_DISCOUNTS, estimate, modified_discounts
 from pipeline.models.ngram.model import NgramModel
@@ -184,3 +185,38 @@ def test_keys_too_wide_to_pack_sort_the_same() -> None:
 def test_tokens_without_bos_are_refused() -> None:
     with pytest.raises(ValueError, match="BOS"):
         list(count_ngrams(np.array([4, 5]), order=2, vocab_size=6, bos_id=BOS))
+
+
+def arpa_score(file: Path, sentence: list[str]) -> float:
+    """log10 probability of the words after the first, by the ARPA file's own rules: a plain second implementation."""
+    probabilities: dict[tuple[str, ...], float] = {}
+    backoffs: dict[tuple[str, ...], float] = {}
+    for line in file.read_text().split("\n"):
+        fields = line.split("\t")
+        if len(fields) > 1:
+            words = tuple(fields[1].split(" "))
+            probabilities[words] = float(fields[0])
+            backoffs[words] = float(fields[2]) if len(fields) == 3 else 0.0
+    order = max(map(len, probabilities))
+
+    def log10(words: tuple[str, ...]) -> float:
+        if words in probabilities:
+            return probabilities[words]
+        return backoffs.get(words[:-1], 0.0) + log10(words[1:])
+
+    return sum(log10(tuple(sentence[max(0, end - order) : end])) for end in range(2, len(sentence) + 1))
+
+
+def test_the_arpa_file_gives_the_same_scores(model: NgramModel, tmp_path: Path) -> None:
+    pieces = ["<unk>", "<s>", "</s>", " ", "<0x20>", "a\tb", *(f"w{number}" for number in range(6, 40))]
+    write_arpa(model.table, tmp_path / "model.arpa", pieces=pieces)
+    names = token_names(pieces)
+    assert names[3:6] == ["<0x20>#3", "<0x20>", "a<0x09>b"]
+    text = (tmp_path / "model.arpa").read_text()
+    assert text.startswith("\\data\\\nngram 1=40\n")
+    assert text.endswith("\\end\\\n")
+    for row in np.random.default_rng(6).integers(3, 40, size=(20, 12)):
+        words = np.concatenate(([BOS], row))
+        expected = model.table.score(words[None]).sum() / math.log(10)
+        found = arpa_score(tmp_path / "model.arpa", [names[word] for word in words])
+        assert found == pytest.approx(expected, abs=1e-4)

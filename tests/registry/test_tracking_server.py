@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -83,7 +84,8 @@ def test_an_outage_in_mid_run_loses_and_repeats_nothing(
     started = time.monotonic()
     problem = ship(spool, server.uri).problem
     assert problem is not None
-    assert "cannot be reached (connection refused)" in problem
+    # the kernel may still hold a connection of the killed server's
+    assert re.search(r"cannot be reached \(connection (refused|reset by peer)\)", problem), problem
     assert time.monotonic() - started < 5
     server.start()
     (result,) = ship_all(tmp_path / "data")

@@ -4,4 +4,5 @@ counting.py     token ids -> the distinct n-grams of every order, with counts
 kneser_ney.py   counts -> probabilities and back-off weights
 table.py        the n-grams of a model as sorted arrays, and looking them up
 model.py        scores, continuations, saving and loading
+arpa.py         the same model as text for other tools
 """

@@ -1,8 +1,9 @@
 """Token ids of many documents -> the distinct n-grams of every order with their counts.
 
-An n-gram is named by its rank among those of its order, sorted by (rank of its first n - 1 tokens, last token). The key of an
-(n+1)-gram is then rank x vocabulary + token, which fits 64 bits at any order. Key and position are packed into one integer
-and sorted together: numpy sorts integers several times faster than it finds a sorting permutation.
+An n-gram is named by its rank among those of its order, sorted by (rank of its first n - 1 tokens, last token). The positions of
+the stream are sorted by the n-gram that starts there, one token more at a time: key (rank of the n-gram so far, next token) and
+position are packed into one 64-bit integer, since numpy sorts integers several times faster than it finds a permutation. The
+first sort packs as many tokens as fit. What follows an n-gram that occurs once occurs once itself: it is never sorted again.
 """
 
 from __future__ import annotations
@@ -46,27 +47,39 @@ def count_ngrams(tokens: Int[Array, " tokens"], *, order: int, vocab_size: int, 
     """
     if not tokens.size or int(tokens[0]) != bos_id:
         raise ValueError("every document must begin with the BOS token")
-    stream = _Stream(tokens, vocab_size=vocab_size, bos_id=bos_id)
+    stream = _Stream(tokens, order=order, vocab_size=vocab_size, bos_id=bos_id)
     counted = stream.unigrams()
     yield counted
-    for _ in range(1, order):
+    if order == 1:
+        return
+    for packed in range(2, min(order, stream.num_packed) + 1):
+        counted = stream.packed(counted, packed)
+        yield counted
+    stream.forget_packed(counted)
+    for _ in range(counted.order, order):
         counted = stream.longer(counted)
         yield counted
 
 
 class _Stream:
-    """The tokens with, for each position, the rank of the n-gram that ends there: n grows by one at a time."""
+    """The positions of the tokens, grouped by the n-gram that starts there: n grows by one at a time."""
 
-    def __init__(self, tokens: Array, *, vocab_size: int, bos_id: int) -> None:
-        self._words = tokens.astype(np.int64)
-        self._vocab_size, self._bos_id = vocab_size, bos_id
+    def __init__(self, tokens: Array, *, order: int, vocab_size: int, bos_id: int) -> None:
+        # a document's BOS ends the n-grams of the one before; the last one needs such an end too
+        # (32 bits: what is looked up in no order should fit the caches)
+        self._words = np.concatenate((tokens.astype(np.int32), np.full(order, bos_id, dtype=np.int32)))
+        self._size, self._vocab_size, self._bos_id = tokens.size, vocab_size, bos_id
         self._bits = (vocab_size - 1).bit_length()
-        starts = np.flatnonzero(self._words == bos_id)
-        sizes = np.diff(np.append(starts, self._words.size))
-        self._room = np.arange(self._words.size) - np.repeat(starts, sizes)  # tokens before, in the document
-        self._ranks = self._words
-        self._first_ends = np.full(vocab_size, -1)  # by rank, where an n-gram first ends
-        self._first_ends[self._words[::-1]] = np.arange(self._words.size)[::-1]
+        self._mask = (1 << self._bits) - 1
+        self.num_packed = min(order, max(1, (63 - (tokens.size - 1).bit_length()) // self._bits))
+        self._started = self._words[
+            : tokens.size
+        ]  # rank of the n-gram that starts at each position; -1 where none does
+        self._firsts = np.full(vocab_size, -1)  # by rank, where an n-gram first starts
+        self._firsts[self._started[::-1]] = np.arange(tokens.size)[::-1]
+        self._positions = np.arange(tokens.size)  # of n-grams that occur more than once, in the order of the ranks
+        self._ranks = self._started.astype(np.int64)
+        self._keys = np.empty(0, dtype=np.int64)
 
     def unigrams(self) -> OrderCounts:
         """Every id of the vocabulary."""
@@ -76,59 +89,95 @@ class _Stream:
             prefixes=none,
             words=np.arange(self._vocab_size),
             suffixes=none,
-            counts=np.bincount(self._words, minlength=self._vocab_size),
+            counts=np.bincount(self._started, minlength=self._vocab_size),
             opens=np.arange(self._vocab_size) == self._bos_id,
         )
 
+    def packed(self, shorter: OrderCounts, length: int) -> OrderCounts:
+        """The n-grams of one token more, as long as `num_packed` tokens and a position fit one integer."""
+        if not self._keys.size:
+            self._sort_packed()
+        keys = self._keys >> (self._bits * (self.num_packed - length))
+        begins = np.flatnonzero(np.diff(keys, prepend=-1))
+        sizes = np.diff(np.append(begins, keys.size))
+        words = keys[begins] & self._mask
+        prefixes = self._ranks[begins]
+        is_whole = (words != self._bos_id) & (prefixes >= 0)
+        ranks = np.where(is_whole, np.cumsum(is_whole) - 1, -1)
+        self._ranks = np.repeat(ranks, sizes)
+        self._firsts = self._positions[begins[is_whole]]
+        counted = OrderCounts(
+            order=length,
+            prefixes=prefixes[is_whole],
+            words=words[is_whole],
+            suffixes=self._started[self._firsts + 1],
+            counts=sizes[is_whole],
+            opens=shorter.opens[prefixes[is_whole]],
+        )
+        self._started = np.empty(self._size, dtype=np.int32)
+        self._started[self._positions] = self._ranks
+        return counted
+
+    def _sort_packed(self) -> None:
+        keys = np.zeros(self._size, dtype=np.int64)
+        for offset in range(self.num_packed):
+            keys <<= self._bits
+            keys |= self._words[offset : offset + self._size]
+        self._keys, self._positions = sort_with_positions(keys, np.arange(self._size))
+        self._ranks = self._keys >> (self._bits * (self.num_packed - 1))
+
+    def forget_packed(self, counted: OrderCounts) -> None:
+        """Keeps the positions of n-grams that occur more than once."""
+        self._keys = self._keys[:0]
+        several = np.append(counted.counts > 1, False)[self._ranks]  # the entry behind the last is that of rank -1
+        self._positions, self._ranks = self._positions[several], self._ranks[several]
+
     def longer(self, shorter: OrderCounts) -> OrderCounts:
-        """The n-grams of one token more.
-
-        What follows an n-gram that occurs once occurs once itself, in the order of the ranks: only the rest is sorted.
-        """
-        num_prefixes, needed = shorter.words.size, shorter.order
-        is_single = shorter.counts == 1
-        single_prefixes = np.flatnonzero(is_single)
-        single_ends = self._first_ends[single_prefixes] + 1
-        goes_on = single_ends < self._words.size
-        goes_on[goes_on] = self._room[single_ends[goes_on]] >= needed
-        single_prefixes, single_ends = single_prefixes[goes_on], single_ends[goes_on]
-
-        ends = np.flatnonzero(self._room >= needed)
-        keys = self._ranks[ends - 1]
-        several = ~is_single[keys]
-        ends, keys = ends[several], keys[several]
-        keys <<= self._bits
-        keys |= self._words[ends]
-        keys, positions = sort_with_positions(keys, ends)
-        is_first = np.empty(keys.size, dtype=bool)
-        is_first[:1] = True
-        np.not_equal(keys[1:], keys[:-1], out=is_first[1:])
-        begins = np.flatnonzero(is_first)
+        """The n-grams of one token more."""
+        needed = shorter.order
+        single_prefixes = np.flatnonzero(shorter.counts == 1)
+        single_firsts = self._firsts[single_prefixes]
+        single_words = self._words[single_firsts + needed]
+        goes_on = single_words != self._bos_id
+        single_prefixes, single_firsts, single_words = (
+            values[goes_on] for values in (single_prefixes, single_firsts, single_words)
+        )
+        words = self._words[self._positions + needed]
+        goes_on = words != self._bos_id
+        keys = self._ranks[goes_on] << self._bits
+        keys |= words[goes_on]
+        keys, positions = sort_with_positions(keys, self._positions[goes_on])
+        begins = np.flatnonzero(np.diff(keys, prepend=-1))
+        sizes = np.diff(np.append(begins, keys.size))
         distinct = keys[begins]
-        several_prefixes = distinct >> self._bits
+        prefixes = distinct >> self._bits
         # both lists rise by prefix, and no prefix is in both: a rank in one is moved by what the other holds before it
-        several_ranks = np.arange(begins.size) + _before(several_prefixes, among=single_prefixes, size=num_prefixes)
-        single_ranks = np.arange(single_ends.size) + _before(single_prefixes, among=several_prefixes, size=num_prefixes)
+        num_prefixes = shorter.words.size
+        ranks = np.arange(begins.size) + _before(prefixes, among=single_prefixes, size=num_prefixes)
+        single_ranks = np.arange(single_firsts.size) + _before(single_prefixes, among=prefixes, size=num_prefixes)
 
         def merged(of_several: Array, of_singles: Array | int) -> Array:
-            both = np.empty(several_ranks.size + single_ranks.size, dtype=of_several.dtype)
-            both[several_ranks] = of_several
+            both = np.empty(ranks.size + single_ranks.size, dtype=np.int64)
+            both[ranks] = of_several
             both[single_ranks] = of_singles
             return both
 
-        prefixes = merged(several_prefixes, single_prefixes)
-        self._first_ends = merged(positions[begins], single_ends)
+        all_prefixes = merged(prefixes, single_prefixes)
+        self._firsts = merged(positions[begins], single_firsts)
         counted = OrderCounts(
             order=needed + 1,
-            prefixes=prefixes,
-            words=merged(distinct & ((1 << self._bits) - 1), self._words[single_ends]),
-            suffixes=self._ranks[self._first_ends],
-            counts=merged(np.diff(np.append(begins, keys.size)), 1),
-            opens=shorter.opens[prefixes],
+            prefixes=all_prefixes,
+            words=merged(distinct & self._mask, single_words),
+            suffixes=self._started[self._firsts + 1],
+            counts=merged(sizes, 1),
+            opens=shorter.opens[all_prefixes],
         )
-        self._ranks = np.full(self._words.size, -1)
-        self._ranks[positions] = several_ranks[np.cumsum(is_first) - 1]
-        self._ranks[single_ends] = single_ranks
+        self._ranks = np.repeat(ranks, sizes)
+        self._started = np.full(self._size, -1, dtype=np.int32)
+        self._started[positions] = self._ranks
+        self._started[single_firsts] = single_ranks
+        several = np.repeat(sizes > 1, sizes)
+        self._positions, self._ranks = positions[several], self._ranks[several]
         return counted
 
 

@@ -1,7 +1,8 @@
-"""Clean documents and corpora made of them, for tests of the corpus stage."""
+"""Corpora of a few rows, built in a folder that keeps its caches between builds."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from pipeline.files import write_parquet
 from pipeline.progress import SilentProgress
 from pipeline.records import CLEAN_SCHEMA, document_id
 
-WORDS: dict[str, Any] = {"code_version": "1", "literals": {}, "inputs": {}}
+_WORDS: dict[str, Any] = {"code_version": "1", "literals": {}, "inputs": {}}
 
 
 def clean_row(text: str, index: int = 0, **changes: Any) -> dict[str, Any]:
@@ -23,9 +24,7 @@ def clean_row(text: str, index: int = 0, **changes: Any) -> dict[str, Any]:
         "source": "notes",
         "path": "a.txt",
         "index": index,
-        "title": None,
         "text": text,
-        "target": None,
         "num_bytes": len(text.encode()),
         "raw_bytes": len(text.encode()),
         "text_hash": document_id(text),
@@ -33,7 +32,7 @@ def clean_row(text: str, index: int = 0, **changes: Any) -> dict[str, Any]:
         "language_confidence": 0.9,
         "num_characters": len(text),
         "num_words": len(text.split()),
-        "num_lines": 1,
+        "num_lines": text.count("\n") + 1,
         "letter_fraction": sum(map(str.isalpha, text)) / max(len(text), 1),
         "duplicate_line_fraction": 0.0,
         "repaired": False,
@@ -42,34 +41,51 @@ def clean_row(text: str, index: int = 0, **changes: Any) -> dict[str, Any]:
 
 
 def clean_artifact(store: ArtifactStore, name: str, rows: list[dict[str, Any]], num_files: int = 1) -> Artifact:
-    with store.draft(stage="clean_documents", name=name, version="v", **WORDS) as draft:
+    """Clean documents of a source; those that are there already are found."""
+    found = store.find("clean_documents", name, "v")
+    if found is not None:
+        return found
+    with store.draft(stage="clean_documents", name=name, version="v", **_WORDS) as draft:
         for number in range(num_files):
-            table = pa.Table.from_pylist(rows[number::num_files], CLEAN_SCHEMA)
+            table = pa.Table.from_pylist([row | {"source": name} for row in rows[number::num_files]], CLEAN_SCHEMA)
             write_parquet(draft.path(f"documents/{number}.parquet"), table)
         return draft.commit(counts={}, report=Report())
 
 
-def corpus_of(
-    store: ArtifactStore,
+def build_from(
+    folder: Path,
     rows_of: dict[str, list[dict[str, Any]]],
+    /,
     *,
     name: str = "english",
-    version: str = "v",
     num_files: int = 1,
+    num_workers: int = 1,
+    version: str | None = None,
     against: dict[str, Artifact] | None = None,
     **settings: Any,
 ) -> Artifact:
-    """A corpus of these rows by source, each of one epoch unless `sources` among the settings says otherwise."""
+    """A corpus of these rows by source, each of one epoch unless `sources` among the settings says otherwise.
+
+    Another set of sources is another version, which finds the caches of the first.
+    """
+    store = ArtifactStore(folder)
     inputs = {source: clean_artifact(store, source, rows, num_files) for source, rows in rows_of.items()}
     config = CorpusConfig.model_validate({"sources": dict.fromkeys(rows_of, 1.0)} | settings)
-    with store.draft(stage="corpus", name=name, version=version, **WORDS) as draft:
-        return build_corpus(draft, config=config, sources=inputs, against=against or {}, progress=SilentProgress())
+    with store.draft(stage="corpus", name=name, version=version or "-".join(rows_of), **_WORDS) as draft:
+        return build_corpus(
+            draft,
+            config=config,
+            sources=inputs,
+            against=against,
+            num_workers=num_workers,
+            progress=SilentProgress(),
+        )
 
 
-def kept(artifact: Artifact) -> list[dict[str, Any]]:
+def documents_of(artifact: Artifact) -> list[dict[str, Any]]:
     return [row for path in artifact.files("documents/*.parquet") for row in pq.read_table(path).to_pylist()]
 
 
-def rejects(artifact: Artifact) -> list[dict[str, Any]]:
+def rejects_of(artifact: Artifact) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pq.read_table(artifact.file("rejects.parquet")).to_pylist()
     return rows

@@ -1,0 +1,46 @@
+"""A registered model as files for other tools: an n-gram model as ARPA, a Transformer as a Hugging Face folder.
+
+In: a reference (`NAME`, `NAME@ALIAS`, `NAME/VERSION`) and an empty folder. Out: the files' names.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from pipeline.errors import InputError
+from pipeline.files import storage_errors
+from pipeline.registry.connection import connection
+from pipeline.registry.queries import resolve
+from pipeline.registry.rivals import downloaded, model_folder
+from pipeline.serving.generate import load_registered
+
+ARPA = "model.arpa"
+
+
+def export_model(name: str, uri: str, folder: Path) -> list[Path]:
+    """Writes the model into `folder`: its own files, and for an n-gram model `model.arpa`.
+
+    Raises:
+        InputError: the folder holds something already.
+        RegistryError: no such model or version, or the server cannot be reached.
+        StorageError: the folder cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is there already and not empty. Name another folder.")
+    with connection(uri, doing=f"exporting {name}") as client:
+        registered = resolve(client, name)
+        with downloaded(registered, uri) as downloads:
+            loaded = load_registered(registered, downloads)
+            with storage_errors(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                for file in sorted(model_folder(downloads).iterdir()):
+                    shutil.copyfile(file, folder / file.name)
+    if loaded.model.family == "ngram":
+        from pipeline.models.ngram.arpa import write_arpa
+        from pipeline.models.ngram.model import NgramModel
+
+        assert isinstance(loaded.model, NgramModel)
+        pieces = loaded.tokenizer.pieces(list(range(loaded.tokenizer.vocab_size)))
+        write_arpa(loaded.model.table, folder / ARPA, pieces=pieces)
+    return sorted(folder.iterdir())
