@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.config.columns import SIGNAL_COUNTS, SIGNAL_FRACTIONS
 from pipeline.errors import StageError
 
 RAW_SCHEMA = pa.schema(
@@ -26,41 +27,6 @@ RAW_SCHEMA = pa.schema(
         pa.field("target", pa.large_string()),  # the other half of a pair (a translation, an answer); None for others
     ]
 )
-
-SIGNAL_COUNTS = (
-    "num_word_tokens",
-    "stop_words",
-    "c4_sentences",
-    "c4_curly_bracket_lines",
-    "c4_lorem_ipsum_lines",
-)
-SIGNAL_FRACTIONS = (
-    "mean_word_length",
-    "hashes_per_word",
-    "ellipses_per_word",
-    "alphabetic_word_fraction",
-    "top_2_gram_fraction",
-    "top_3_gram_fraction",
-    "top_4_gram_fraction",
-    "duplicate_5_gram_fraction",
-    "duplicate_6_gram_fraction",
-    "duplicate_7_gram_fraction",
-    "duplicate_8_gram_fraction",
-    "duplicate_9_gram_fraction",
-    "duplicate_10_gram_fraction",
-    "paragraph_repeat_fraction",
-    "paragraph_repeat_character_fraction",
-    "line_repeat_fraction",
-    "line_repeat_character_fraction",
-    "bullet_line_fraction",
-    "ellipsis_line_fraction",
-    "terminal_line_fraction",
-    "short_line_fraction",
-    "filled_line_repeat_character_fraction",
-    "newlines_per_word",
-    "c4_removed_line_fraction",
-)
-"""The signals of `cleaning.signals_words` and `cleaning.signals_lines`; null where a text was not measured."""
 
 CLEAN_SCHEMA = pa.schema(
     [

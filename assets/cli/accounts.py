@@ -115,7 +115,7 @@ def _cell(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.6g}"
-    text = plain(str(value))
+    text = plain(str(value)).replace("\n", "⏎")  # a row is a line
     return text if len(text) <= MAX_CELL_CHARACTERS else text[: MAX_CELL_CHARACTERS - 1] + "…"
 
 

@@ -19,9 +19,10 @@ from pipeline.accounts.find import Place, find_document
 from pipeline.accounts.views import artifacts_in_use, reject_files
 from pipeline.artifacts import Artifact, ArtifactStore
 from pipeline.config import Project
+from pipeline.config.columns import SIGNAL_COUNTS, SIGNAL_FRACTIONS
 from pipeline.errors import ArtifactDamaged, ArtifactMissing
 from pipeline.plan import CLEAN, CORPUS, RAW, SHARDS
-from pipeline.records import SIGNAL_COUNTS, SIGNAL_FRACTIONS, SPLITS
+from pipeline.records import SPLITS
 
 NUM_DUPLICATES_NAMED = 5
 EXCERPT_CHARACTERS = 200

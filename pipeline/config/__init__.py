@@ -2,6 +2,9 @@
 
 sections.py  the shared base of every section and the environment-variable expansion
 file_sources.py  sources that are files: what all take, and the readers beside text, JSON and Parquet
+columns.py   the columns of clean documents that rules judge by
+custom_rules.py  rules of the user's own, taken apart before they run
+quality.py   which documents a corpus keeps
 mixing.py    decontamination, and how often training reads what
 data.py      sources, corpora, tokenizers, datasets
 training.py  models: architecture, training, evaluation, promotion

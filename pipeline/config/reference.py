@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pipeline.config import data, file_sources, mixing, project, training
+from pipeline.config import data, file_sources, mixing, project, quality, training
 
 _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", project.Project),
@@ -27,7 +27,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("sources.NAME with `reader: parallel`", file_sources.ParallelSource),
     ("sources.NAME with `reader: python_docs`", data.PythonDocsSource),
     ("corpora.NAME", data.CorpusConfig),
-    ("corpora.NAME.quality", data.QualityConfig),
+    ("corpora.NAME.quality", quality.QualityConfig),
     ("corpora.NAME.decontaminate", mixing.DecontaminateConfig),
     ("corpora.NAME.splits", data.SplitsConfig),
     ("corpora.NAME.mixture", mixing.MixtureConfig),
@@ -62,7 +62,7 @@ def render() -> str:
         free: frozenset[str] = getattr(section, "not_in_fingerprint", frozenset())
         parts += [_row(name, info, is_free=name in free) for name, info in section.model_fields.items()]
     thresholds = [
-        f"| `{rules}.{key}` | {value:g} |" for rules, keys in data.RULES.items() for key, value in keys.items()
+        f"| `{rules}.{key}` | {value:g} |" for rules, keys in quality.RULES.items() for key, value in keys.items()
     ]
     parts.append("\n## Thresholds of the rule sets\n\n| Threshold | Default |\n|---|---|\n" + "\n".join(thresholds))
     return "\n".join(parts) + "\n"

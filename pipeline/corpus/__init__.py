@@ -7,6 +7,7 @@ decontaminate.py  documents that share text with what models are judged by
 dedup.py      duplicates: which of them is kept, and the cluster it stands for
 near/         near-duplicates: sketches by part, candidates, true Jaccard, clusters
 lines.py      lines and paragraphs that many documents hold, cut out
+report.py     what a person sees of it
 splits.py     a document's split as a function of its cluster's id alone
 mixture.py    how often training reads each document
 database.py   DuckDB with locked settings, spilling into the draft's folder

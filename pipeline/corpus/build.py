@@ -20,16 +20,17 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.artifacts import Artifact, Draft, Report
+from pipeline.artifacts import Artifact, Draft
 from pipeline.config import CorpusConfig
 from pipeline.config.mixing import DecontaminateConfig
 from pipeline.corpus.database import database
 from pipeline.corpus.decontaminate import MARK, REJECTED_ROWS, EvaluationText, against_of, find_contaminated
-from pipeline.corpus.dedup import CLUSTERED, DUPLICATE, NEAR_DUPLICATE, VERDICTS
+from pipeline.corpus.dedup import CLUSTERED, VERDICTS
 from pipeline.corpus.lines import REPEATED_LINES, LineCutter, find_repeated, hash_lines
 from pipeline.corpus.mixture import mix
 from pipeline.corpus.near.dedup import EMPTY_NEAR, NearCounts, find_near_duplicates, sketch_documents
-from pipeline.corpus.rules import judging, rules_of
+from pipeline.corpus.report import make_report
+from pipeline.corpus.rules import judge
 from pipeline.corpus.splits import SPLIT_SQL
 from pipeline.errors import StageError
 from pipeline.files import write_parquet
@@ -112,8 +113,7 @@ def build_corpus(
     near_counts, cutter = NearCounts(), None
     inputs = [*clean, *(sketches.files if sketches else ()), *hashed.values()]
     with database(draft, files=inputs) as connection:
-        statement, values = judging(rules_of(config))
-        connection.execute(statement, {"files": files, **values})
+        unjudged = judge(connection, config, files, f"corpora.{draft.name}")
         if config.decontaminate is not None:
             _mark_contaminated(connection, config.decontaminate, files, against or {})
         connection.execute(CLUSTERED)
@@ -170,7 +170,7 @@ def build_corpus(
     return draft.commit(
         counts={"ledger": ledger.to_json(), "splits": splits, "mixture": mixture},
         rows=rows,
-        report=_report(ledger, splits, by_source, num_clusters, near_counts, cutter, mixture),
+        report=make_report(ledger, splits, by_source, num_clusters, near_counts, cutter, mixture, unjudged),
     )
 
 
@@ -246,43 +246,3 @@ def _refuse_emptiness(name: str, config: CorpusConfig, ledger: Ledger, splits: M
             f"{where}: the {split} split is empty: {ledger.kept.documents} documents at splits.{split} {fraction:g}. "
             f"Raise splits.{split}."
         )
-
-
-def _report(
-    ledger: Ledger,
-    splits: Mapping[str, Mapping[str, int]],
-    by_source: list[dict[str, Any]],
-    num_clusters: int,
-    near: NearCounts,
-    cutter: LineCutter | None,
-    mixture: Mapping[str, Any],
-) -> Report:
-    figures: dict[str, int | float | str] = {
-        "num_documents_in": ledger.taken.documents,
-        "num_documents": ledger.kept.documents,
-        "num_bytes": ledger.kept.num_bytes,
-        "kept_fraction": ledger.kept.documents / ledger.taken.documents,
-        "num_duplicates": ledger.rejected[DUPLICATE].documents if DUPLICATE in ledger.rejected else 0,
-        "num_near_duplicates": ledger.rejected[NEAR_DUPLICATE].documents if NEAR_DUPLICATE in ledger.rejected else 0,
-        "num_candidate_pairs": near.num_candidate_pairs,
-        "num_near_duplicate_pairs": near.num_near_pairs,
-        "num_duplicate_clusters": num_clusters,
-        "num_repeated_lines": len(cutter.num_documents) if cutter else 0,
-        "num_repeated_line_bytes": cutter.removed_bytes if cutter else 0,
-    }
-    rejects = [
-        {"reason": reason, "documents": count.documents, "bytes": count.num_bytes}
-        for reason, count in sorted(ledger.rejected.items(), key=lambda entry: (-entry[1].documents, entry[0]))
-    ]
-    return Report(
-        figures=figures,
-        tables={
-            "Splits": [{"split": split, **splits[split]} for split in SPLITS],
-            "Sources": by_source,
-            "Rejects by reason": rejects,
-            **({"Repeated across documents": cutter.table()} if cutter else {}),
-            "Mixture": mixture["sources"],
-            "Quality buckets": mixture["buckets"],
-        },
-        notes=mixture["notes"],
-    )

@@ -1,8 +1,8 @@
 """Quality rules as SQL over the signal columns of clean documents.
 
-In: the thresholds in force. Out: for each rule a condition that is true for what is rejected and a text with the value
-and the threshold. A document that breaks several rules is rejected by the first. Thresholds are bound as parameters, and
-compared in the column's own precision, so that a value at the threshold is kept.
+In: the thresholds in force, and conditions of the user's own. Out: for each rule a condition that is true for what is
+rejected and a text with the value and the threshold. A document that breaks several rules is rejected by the first.
+Thresholds are bound as parameters, and compared in the column's own precision, so that a value at the threshold is kept.
 """
 
 from __future__ import annotations
@@ -10,9 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import duckdb
+
 from pipeline.config import CorpusConfig
-from pipeline.config.data import RULE_LANGUAGES
-from pipeline.records import SIGNAL_COUNTS, SIGNAL_FRACTIONS
+from pipeline.config.columns import SIGNAL_COUNTS, SIGNAL_FRACTIONS
+from pipeline.config.custom_rules import parse_rule
+from pipeline.config.quality import RULE_LANGUAGES
+from pipeline.errors import StageError
 
 _SIGNALS = {
     "characters": ("num_characters", "BIGINT", "%.0f characters"),
@@ -24,12 +28,27 @@ _SIGNALS = {
 }
 """What follows `min_` or `max_` in a threshold's name -> the signal it bounds, its type, and how its value reads."""
 
+CUSTOM = "reject_when"
+"""What the reasons of custom rules begin with."""
+
 JUDGED = """
 CREATE TABLE judged AS
 SELECT filename, file_row_number, id, source, path, "index", text_hash, num_bytes,
        {reason} AS rule, {detail} AS rule_detail, {value} AS value, {threshold} AS threshold
 FROM read_parquet($files, filename = true, file_row_number = true)
 """
+
+
+_LANGUAGES = "SELECT language, count(*) FROM read_parquet($files) GROUP BY language ORDER BY count(*) DESC, language"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unjudged:
+    """Documents that a rule set was not written for: their number in one language."""
+
+    rule_set: str
+    language: str
+    documents: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +60,7 @@ class Rule:
     """SQL condition with the parameters of `values`."""
     detail: str
     """SQL text expression with the same parameters."""
-    values: dict[str, float | list[str]]
+    values: dict[str, float | str | list[str]]
     value: str = "NULL::DOUBLE"
     """SQL number: what is compared; null where it is no number."""
     threshold: str = "NULL::DOUBLE"
@@ -68,7 +87,7 @@ def rules_of(config: CorpusConfig) -> list[Rule]:
         sign, words = ("<", "at least") if bound == "min" else (">", "at most")
         limit = f"${parameter}::FLOAT" if kind == "FLOAT" else f"${parameter}::DOUBLE"
         broken = f"{column} {sign} {limit}"
-        values: dict[str, float | list[str]] = {parameter: threshold}
+        values: dict[str, float | str | list[str]] = {parameter: threshold}
         if rule_set in RULE_LANGUAGES:
             broken = f"(list_contains(${parameter}_languages, language) AND {broken})"
             values[f"{parameter}_languages"] = list(RULE_LANGUAGES[rule_set])
@@ -102,7 +121,49 @@ def rules_of(config: CorpusConfig) -> list[Rule]:
                 threshold="$confidence::DOUBLE",
             )
         )
-    return rules
+    return rules + [_custom_rule(name, condition) for name, condition in quality.reject_when.items()]
+
+
+def _custom_rule(name: str, condition: str) -> Rule:
+    parsed = parse_rule(condition)
+    reason, detail = f"{CUSTOM}.{name}", f"custom_{name}"
+    if parsed.column is None or parsed.threshold is None:
+        return Rule(reason=reason, broken=parsed.sql, detail=f"${detail}", values={detail: parsed.sql})
+    column = f'"{parsed.column}"'
+    return Rule(
+        reason=reason,
+        broken=parsed.sql,
+        detail=f"${detail} || ', and it is ' || {column}",
+        values={detail: parsed.sql, f"{detail}_limit": parsed.threshold},
+        value=f"{column}::DOUBLE",
+        threshold=f"${detail}_limit::DOUBLE",
+    )
+
+
+def judge(connection: duckdb.DuckDBPyConnection, config: CorpusConfig, files: list[str], where: str) -> list[Unjudged]:
+    """Makes the table `judged`, and returns which documents a rule set did not judge, being in another language.
+
+    Raises:
+        StageError: a condition of the user's own cannot be computed for a document.
+    """
+    statement, values = judging(rules_of(config))
+    try:
+        connection.execute(statement, {"files": files, **values})
+    except duckdb.DataError as error:
+        raise StageError(
+            f"{where}.quality.reject_when: a condition cannot be computed for every document "
+            f"({str(error).splitlines()[0]}). Correct it; TRY_CAST gives null, which keeps the document."
+        ) from error
+    chosen = {rule_set: languages for rule_set, languages in RULE_LANGUAGES.items() if rule_set in config.quality.rules}
+    if not chosen:
+        return []
+    languages: list[tuple[str, int]] = connection.execute(_LANGUAGES, {"files": files}).fetchall()
+    return [
+        Unjudged(rule_set=rule_set, language=language, documents=documents)
+        for rule_set, judged in chosen.items()
+        for language, documents in languages
+        if language not in judged
+    ]
 
 
 def judging(rules: list[Rule]) -> tuple[str, dict[str, Any]]:

@@ -6,7 +6,7 @@ percentile, whose last bin also holds what is above: a few long documents would 
 
 from __future__ import annotations
 
-from pipeline.records import SIGNAL_COUNTS, SIGNAL_FRACTIONS
+from pipeline.config.columns import SIGNAL_COUNTS, SIGNAL_FRACTIONS
 
 NUM_BINS = 24
 
