@@ -151,7 +151,7 @@ def judge(connection: duckdb.DuckDBPyConnection, config: CorpusConfig, files: li
         connection.execute(statement, {"files": files, **values})
     except duckdb.DataError as error:
         raise StageError(
-            f"{where}.quality.reject_when: a condition cannot be computed for every document "
+            f"{where}.quality.{_failing(connection, config, files)} cannot be computed for every document "
             f"({str(error).splitlines()[0]}). Correct it; TRY_CAST gives null, which keeps the document."
         ) from error
     chosen = {rule_set: languages for rule_set, languages in RULE_LANGUAGES.items() if rule_set in config.quality.rules}
@@ -164,6 +164,16 @@ def judge(connection: duckdb.DuckDBPyConnection, config: CorpusConfig, files: li
         for language, documents in languages
         if language not in judged
     ]
+
+
+def _failing(connection: duckdb.DuckDBPyConnection, config: CorpusConfig, files: list[str]) -> str:
+    """The first condition of the user's own that fails when it is computed alone."""
+    for name, condition in config.quality.reject_when.items():
+        try:
+            connection.sql("SELECT * FROM read_parquet($files)", params={"files": files}).filter(condition).fetchall()
+        except duckdb.DataError:
+            return f"{CUSTOM}.{name}"
+    return CUSTOM
 
 
 def judging(rules: list[Rule]) -> tuple[str, dict[str, Any]]:
