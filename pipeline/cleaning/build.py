@@ -23,7 +23,7 @@ from pipeline.part_cache import EXCERPT_CHARACTERS, CachedPart, PartWriter, buil
 from pipeline.progress import Progress
 from pipeline.records import CLEAN_SCHEMA, Ledger
 
-BATCH_ROWS = 256
+BATCH_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,6 @@ import pyarrow as pa
 from pipeline.cleaning.language import identify_language
 from pipeline.cleaning.pii.redact import redact
 from pipeline.cleaning.signals import measure
-from pipeline.cleaning.signals_lines import measure_lines
-from pipeline.cleaning.signals_words import measure_words
 from pipeline.cleaning.text import CleanText, clean_text, clean_title
 from pipeline.part_cache import reject_row
 from pipeline.records import CLEAN_SCHEMA, document_id
@@ -57,10 +55,12 @@ def clean_batch(batch: pa.RecordBatch, kinds: Collection[str] = ()) -> tuple[pa.
                 threshold=threshold,
             )
         )
-    words = {name: values.tolist() for name, values in measure_words([row["text"] for row in kept]).items()}
-    for position, row in enumerate(kept):
-        row.update({name: values[position] for name, values in words.items()}, **measure_lines(row["text"]))
-    return pa.RecordBatch.from_pylist(kept, CLEAN_SCHEMA), rejects
+    signals = measure([row["text"] for row in kept])
+    columns = [
+        pa.array(signals[field.name] if field.name in signals else [row[field.name] for row in kept], field.type)
+        for field in CLEAN_SCHEMA
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=CLEAN_SCHEMA), rejects
 
 
 def _problem(raw: str, cleaned: CleanText) -> tuple[str, str, float | None, float | None] | None:
@@ -88,7 +88,6 @@ def _clean_row(raw: dict[str, Any], cleaned: CleanText, kinds: Collection[str]) 
         target, in_target = redact(clean_text(raw["target"]).text, kinds)
         redactions = Counter(redactions) + Counter(in_target)
     language, confidence = identify_language(text)
-    signals = measure(text)
     return {
         **raw,
         "title": title,
@@ -99,11 +98,6 @@ def _clean_row(raw: dict[str, Any], cleaned: CleanText, kinds: Collection[str]) 
         "text_hash": document_id(text, target),
         "language": language,
         "language_confidence": confidence,
-        "num_characters": signals.num_characters,
-        "num_words": signals.num_words,
-        "num_lines": signals.num_lines,
-        "letter_fraction": signals.letter_fraction,
-        "duplicate_line_fraction": signals.duplicate_line_fraction,
         "repaired": cleaned.repaired,
         "redactions": sorted(redactions.items()) or None,
     }

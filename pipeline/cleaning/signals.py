@@ -1,42 +1,37 @@
-"""Quality signals of one text: counts and fractions that filters compare with their thresholds later."""
+"""Quality signals of a batch of texts: counts and fractions that filters compare with their thresholds later."""
 
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.cleaning.signals_batch import TextBatch
+from pipeline.cleaning.signals_lines import measure_lines
+from pipeline.cleaning.signals_words import measure_words
+
 _ASCII_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signals:
-    """The columns of CLEAN_SCHEMA by these names."""
+def measure(texts: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Columns of CLEAN_SCHEMA by name, each with one value per text that `clean_text` made; a fraction of nothing is 0.
 
-    num_characters: int
-    num_words: int
-    num_lines: int
-    letter_fraction: float
-    duplicate_line_fraction: float
-
-
-def measure(text: str) -> Signals:
-    """The signals of a text.
-
-    "a b\\na b\\n\\n1" -> 9 characters, 5 words, 4 lines, letters 4/9, duplicate lines 1/3
+    "a b\\na b\\n\\n1" -> 10 characters, 5 words, 4 lines, letters 4/10, duplicate lines 1/3
     """
-    lines = [line for line in map(str.strip, text.split("\n")) if line]
-    num_characters = len(text)
-    return Signals(
-        num_characters=num_characters,
-        num_words=len(text.split()),
-        num_lines=text.count("\n") + 1 if text else 0,
-        letter_fraction=count_letters(text) / num_characters if num_characters else 0.0,
-        duplicate_line_fraction=1 - len(set(lines)) / len(lines) if lines else 0.0,
-    )
+    batch = TextBatch.of(texts)
+    letters = np.array([count_letters(text) for text in texts], dtype=np.int64)
+    return {
+        "num_characters": batch.num_characters,
+        "num_words": batch.num_words,
+        "num_lines": batch.num_every_line,
+        "letter_fraction": letters / np.maximum(batch.num_characters, 1),
+        **measure_words(batch),
+        **measure_lines(batch),
+    }
 
 
 def count_letters(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Signals of the lines of one text: Gopher's lines and paragraphs, C4's line rules and FineWeb's ratios.
+"""Signals of the lines of a batch of texts: Gopher's lines and paragraphs, C4's line rules and FineWeb's ratios.
 
 C4 also removes lines. Here the text is never changed: `c4_removed_line_fraction` says what C4 would remove, so that a
 rule can judge it and a threshold change needs no second cleaning. Sentences are counted by their closing punctuation,
@@ -7,7 +7,16 @@ not by a trained splitter. A fraction of nothing is 0.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline.cleaning.signals_batch import Booleans, Floats, Integers, TextBatch, flags_of, lengths_of
 
 SENTENCE_TERMINALS = frozenset(
     "!.?\u0589\u061d\u061e\u061f\u06d4\u0700\u0701\u0702\u07f9\u0837\u0839\u083d\u083e\u0964\u0965\u104a"
@@ -26,71 +35,110 @@ SENTENCE_TERMINALS = frozenset(
 )
 """Characters that end a sentence in any script; the set FineWeb's filter uses."""
 
-_PARAGRAPHS = re.compile(r"\n{2,}")
-_LINES = re.compile(r"\n+")
-_SENTENCE = re.compile(r"[.?!]+[\"')\]]*(?=\s|$)")
+_SENTENCE_END = r"[.?!][\"')\]]*$"
+"""Of a word: what closes a sentence is followed by white space or by the end of the line."""
+_LOREM, _SCRIPT = "lorem ipsum", "javascript"
 _POLICIES = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
+_PHRASES = "|".join((_LOREM, _SCRIPT, *_POLICIES))
 _BULLETS = ("-", "•")
 _ELLIPSES = ("...", "…")
 SHORT_LINE = 30
 LONG_WORD = 1000
+MIN_LINE_WORDS = 3
 
 
-def measure_lines(text: str) -> dict[str, float]:
-    """Columns by name.
+def measure_lines(batch: TextBatch) -> dict[str, NDArray[Any]]:
+    """Columns by name; each has one value per text.
 
-    Gopher splits at runs of line ends, FineWeb leaves out blank lines and divides by the characters without line ends.
+    Gopher splits at runs of line ends, FineWeb leaves out blank lines and divides by the characters without line ends:
+    in cleaned texts both see the same lines. Bullets and ellipses are per line of any kind.
     """
-    num_characters = max(len(text), 1)
-    paragraphs, paragraph_characters = _repeats(_PARAGRAPHS.split(text.strip()))
-    lines, line_characters = _repeats(_LINES.split(text))
-    every = text.splitlines()
-    filled = [line for line in text.split("\n") if line.strip()]
-    num_filled = max(len(filled), 1)
-    num_every = max(len(every), 1)
+    num_characters = np.maximum(batch.num_characters, 1)
+    newlines = np.maximum(batch.num_every_line - 1, 0)
+    num_every = np.maximum(batch.num_every_line, 1)
+    num_filled = np.maximum(batch.per_text(batch.line_documents), 1)
+    paragraph_fraction, paragraph_characters = _repeats(batch, *_paragraphs(batch))
+    line_fraction, line_characters = _repeats(batch, batch.lines, batch.line_documents)
+    stripped_fraction, _ = _repeats(batch, batch.stripped_lines, batch.line_documents)
+
+    def count(flags: Booleans) -> Floats:
+        return batch.per_text(batch.line_documents, flags)
+
+    last = pc.utf8_slice_codeunits(batch.lines, -1)
     return {
-        "paragraph_repeat_fraction": paragraphs,
+        "duplicate_line_fraction": stripped_fraction,
+        "paragraph_repeat_fraction": paragraph_fraction,
         "paragraph_repeat_character_fraction": paragraph_characters / num_characters,
-        "line_repeat_fraction": lines,
+        "line_repeat_fraction": line_fraction,
         "line_repeat_character_fraction": line_characters / num_characters,
-        "bullet_line_fraction": sum(line.lstrip().startswith(_BULLETS) for line in every) / num_every,
-        "ellipsis_line_fraction": sum(line.rstrip().endswith(_ELLIPSES) for line in every) / num_every,
-        "terminal_line_fraction": sum(line[-1] in SENTENCE_TERMINALS for line in filled) / num_filled,
-        "short_line_fraction": sum(len(line) <= SHORT_LINE for line in filled) / num_filled,
-        "filled_line_repeat_character_fraction": _repeats(filled)[1] / max(len(text) - text.count("\n"), 1),
-        "newlines_per_word": text.count("\n") / max(len(text.split()), 1),
-        **_c4(every),
+        "bullet_line_fraction": count(_any(pc.starts_with, batch.stripped_lines, _BULLETS)) / num_every,
+        "ellipsis_line_fraction": count(_any(pc.ends_with, batch.lines, _ELLIPSES)) / num_every,
+        "terminal_line_fraction": count(flags_of(pc.is_in(last, pa.array(sorted(SENTENCE_TERMINALS))))) / num_filled,
+        "short_line_fraction": count(batch.line_lengths <= SHORT_LINE) / num_filled,
+        "filled_line_repeat_character_fraction": line_characters / np.maximum(batch.num_characters - newlines, 1),
+        "newlines_per_word": newlines / np.maximum(batch.num_words, 1),
+        **_c4(batch),
     }
 
 
-def _repeats(elements: list[str]) -> tuple[float, int]:
-    """The fraction of elements that came before, and their characters."""
-    distinct = set(elements)
-    if not elements or len(distinct) == len(elements):
-        return 0.0, 0
-    repeated = sum(map(len, elements)) - sum(map(len, distinct))
-    return 1 - len(distinct) / len(elements), repeated
+def _any(ask: Callable[..., pa.BooleanArray], strings: pa.StringArray, patterns: Sequence[str]) -> Booleans:
+    """Whether one of the patterns is true of each string."""
+    answers: Booleans = np.logical_or.reduce([flags_of(ask(strings, pattern)) for pattern in patterns])
+    return answers
 
 
-def _c4(lines: list[str]) -> dict[str, float]:
+def _paragraphs(batch: TextBatch) -> tuple[pa.StringArray, Integers]:
+    """What stands between blank lines, and the text of each."""
+    split = pc.split_pattern(batch.column, "\n\n")
+    # three line ends in a row leave one at the beginning of the next paragraph, four an empty one
+    pieces = pc.utf8_ltrim(split.flatten(), "\n")
+    filled = pc.greater(pc.binary_length(pieces), 0)
+    documents = np.repeat(np.arange(len(batch.texts)), pc.list_value_length(split).to_numpy())
+    return pieces.filter(filled), documents[flags_of(filled)]
+
+
+def _repeats(batch: TextBatch, elements: pa.StringArray, documents: Integers) -> tuple[Floats, Floats]:
+    """Of each text: the fraction of elements that came before in it, and their characters."""
+    encoded = elements.dictionary_encode()
+    codes = encoded.indices.to_numpy().astype(np.int64)
+    again = pd.Series(documents * max(len(encoded.dictionary), 1) + codes).duplicated().to_numpy()
+    lengths = lengths_of(encoded.dictionary)[codes[again]]
+    repeated = batch.per_text(documents[again])
+    return repeated / np.maximum(batch.per_text(documents), 1), batch.per_text(documents[again], lengths)
+
+
+def _c4(batch: TextBatch) -> dict[str, NDArray[Any]]:
     """C4 without the terminal punctuation rule, as FineWeb runs it; a line removed earlier cannot condemn its text."""
-    kept = sentences = braces = lorem = 0
-    for line in map(str.strip, lines):
-        words = line.split(None, 3)
-        if len(words) < 3 or (len(line) > LONG_WORD and max(map(len, line.split())) > LONG_WORD):
-            continue
-        lower = line.lower()
-        lorem += "lorem ipsum" in lower
-        if "javascript" in lower:
-            continue
-        braces += "{" in line
-        if any(policy in lower for policy in _POLICIES):
-            continue
-        kept += 1
-        sentences += max(len(_SENTENCE.findall(line)), 1)
+    num_lines = len(batch.lines)
+    read = np.bincount(batch.word_lines, minlength=num_lines) >= MIN_LINE_WORDS
+    read[batch.word_lines[batch.word_lengths > LONG_WORD]] = False
+    lorem, script, policy = _phrases(batch)
+    lorem_lines = read & lorem
+    read &= ~script
+    brace_lines = read & flags_of(pc.match_substring(batch.lines, "{"))
+    kept = read & ~policy
+    ends = flags_of(pc.match_substring_regex(batch.vocabulary, _SENTENCE_END))[batch.words]
+    sentences = np.maximum(np.bincount(batch.word_lines[ends], minlength=num_lines), 1)
+
+    def count(weights: NDArray[Any]) -> Floats:
+        return batch.per_text(batch.line_documents, weights)
+
+    num_every = batch.num_every_line
     return {
-        "c4_removed_line_fraction": 1 - kept / len(lines) if lines else 0.0,
-        "c4_sentences": sentences,
-        "c4_curly_bracket_lines": braces,
-        "c4_lorem_ipsum_lines": lorem,
+        "c4_removed_line_fraction": (num_every - count(kept)) / np.maximum(num_every, 1),
+        "c4_sentences": count(sentences * kept).astype(np.int64),
+        "c4_curly_bracket_lines": count(brace_lines).astype(np.int64),
+        "c4_lorem_ipsum_lines": count(lorem_lines).astype(np.int64),
     }
+
+
+def _phrases(batch: TextBatch) -> tuple[Booleans, Booleans, Booleans]:
+    """[lines] whether each holds "lorem ipsum", "javascript" and a policy's words, in letters of any case."""
+    lorem, script, policy = (np.zeros(len(batch.lines), dtype=bool) for _ in range(3))
+    texts = flags_of(pc.match_substring_regex(batch.column, _PHRASES, ignore_case=True))
+    lines = np.flatnonzero(texts[batch.line_documents])
+    for index, line in zip(lines.tolist(), batch.lines.take(pa.array(lines)).to_pylist(), strict=True):
+        lower = line.lower()
+        lorem[index], script[index] = _LOREM in lower, _SCRIPT in lower
+        policy[index] = any(words in lower for words in _POLICIES)
+    return lorem, script, policy

@@ -7,7 +7,10 @@ N-grams are compared by the pair (number of the n-gram of n - 1 words, next word
 
 from __future__ import annotations
 
+from bisect import bisect
+
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 TOP_NGRAMS = (2, 3, 4)
@@ -35,32 +38,36 @@ def repeated_ngrams(
     num_documents = len(num_characters)
     ends = np.concatenate(([0], np.cumsum(lengths)))
     stops = np.cumsum(np.bincount(documents, minlength=num_documents)).astype(np.int64)
+    last = stops[documents]
     characters = np.maximum(num_characters, 1)
     columns: dict[str, Floats] = {}
+    num_words = int(words.max(initial=0)) + 1
     positions = np.arange(len(words), dtype=np.int64)
-    groups = documents * (int(words.max(initial=0)) + 1) + words
-    positions, groups = _repeated(positions, groups)
+    groups = documents * num_words + words
     for n in range(2, DUPLICATE_NGRAMS[-1] + 1):
-        inside = positions + n <= stops[documents[positions]]
+        inside = positions + n <= last[positions]
         positions, groups = positions[inside], groups[inside]
-        positions, groups = _repeated(positions, (groups << 31) + words[positions + n - 1])
+        positions, groups, counts = _repeated(positions, groups * num_words + words[positions + n - 1])
         if n in TOP_NGRAMS:
             top = _first_ngrams(ends, stops, n)
-            _put_top(top, positions, groups, documents, ends, n)
+            _put_top(top, positions, groups, counts, documents, ends, n)
             columns[f"top_{n}_gram_fraction"] = top / characters
         elif n in DUPLICATE_NGRAMS:
-            duplicates = _duplicates(positions, groups, documents, ends, n, num_documents)
-            columns[f"duplicate_{n}_gram_fraction"] = duplicates / characters
+            counted = np.array(_duplicates(positions, groups, len(counts), n), dtype=np.int64)
+            repeated = np.bincount(documents[counted], ends[counted + n] - ends[counted], num_documents)
+            columns[f"duplicate_{n}_gram_fraction"] = repeated / characters
     return columns
 
 
-def _repeated(positions: Integers, keys: Integers) -> tuple[Integers, Integers]:
-    """The positions, ascending, whose key occurs more than once, and the keys numbered from 0."""
-    _, numbers, counts = np.unique(keys, return_inverse=True, return_counts=True)
+def _repeated(positions: Integers, keys: Integers) -> tuple[Integers, Integers, Integers]:
+    """The positions, ascending, whose key occurs more than once; their keys numbered by first occurrence; and how
+    often each number occurs."""
+    numbers, _ = pd.factorize(keys)
+    counts = np.bincount(numbers)
     again = counts > 1
     keep = again[numbers]
     renumbered = np.cumsum(again) - 1
-    return positions[keep], renumbered[numbers[keep]].astype(np.int64)
+    return positions[keep], renumbered[numbers[keep]].astype(np.int64), counts[again]
 
 
 def _first_ngrams(ends: Integers, stops: Integers, n: int) -> Floats:
@@ -73,31 +80,49 @@ def _first_ngrams(ends: Integers, stops: Integers, n: int) -> Floats:
     return top
 
 
-def _put_top(top: Floats, positions: Integers, groups: Integers, documents: Integers, ends: Integers, n: int) -> None:
+def _put_top(
+    top: Floats, positions: Integers, groups: Integers, counts: Integers, documents: Integers, ends: Integers, n: int
+) -> None:
     """Writes count times characters of the most frequent n-gram into the texts that repeat one."""
-    _, first, counts = np.unique(groups, return_index=True, return_counts=True)
-    starts = positions[first]
-    order = np.lexsort((starts, -counts, documents[starts]))
-    chosen, index = np.unique(documents[starts][order], return_index=True)
-    best = order[index]
+    if not len(positions):
+        return
+    starts = _first_positions(positions, groups, len(counts))
+    texts = documents[starts]
+    # groups are numbered as they first occur, so those of one text stand together and the earliest stands first
+    edges = np.flatnonzero(np.diff(texts, prepend=-1))
+    most = np.repeat(np.maximum.reduceat(counts, edges), np.diff(edges, append=len(texts)))
+    winners = np.flatnonzero(counts == most)
+    chosen, index = np.unique(texts[winners], return_index=True)
+    best = winners[index]
     top[chosen] = counts[best] * (ends[starts[best] + n] - ends[starts[best]] + n - 1)
 
 
-def _duplicates(
-    positions: Integers, groups: Integers, documents: Integers, ends: Integers, n: int, num_documents: int
-) -> Floats:
-    """Characters of n-grams seen before; a position inside one that was counted is neither counted nor seen."""
+def _first_positions(positions: Integers, groups: Integers, num_groups: int) -> Integers:
+    """[groups] where each first occurs."""
+    first = np.empty(num_groups, dtype=np.int64)
+    first[groups[::-1]] = positions[::-1]
+    return first
+
+
+def _duplicates(positions: Integers, groups: Integers, num_groups: int, n: int) -> list[int]:
+    """Where n-grams stand that were seen before; a position inside one that was counted is neither counted nor seen.
+
+    Only occurrences after the first are looked at, and after each that counts the next n - 1 positions are passed over.
+    """
+    first = _first_positions(positions, groups, num_groups)[groups]
+    later = positions > first
+    places, firsts, names = positions[later], first[later].tolist(), groups[later].tolist()
+    after = np.searchsorted(places, places + n).tolist()
+    places = places.tolist()
     counted: list[int] = []
     seen: set[int] = set()
-    free = 0
-    for position, group in zip(positions.tolist(), groups.tolist(), strict=True):
-        if position < free:
-            continue
-        if group in seen:
-            counted.append(position)
-            free = position + n
+    index = 0
+    while index < len(places):
+        covering = bisect(counted, firsts[index]) - 1
+        if covering >= 0 and firsts[index] < counted[covering] + n and names[index] not in seen:
+            seen.add(names[index])
+            index += 1
         else:
-            seen.add(group)
-    starts = np.array(counted, dtype=np.int64)
-    lengths = (ends[starts + n] - ends[starts]).astype(np.float64)
-    return np.bincount(documents[starts], weights=lengths, minlength=num_documents).astype(np.float64)
+            counted.append(places[index])
+            index = after[index]
+    return counted

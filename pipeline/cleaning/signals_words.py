@@ -1,55 +1,53 @@
 """Signals of white-space separated words for a batch of texts: Gopher's quality and repetition filters.
 
-In: texts. Out: one value per text and column (Rae et al. 2021, appendix A). What is asked of a word (has it a letter,
+In: a batch. Out: one value per text and column (Rae et al. 2021, appendix A). What is asked of a word (has it a letter,
 is it a symbol) is asked once per distinct word of the batch. A fraction of nothing is 0.
 """
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.cleaning.signals_batch import Integers, TextBatch, flags_of
 from pipeline.cleaning.signals_repetition import repeated_ngrams
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
+_LETTER = r"\pL"
+_ALL_SYMBOLS = r"^[\pP\pS]+$"
 
 
-def measure_words(texts: Sequence[str]) -> dict[str, NDArray[Any]]:
+def measure_words(batch: TextBatch) -> dict[str, NDArray[Any]]:
     """Columns by name; each has one value per text.
 
     `num_word_tokens` counts words that are more than punctuation and symbols, `mean_word_length` is over those, in
     characters; the rest is per word of any kind. `stop_words` counts which of eight English words occur, 0 to 8.
     """
-    numbers: dict[str, int] = {word: number for number, word in enumerate(STOP_WORDS)}
-    rows = [[numbers.setdefault(word, len(numbers)) for word in text.split()] for text in texts]
-    counts = np.array([len(row) for row in rows], dtype=np.int64)
-    words = np.fromiter((number for row in rows for number in row), dtype=np.int64, count=int(counts.sum()))
-    documents = np.repeat(np.arange(len(texts)), counts)
-    distinct_lengths = np.array([len(word) for word in numbers], dtype=np.int64)
-    lengths = distinct_lengths[words]
-    has_letter = np.array([any(map(str.isalpha, word)) for word in numbers])[words]
-    is_token = np.array([not all(map(_is_symbol, word)) for word in numbers])[words]
-
-    def per_text(weights: NDArray[Any]) -> NDArray[np.float64]:
-        return np.bincount(documents, weights=weights, minlength=len(texts)).astype(np.float64)
-
-    tokens = per_text(is_token)
-    any_words = np.maximum(counts, 1)
-    stops = np.unique(np.stack([documents, words])[:, words < len(STOP_WORDS)], axis=1)[0]
+    words, documents, lengths = batch.words, batch.word_documents, batch.word_lengths
+    has_letter = flags_of(pc.match_substring_regex(batch.vocabulary, _LETTER))[words]
+    is_token = ~flags_of(pc.match_substring_regex(batch.vocabulary, _ALL_SYMBOLS))[words]
+    tokens = batch.per_text(documents, is_token)
+    any_words = np.maximum(batch.num_words, 1)
     return {
         "num_word_tokens": tokens.astype(np.int64),
-        "mean_word_length": per_text(lengths * is_token) / np.maximum(tokens, 1),
-        "hashes_per_word": np.array([text.count("#") for text in texts]) / any_words,
-        "ellipses_per_word": np.array([text.count("...") + text.count("…") for text in texts]) / any_words,
-        "alphabetic_word_fraction": per_text(has_letter) / any_words,
-        "stop_words": np.bincount(stops.astype(np.int64), minlength=len(texts)),
-        **repeated_ngrams(words, lengths, documents, np.array([len(text) for text in texts], dtype=np.int64)),
+        "mean_word_length": batch.per_text(documents, lengths * is_token) / np.maximum(tokens, 1),
+        "hashes_per_word": np.array([text.count("#") for text in batch.texts]) / any_words,
+        "ellipses_per_word": np.array([text.count("...") + text.count("…") for text in batch.texts]) / any_words,
+        "alphabetic_word_fraction": batch.per_text(documents, has_letter) / any_words,
+        "stop_words": _count_stop_words(batch),
+        **repeated_ngrams(words, lengths, documents, batch.num_characters),
     }
 
 
-def _is_symbol(character: str) -> bool:
-    return unicodedata.category(character)[0] in "PS"
+def _count_stop_words(batch: TextBatch) -> Integers:
+    """[texts] how many different ones occur."""
+    numbers = pc.index_in(batch.vocabulary, pa.array(STOP_WORDS)).fill_null(-1).to_numpy()[batch.words]
+    occurs = np.zeros((len(batch.texts), len(STOP_WORDS)), dtype=bool)
+    is_stop = numbers >= 0
+    occurs[batch.word_documents[is_stop], numbers[is_stop]] = True
+    counts: Integers = occurs.sum(axis=1, dtype=np.int64)
+    return counts

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cleaning.signals_words import measure_words
+from pipeline.cleaning.signals import measure
 
 
 def test_ngrams_counted_by_hand() -> None:
     """ "a b" occurs 3 times with 3 characters in 11; five words twice are 5 of 19 characters."""
-    columns = measure_words(["a b a b a b", "a b c d e a b c d e"])
+    columns = measure(["a b a b a b", "a b c d e a b c d e"])
     assert columns["top_2_gram_fraction"] == pytest.approx([9 / 11, 6 / 19])
     assert columns["top_4_gram_fraction"] == pytest.approx([14 / 11, 14 / 19])
     assert columns["duplicate_5_gram_fraction"] == pytest.approx([0, 5 / 19])
@@ -23,7 +23,7 @@ def test_ngrams_counted_by_hand() -> None:
 
 def test_gopher_quality_counted_by_hand() -> None:
     """Of 9 words "-" and "#" are symbols; the other 7 have 27 characters and a letter each; 4 of them are stop words."""
-    columns = measure_words(["- the cat, walks to be\n# with me..."])
+    columns = measure(["- the cat, walks to be\n# with me..."])
     assert columns["num_word_tokens"].tolist() == [7]
     assert columns["mean_word_length"] == pytest.approx([(3 + 4 + 5 + 2 + 2 + 4 + 5) / 7])
     assert columns["hashes_per_word"] == pytest.approx([1 / 9])
@@ -33,12 +33,12 @@ def test_gopher_quality_counted_by_hand() -> None:
 
 
 def test_nothing_is_zero() -> None:
-    assert all(np.all(values == 0) for values in measure_words(["", " \n"]).values())
+    assert all(np.all(values == 0) for values in measure([""]).values())
 
 
 @given(st.lists(st.lists(st.sampled_from("abc"), max_size=60), min_size=1, max_size=4))
 def test_any_text_as_joined_strings_say(texts: list[list[str]]) -> None:
-    columns = measure_words([" ".join(words) for words in texts])
+    columns = measure([" ".join(words) for words in texts])
     for document, words in enumerate(texts):
         characters = max(2 * len(words) - 1, 1)
         for n in (2, 3, 4):

@@ -1,0 +1,111 @@
+"""A batch of texts taken apart once for all signals: lines, words, and the distinct words with their numbers.
+
+In: texts that `clean_text` made, whose lines end in `\\n` and in nothing blank. Arrow splits and numbers in C++; its white
+space is that of Python's `str.split`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Booleans = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextBatch:
+    """Texts, lines that are not blank, and words; each knows what it stands in, ascending."""
+
+    texts: Sequence[str]
+    column: pa.StringArray
+    """[texts] the same."""
+    num_characters: Integers
+    """[texts]"""
+    num_every_line: Integers
+    """[texts] lines, blank ones among them; 0 of an empty text."""
+    lines: pa.StringArray
+    """[lines] without line ends."""
+    stripped_lines: pa.StringArray
+    """[lines] without white space at either end."""
+    line_documents: Integers
+    """[lines] the text of each line."""
+    words: Integers
+    """[words] the number of each word in `vocabulary`."""
+    word_lines: Integers
+    """[words] the line of each word."""
+    word_documents: Integers
+    """[words] the text of each word."""
+    vocabulary: pa.StringArray
+    """[distinct words]"""
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> TextBatch:
+        """Splits the texts."""
+        column = pa.array(texts, pa.string())
+        every = pc.split_pattern(column, "\n")
+        num_every_line = pc.list_value_length(every).to_numpy().astype(np.int64)
+        documents = np.repeat(np.arange(len(texts)), num_every_line)
+        filled = pc.greater(pc.binary_length(every.flatten()), 0)
+        lines = every.flatten().filter(filled)
+        line_documents = documents[flags_of(filled)]
+        stripped_lines = pc.utf8_trim_whitespace(lines)
+        # Arrow finds an empty word before leading white space
+        split = pc.utf8_split_whitespace(stripped_lines)
+        counts = pc.list_value_length(split).to_numpy().astype(np.int64)
+        encoded = split.flatten().dictionary_encode()
+        words = encoded.indices.to_numpy().astype(np.int64)
+        word_lines = np.repeat(np.arange(len(lines)), counts)
+        num_characters = pc.utf8_length(column).to_numpy().astype(np.int64)
+        return cls(
+            texts=texts,
+            column=column,
+            num_characters=num_characters,
+            num_every_line=np.where(num_characters > 0, num_every_line, 0),
+            lines=lines,
+            stripped_lines=stripped_lines,
+            line_documents=line_documents,
+            words=words,
+            word_lines=word_lines,
+            word_documents=line_documents[word_lines],
+            vocabulary=encoded.dictionary,
+        )
+
+    @cached_property
+    def num_words(self) -> Integers:
+        """[texts]"""
+        return np.bincount(self.word_documents, minlength=len(self.texts)).astype(np.int64)
+
+    @cached_property
+    def line_lengths(self) -> Integers:
+        """[lines] characters."""
+        return lengths_of(self.lines)
+
+    @cached_property
+    def word_lengths(self) -> Integers:
+        """[words] characters."""
+        return lengths_of(self.vocabulary)[self.words]
+
+    def per_text(self, documents: Integers, weights: NDArray[Any] | None = None) -> Floats:
+        """Sums by text of one weight per line or word (or counts them)."""
+        return np.bincount(documents, weights=weights, minlength=len(self.texts)).astype(np.float64)
+
+
+def lengths_of(strings: pa.StringArray) -> Integers:
+    """Characters of each."""
+    lengths: Integers = pc.utf8_length(strings).to_numpy().astype(np.int64)
+    return lengths
+
+
+def flags_of(answers: pa.BooleanArray) -> Booleans:
+    """An Arrow column of true and false for NumPy."""
+    flags: Booleans = answers.to_numpy(zero_copy_only=False)
+    return flags
