@@ -1,0 +1,285 @@
+"""Cleaning: throughput of our quality rules and of datatrove's filters on the same text, decisions, and our end to end.
+
+    python benchmarks/clean.py [--corpora FOLDER] [--peer-python PYTHON] [--megabytes N]
+
+The text is the documentation of every package that is installed beside this interpreter and the chapters of the novels,
+cleaned, in a shuffled order. Rules: Gopher's quality and repetition filters, C4 and FineWeb with the published
+thresholds. PYTHON (or TEXTMILL_PEERS_PYTHON) is an interpreter with datatrove, spacy, nltk and pyarrow. Both run on two
+processes, from Parquet files to the ids that are kept; runs alternate, each in a process of its own that is timed after
+its imports, and medians are reported. Writes results/clean.json and clean.md beside this.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+import duckdb  # noqa: E402
+import numpy as np  # noqa: E402
+import pyarrow as pa  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
+
+from pipeline.cleaning.signals import measure  # noqa: E402
+from pipeline.cleaning.text import clean_text  # noqa: E402
+from pipeline.config import CorpusConfig  # noqa: E402
+from pipeline.corpus.rules import judging, rules_of  # noqa: E402
+from pipeline.engine import map_parts  # noqa: E402
+from pipeline.ingestion.items import Document  # noqa: E402
+from pipeline.ingestion.python_docs import read_python_docs  # noqa: E402
+from pipeline.progress import SilentProgress  # noqa: E402
+from pipeline.records import document_id  # noqa: E402
+
+RULE_SETS = ("gopher_repetition", "gopher", "c4", "fineweb")
+NUM_FILES = 16
+NUM_RUNS = 3
+NUM_WORKERS = 2
+BATCH_ROWS = 1024
+PEER = Path(__file__).with_name("clean_peer.py")
+EXPLANATIONS = {
+    "c4": "C4 counts sentences: datatrove by a trained splitter after taking out `[1]`, ours by closing punctuation.",
+    "fineweb": "FineWeb divides by characters and words of a text that differ in nothing; none is expected.",
+    "gopher": "Gopher's words without letters: datatrove knows punctuation by a list of its own, ours by Unicode.",
+    "gopher_repetition": "Thresholds are compared in single precision here, in double there.",
+}
+
+
+def main() -> None:
+    """Measures, prints and writes both files."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    default = os.environ.get("TEXTMILL_CORPORA") or ROOT.parent / "shared" / "corpora"
+    parser.add_argument("--corpora", type=Path, default=default)
+    parser.add_argument("--peer-python", default=os.environ.get("TEXTMILL_PEERS_PYTHON"))
+    parser.add_argument("--megabytes", type=float, default=60)
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        print(json.dumps(run_ours(Path(options.child[0]), int(options.child[1]))))
+        return
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work) / "texts"
+        size = write_documents(folder, options.corpora, options.megabytes)
+        speed = measure_speed(folder, size, options.peer_python)
+        agreement = compare(folder, options.peer_python) if options.peer_python else {}
+    about = {
+        "date": time.strftime("%Y-%m-%d"),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        **{name: version(name) for name in ("pyarrow", "numpy", "duckdb")},
+    }
+    results = Path(__file__).parent / "results"
+    results.mkdir(exist_ok=True)
+    found = {**about, "megabytes": size / 1e6, "speed": speed, "agreement": agreement}
+    (results / "clean.json").write_text(json.dumps(found, indent=2) + "\n")
+    (results / "clean.md").write_text(render(found))
+    print((results / "clean.md").read_text())
+
+
+def write_documents(folder: Path, corpora: Path, megabytes: float) -> int:
+    """Parquet files of `id` and `text`; returns their bytes of text."""
+    texts = sorted({*package_texts(), *novel_chapters(corpora)})
+    random.Random(0).shuffle(texts)  # noqa: S311 - an order, no secret
+    sizes = np.cumsum([len(text.encode()) for text in texts])
+    texts = texts[: int(np.searchsorted(sizes, megabytes * 1e6)) + 1]
+    folder.mkdir()
+    for number in range(NUM_FILES):
+        part = texts[number::NUM_FILES]
+        pq.write_table(pa.table({"id": list(map(document_id, part)), "text": part}), folder / f"{number}.parquet")
+    return sum(len(text.encode()) for text in texts)
+
+
+def package_texts() -> list[str]:
+    """The documentation of the installed packages."""
+    texts = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for package in sorted(path.parent for path in Path(pa.__file__).parents[1].glob("*/__init__.py")):
+            found = read_python_docs(package, Counter())
+            texts += [clean_text(item.text).text for item in found if isinstance(item, Document)]
+    return [text for text in texts if text]
+
+
+def novel_chapters(corpora: Path) -> list[str]:
+    """The novels, cut at their headings."""
+    chapters = []
+    for path in sorted((corpora / "books").glob("*.txt")):
+        pieces = re.split(r"\n(?=(?:CHAPTER|Chapter) )", path.read_text(encoding="utf-8", errors="replace"))
+        chapters += [clean_text(piece).text for piece in pieces]
+    return [chapter for chapter in chapters if chapter]
+
+
+def measure_speed(folder: Path, size: int, peer_python: str | None) -> list[dict[str, Any]]:
+    """One row a contestant: seconds of each run, megabytes a second by the median, memory."""
+    contests = {"ours": [sys.executable, __file__, "--child", str(folder), str(NUM_WORKERS)]}
+    if peer_python:
+        for mode in ("whitespace", "default"):
+            contests[f"datatrove {mode}"] = [peer_python, str(PEER), mode, str(folder), str(NUM_WORKERS)]
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in contests}
+    for _ in range(NUM_RUNS):
+        for name, words in contests.items():
+            runs[name].append(answer_of(words))
+            print(f"{name}: {runs[name][-1]['seconds']:.1f} s", flush=True)
+    rows = []
+    for name, found in runs.items():
+        seconds = [run["seconds"] for run in found]
+        rows.append(
+            {
+                "name": name,
+                "seconds": seconds,
+                "megabytes_per_second": size / 1e6 / statistics.median(seconds),
+                "kept": found[0]["kept"],
+                "peak_megabytes_a_process": max(run["peak_megabytes"] for run in found),
+            }
+        )
+    return rows
+
+
+def answer_of(words: list[str]) -> dict[str, Any]:
+    """The last line that a process prints."""
+    done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 - our own scripts
+    if done.returncode:
+        raise SystemExit(f"{words[1]} failed:\n{done.stderr[-2000:]}")
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def run_ours(folder: Path, num_workers: int) -> dict[str, Any]:
+    """Signals on processes, verdicts by DuckDB."""
+    files = sorted(folder.glob("*.parquet"))
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as work:
+        parts = [(path, Path(work) / path.name) for path in files]
+        map_parts(write_signals, parts, num_workers=num_workers, progress=SilentProgress())
+        kept = len(judge([made for _, made in parts], RULE_SETS)[""])
+    seconds = time.perf_counter() - started
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return {"seconds": seconds, "kept": kept, "peak_megabytes": peak / 1024}
+
+
+def write_signals(part: tuple[Path, Path]) -> None:
+    """The signals of one file, as the cleaning stage computes them, without the text."""
+    source, made = part
+    writer = None
+    for batch in pq.ParquetFile(source).iter_batches(BATCH_ROWS):
+        columns: dict[str, Any] = {"id": batch["id"], **measure(batch["text"].to_pylist())}
+        count = [None] * batch.num_rows
+        columns |= {name: pa.array(count, pa.string()) for name in ("source", "path", "text_hash")}
+        columns |= {name: pa.array(count, pa.int64()) for name in ("index", "num_bytes")}
+        table = pa.table({**columns, "language": ["en"] * batch.num_rows})
+        writer = writer or pq.ParquetWriter(made, table.schema)
+        writer.write_table(table)
+    if writer:
+        writer.close()
+
+
+def judge(files: list[Path], rule_sets: tuple[str, ...]) -> dict[str, list[str]]:
+    """Ids by the rule that rejects them; those of "" are kept."""
+    quality = {"rules": list(rule_sets)}
+    config = CorpusConfig.model_validate({"sources": {"all": 1}, "quality": quality})
+    statement, values = judging(rules_of(config))
+    by_rule: dict[str, list[str]] = {}
+    with duckdb.connect(config={"threads": NUM_WORKERS}) as connection:
+        connection.execute(statement, {"files": list(map(str, files)), **values})
+        for identifier, rule in connection.execute("SELECT id, coalesce(rule, '') FROM judged").fetchall():
+            by_rule.setdefault(rule, []).append(identifier)
+    return by_rule
+
+
+def compare(folder: Path, peer_python: str) -> dict[str, Any]:
+    """How many documents both keep or both reject, by rule set and over all, and the kinds of disagreement."""
+    theirs = answer_of([peer_python, str(PEER), "decisions", str(folder), "1"])
+    with tempfile.TemporaryDirectory() as work:
+        made = [Path(work) / path.name for path in sorted(folder.glob("*.parquet"))]
+        for part in zip(sorted(folder.glob("*.parquet")), made, strict=True):
+            write_signals(part)
+        ours = {rule_set: judge(made, (rule_set,)) for rule_set in RULE_SETS}
+    total = sum(map(len, ours["c4"].values()))
+    rows = []
+    all_ours: set[str] = set()
+    all_theirs: set[str] = set()
+    for rule_set in RULE_SETS:
+        mine = {name: rule for rule, names in ours[rule_set].items() if rule for name in names}
+        peer: dict[str, str] = theirs["rejected"][rule_set]
+        apart = Counter(
+            (peer.get(name, "kept"), mine.get(name, "kept").rpartition(".")[2])
+            for name in set(mine).symmetric_difference(peer)
+        )
+        rows.append(
+            {
+                "rule_set": rule_set,
+                "rejected_by_ours": len(mine),
+                "rejected_by_datatrove": len(peer),
+                "agreement": 1 - sum(apart.values()) / total,
+                "disagreements": [
+                    {"datatrove": peer_says, "ours": we_say, "documents": count}
+                    for (peer_says, we_say), count in apart.most_common()
+                ],
+            }
+        )
+        all_ours |= set(mine)
+        all_theirs |= set(peer)
+    overall = 1 - len(all_ours.symmetric_difference(all_theirs)) / total
+    return {"datatrove": theirs["version"], "documents": total, "overall": overall, "rule_sets": rows}
+
+
+def render(found: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    lines = [
+        "# Cleaning",
+        "",
+        f"{found['megabytes']:.1f} MB of text, {NUM_WORKERS} processes, {found['cores']} cores, {found['machine']}, Python "
+        f"{found['python']}, {found['date']}.",
+        "",
+        "| | seconds | MB/s | ours is faster by | documents kept | peak MB of a process |",
+        "|---|---|---|---|---|---|",
+    ]
+    ours = found["speed"][0]["megabytes_per_second"]
+    for row in found["speed"]:
+        seconds = statistics.median(row["seconds"])
+        ratio = ours / row["megabytes_per_second"]
+        lines.append(
+            f"| {row['name']} | {seconds:.1f} | {row['megabytes_per_second']:.2f} | {ratio:.1f} | {row['kept']:,} | "
+            f"{row['peak_megabytes_a_process']:.0f} |"
+        )
+    agreement = found["agreement"]
+    if agreement:
+        lines += [
+            "",
+            f"Of {agreement['documents']:,} documents, words split at white space by both, {agreement['overall']:.2%} are "
+            f"kept by both or rejected by both (datatrove {agreement['datatrove']}). Each rule set sees the whole text.",
+            "",
+            "| rule set | rejected by ours | by datatrove | agreement | what differs: datatrove / ours |",
+            "|---|---|---|---|---|",
+        ]
+        for row in agreement["rule_sets"]:
+            kinds = "; ".join(
+                f"{kind['datatrove']} / {kind['ours']} {kind['documents']}" for kind in row["disagreements"]
+            )
+            lines.append(
+                f"| {row['rule_set']} | {row['rejected_by_ours']:,} | {row['rejected_by_datatrove']:,} | "
+                f"{row['agreement']:.2%} | {kinds} |"
+            )
+        lines += ["", *[f"- {EXPLANATIONS[row['rule_set']]}" for row in agreement["rule_sets"] if row["disagreements"]]]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
