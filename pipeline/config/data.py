@@ -18,6 +18,7 @@ from pipeline.config.file_sources import (
 from pipeline.config.mixing import DecontaminateConfig, MixtureConfig
 from pipeline.config.quality import RULES, QualityConfig
 from pipeline.config.sections import Name, Pattern, Section
+from pipeline.config.web_sources import HtmlSource, WarcSource
 
 
 class TextSource(FileSource):
@@ -93,6 +94,8 @@ SourceConfig = Annotated[
     | WikipediaSource
     | MarkdownSource
     | SquadSource
+    | HtmlSource
+    | WarcSource
     | ParallelSource
     | PythonDocsSource,
     Field(discriminator="reader"),

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pipeline.config import data, file_sources, mixing, project, quality, training
+from pipeline.config import data, file_sources, mixing, project, quality, training, web_sources
 
 _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", project.Project),
@@ -24,6 +24,8 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("sources.NAME with `reader: wikipedia`", file_sources.WikipediaSource),
     ("sources.NAME with `reader: markdown`", file_sources.MarkdownSource),
     ("sources.NAME with `reader: squad`", file_sources.SquadSource),
+    ("sources.NAME with `reader: html`", web_sources.HtmlSource),
+    ("sources.NAME with `reader: warc`", web_sources.WarcSource),
     ("sources.NAME with `reader: parallel`", file_sources.ParallelSource),
     ("sources.NAME with `reader: python_docs`", data.PythonDocsSource),
     ("corpora.NAME", data.CorpusConfig),

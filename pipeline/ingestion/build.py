@@ -18,10 +18,12 @@ import pyarrow as pa
 from pipeline.artifacts import Artifact, Draft
 from pipeline.config.data import JsonSource, ParquetSource, PythonDocsSource, SourceConfig, TextSource
 from pipeline.config.file_sources import CsvSource, MarkdownSource, ParallelSource, SquadSource, WikipediaSource
+from pipeline.config.web_sources import HtmlSource, WarcSource
 from pipeline.errors import InputError
 from pipeline.files import storage_errors
 from pipeline.ingestion.archives import is_archive, read_archive
 from pipeline.ingestion.csv_documents import read_csv
+from pipeline.ingestion.html import read_html
 from pipeline.ingestion.items import MAX_DOCUMENT_BYTES, Document, FileRejected, Rejected
 from pipeline.ingestion.json_documents import read_json
 from pipeline.ingestion.markdown import read_markdown
@@ -33,6 +35,7 @@ from pipeline.ingestion.ranges import Range
 from pipeline.ingestion.report import SAMPLE_CHARACTERS, make_report
 from pipeline.ingestion.squad import read_squad
 from pipeline.ingestion.text import read_text
+from pipeline.ingestion.warc import read_warc
 from pipeline.ingestion.wikipedia import read_wikipedia
 from pipeline.part_cache import CachedPart, PartWriter, aside, build_parts, link_parts, reject_row, write_part
 from pipeline.progress import Progress
@@ -175,6 +178,10 @@ def read_file(
             return read_markdown(path, config, facts)
         case SquadSource():
             return read_squad(path, config)
+        case HtmlSource():
+            return read_html(path, config, facts)
+        case WarcSource():
+            return read_warc(path, config, facts)
         case ParallelSource() | PythonDocsSource():
             raise AssertionError("these are no readers of single files")
 

@@ -21,12 +21,15 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_archives import tarred, zipped
+from test_html_reader import ARTICLE
 from test_markdown_reader import PAGE
 from test_pairs import SQUAD
+from test_warc_reader import ARCHIVE
 from test_wikipedia_reader import HEAD, page
 
 from pipeline.config.data import JsonSource, ParquetSource, SourceConfig, TextSource
 from pipeline.config.file_sources import CsvSource, MarkdownSource, ParallelSource, SquadSource, WikipediaSource
+from pipeline.config.web_sources import HtmlSource, WarcSource
 from pipeline.ingestion import wikipedia
 from pipeline.ingestion.build import _build_part, _Task
 from pipeline.ingestion.parts import list_parts
@@ -63,6 +66,9 @@ SEEDS: dict[str, tuple[str, SourceConfig, bytes]] = {
     "squad": ("in.json", SquadSource(reader="squad", path="in.json", documents="pairs"), json.dumps(SQUAD).encode()),
     "parallel": ("in.en", ParallelSource(reader="parallel", path="in.en", target_path="in.de"), "a\nb\né\n".encode()),
     "wikipedia": ("in.xml", WikipediaSource(reader="wikipedia", path="in.xml"), WIKI),
+    "html": ("in.html", HtmlSource(reader="html", path="in.html", extraction="fast"), ARTICLE.encode()),
+    "precise html": ("in.html", HtmlSource(reader="html", path="in.html"), ARTICLE.encode()),
+    "warc": ("in.warc", WarcSource(reader="warc", path="in.warc", extraction="fast"), ARCHIVE),
     "zip": ("in.zip", TextSource(reader="text", path="in.zip"), zipped({"a.txt": TEXT, "d/b.gz": gzip.compress(TEXT)})),
     "tar": ("in.tgz", JsonSource(reader="json", path="in.tgz"), gzip.compress(tarred({"a.jsonl": JSONL}))),
     "plain tar": (
