@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -91,8 +90,7 @@ def run(mode: str, folder: Path, num_workers: int) -> dict[str, Any]:
         executor.run()
         seconds = time.perf_counter() - started
         kept = sum(len(path.read_text().split()) for path in ids.iterdir())
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return {"seconds": seconds, "kept": kept, "peak_megabytes": peak / 1024}
+    return {"seconds": seconds, "kept": kept}
 
 
 def decide(folder: Path) -> dict[str, Any]:

@@ -16,6 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+_WIDE_SPACES = "[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]"
+"""White space beyond ASCII; `clean_text` leaves no other."""
+
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
@@ -58,8 +61,9 @@ class TextBatch:
         lines = every.flatten().filter(filled)
         line_documents = documents[flags_of(filled)]
         stripped_lines = pc.utf8_trim_whitespace(lines)
-        # Arrow finds an empty word before leading white space
-        split = pc.utf8_split_whitespace(stripped_lines)
+        # Arrow finds an empty word before leading white space, and is twice as fast where only ASCII's divides words
+        has_wide_spaces = pc.any(pc.match_substring_regex(column, _WIDE_SPACES)).as_py()
+        split = (pc.utf8_split_whitespace if has_wide_spaces else pc.ascii_split_whitespace)(stripped_lines)
         counts = pc.list_value_length(split).to_numpy().astype(np.int64)
         encoded = split.flatten().dictionary_encode()
         words = encoded.indices.to_numpy().astype(np.int64)

@@ -31,7 +31,15 @@ MAX_ADDRESS_CHARACTERS = 500
 _PAGES = ("response", "resource", "conversion")
 _OK = "200"
 _BUFFER_BYTES = 1 << 16
-_BROKEN = (ArchiveLoadFailed, StatusAndHeadersParserException, EOFError, ValueError, zlib.error, brotli.error)
+_BROKEN = (
+    ArchiveLoadFailed,
+    StatusAndHeadersParserException,
+    AttributeError,  # a record without address
+    EOFError,
+    ValueError,
+    zlib.error,
+    brotli.error,
+)
 """What the parser raises over damaged archives and answers."""
 
 

@@ -66,7 +66,11 @@ SEEDS: dict[str, tuple[str, SourceConfig, bytes]] = {
     "squad": ("in.json", SquadSource(reader="squad", path="in.json", documents="pairs"), json.dumps(SQUAD).encode()),
     "parallel": ("in.en", ParallelSource(reader="parallel", path="in.en", target_path="in.de"), "a\nb\né\n".encode()),
     "wikipedia": ("in.xml", WikipediaSource(reader="wikipedia", path="in.xml"), WIKI),
-    "html": ("in.html", HtmlSource(reader="html", path="in.html", extraction="fast"), ARTICLE.encode()),
+    "html": (
+        "in.html",
+        HtmlSource(reader="html", path="in.html", extraction="fast", min_document_characters=200),
+        ARTICLE.encode(),
+    ),
     "precise html": ("in.html", HtmlSource(reader="html", path="in.html"), ARTICLE.encode()),
     "warc": ("in.warc", WarcSource(reader="warc", path="in.warc", extraction="fast"), ARCHIVE),
     "zip": ("in.zip", TextSource(reader="text", path="in.zip"), zipped({"a.txt": TEXT, "d/b.gz": gzip.compress(TEXT)})),
