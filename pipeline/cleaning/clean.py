@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.cleaning.language import identify_language
+from pipeline.cleaning.language import identify_languages
 from pipeline.cleaning.pii.redact import redact
 from pipeline.cleaning.signals import measure
 from pipeline.cleaning.text import CleanText, clean_text, clean_title
@@ -55,7 +55,13 @@ def clean_batch(batch: pa.RecordBatch, kinds: Collection[str] = ()) -> tuple[pa.
                 threshold=threshold,
             )
         )
-    signals = measure([row["text"] for row in kept])
+    texts = [row["text"] for row in kept]
+    languages = identify_languages(texts)
+    signals: dict[str, Any] = {
+        "language": [language for language, _ in languages],
+        "language_confidence": [confidence for _, confidence in languages],
+        **measure(texts),
+    }
     columns = [
         pa.array(signals[field.name] if field.name in signals else [row[field.name] for row in kept], field.type)
         for field in CLEAN_SCHEMA
@@ -87,7 +93,6 @@ def _clean_row(raw: dict[str, Any], cleaned: CleanText, kinds: Collection[str]) 
     if raw["target"] is not None:
         target, in_target = redact(clean_text(raw["target"]).text, kinds)
         redactions = Counter(redactions) + Counter(in_target)
-    language, confidence = identify_language(text)
     return {
         **raw,
         "title": title,
@@ -96,8 +101,6 @@ def _clean_row(raw: dict[str, Any], cleaned: CleanText, kinds: Collection[str]) 
         "num_bytes": len(text.encode()),
         "raw_bytes": raw["num_bytes"],
         "text_hash": document_id(text, target),
-        "language": language,
-        "language_confidence": confidence,
         "repaired": cleaned.repaired,
         "redactions": sorted(redactions.items()) or None,
     }

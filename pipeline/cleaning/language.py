@@ -1,10 +1,9 @@
 """Which language a document is in, offline: by script where the script says it, else by py3langid.
 
-In: cleaned text. Out: an ISO 639-1 code (or `und`) and a confidence from 0 to 1. Three short windows are looked at
-first, and more of the text only where they leave a doubt, so the cost per document is bounded and usually a fifth of a
-millisecond. Classical Chinese is far from the model's training text, so Han
-characters without kana are Chinese by rule; kana are Japanese, Hangul is Korean. Macedonian, which the model takes for
-Bulgarian, is told by letters that only it has. The model's labels for creoles and
+In: cleaned texts. Out: an ISO 639-1 code (or `und`) and a confidence from 0 to 1. Three short windows are looked at
+first, and more of the text only where they leave a doubt, so the cost per document is bounded. Classical Chinese is far
+from the model's training text, so Han characters without kana are Chinese by rule; kana are Japanese, Hangul is Korean.
+Macedonian, which the model takes for Bulgarian, is told by letters that only it has. The model's labels for creoles and
 dialects without a two-letter code are left out: it gives them to program code.
 """
 
@@ -12,10 +11,9 @@ from __future__ import annotations
 
 import itertools
 import re
-from functools import lru_cache
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
+from pipeline.cleaning.language_model import classify
 
 SAMPLE_CHARACTERS = 2000
 WINDOW_CHARACTERS = 120
@@ -41,24 +39,33 @@ _NOT_MACEDONIAN = re.compile("[ЂђЋћЪъЩщЬьЫыЙй]")
 """Letters of its neighbours' alphabets that its own has not."""
 
 
-def identify_language(text: str) -> tuple[str, float]:
-    """Code and confidence.
+def identify_languages(texts: Sequence[str]) -> list[tuple[str, float]]:
+    """Code and confidence of each.
 
-    "The ship sailed at dawn, and nobody waved." -> ("en", ...); "秦川雄帝宅，函谷壯皇居。" -> ("zh", 1.0)
+    ["The ship sailed at dawn, and nobody waved.", "秦川雄帝宅，函谷壯皇居。"] -> [("en", ...), ("zh", 1.0)]
     """
-    sample = text[:SAMPLE_CHARACTERS]
-    if not sample.isascii() and _EAST_ASIAN.search(sample):
-        by_script = _by_script(sample)
+    found: list[tuple[str, float]] = [(UNKNOWN, 0.0)] * len(texts)
+    asked: list[int] = []
+    for index, text in enumerate(texts):
+        sample = text[:SAMPLE_CHARACTERS]
+        by_script = _by_script(sample) if not sample.isascii() and _EAST_ASIAN.search(sample) else None
         if by_script is not None:
-            return by_script
-    if not _has_letters(sample, MIN_LETTERS):
-        return UNKNOWN, 0.0
-    language, confidence = _identifier().classify(_windows(text))
-    if confidence < SURE:
-        language, confidence = _identifier().classify(sample)
-    if language in _CYRILLIC_NEIGHBOURS and _MACEDONIAN.search(sample) and not _NOT_MACEDONIAN.search(sample):
-        return "mk", 1.0
-    return str(language), min(max(float(confidence), 0.0), 1.0)
+            found[index] = by_script
+        elif _has_letters(sample, MIN_LETTERS):
+            asked.append(index)
+    for index, verdict in zip(asked, classify([_windows(texts[index]) for index in asked]), strict=True):
+        found[index] = verdict
+    doubtful = [index for index in asked if found[index][1] < SURE]
+    samples = [texts[index][:SAMPLE_CHARACTERS] for index in doubtful]
+    for index, verdict in zip(doubtful, classify(samples), strict=True):
+        found[index] = verdict
+    for index in asked:
+        language, confidence = found[index]
+        sample = texts[index][:SAMPLE_CHARACTERS]
+        if language in _CYRILLIC_NEIGHBOURS and _MACEDONIAN.search(sample) and not _NOT_MACEDONIAN.search(sample):
+            language, confidence = "mk", 1.0
+        found[index] = language, min(max(confidence, 0.0), 1.0)
+    return found
 
 
 def _windows(text: str) -> str:
@@ -84,15 +91,3 @@ def _by_script(sample: str) -> tuple[str, float] | None:
 
 def _has_letters(sample: str, at_least: int) -> bool:
     return len(list(itertools.islice(_LETTER.finditer(sample), at_least))) == at_least
-
-
-@lru_cache(maxsize=1)
-def _identifier() -> Any:
-    """py3langid with its own model, loaded once a process."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    identifier.set_languages([label for label in identifier.labels if len(label) == 2])
-    # the selection is in half precision and column order; a row at a time in single precision is twice as fast
-    identifier.nb_ptc = np.ascontiguousarray(identifier.nb_ptc, dtype=np.float32)
-    return identifier

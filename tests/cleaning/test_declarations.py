@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cleaning.language import identify_language
+from pipeline.cleaning.language import identify_languages
 
 SAME = [{"bs", "hr", "sr"}, {"id", "ms"}, {"no", "nn"}]
 """Codes of one macro-language of ISO 639-3 (hbs, msa, nor) count as the same."""
@@ -41,6 +41,10 @@ cy Welsh_Cymraeg-Latin1, xh Xhosa-Latin1, yo Yoruba-UTF8, zu Zulu-Latin1
 ENCODINGS = {"UTF8": "utf-8", "Latin1": "latin-1", "Latin2": "iso8859-2"}
 
 
+def _identify(text: str) -> tuple[str, float]:
+    return identify_languages([text])[0]
+
+
 @pytest.mark.slow
 def test_declarations_and_their_paragraphs(corpora: Path) -> None:
     wrong: list[tuple[str, str]] = []
@@ -51,7 +55,7 @@ def test_declarations_and_their_paragraphs(corpora: Path) -> None:
             language, name = entry.split()
             same = next((codes for codes in SAME if language in codes), {language})
             text = archive.read(f"udhr/{name}").decode(ENCODINGS[name.rsplit("-", 1)[1]], "ignore")
-            found, confidence = identify_language(text)
+            found, confidence = _identify(text)
             assert 0 <= confidence <= 1
             languages.add(language)
             num_documents += 1
@@ -59,7 +63,7 @@ def test_declarations_and_their_paragraphs(corpora: Path) -> None:
                 wrong.append((name, found))
             paragraphs = [line for line in text.splitlines() if len(line) > 60]
             num_paragraphs += len(paragraphs)
-            num_right += sum(identify_language(paragraph)[0] in same for paragraph in paragraphs)
+            num_right += sum(_identify(paragraph)[0] in same for paragraph in paragraphs)
     assert len(languages) >= 60
     assert len(wrong) <= 0.05 * num_documents, wrong
     assert num_right >= 0.95 * num_paragraphs
