@@ -19,6 +19,9 @@ _OTHER_LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufff9-\ufffb\ufdd0-\ufdef\ufffe\uffff]")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ufffd]")
 _MANY_BLANK_LINES = re.compile("\n{4,}")
+_ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufff9-\ufffd\ufdd0-\ufdef\ufffe\uffff]")
+"""Whatever one of the first three matches; most texts have none of it, and one look spares three passes."""
+_ODD_ASCII = bytes(code for code in range(128) if _ODD.match(chr(code)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,15 +41,25 @@ def clean_text(raw: str) -> CleanText:
     "Cafe\\u0301 \\r\\n\\n\\n\\n\\n  x\\x00" -> "Café\\n\\n\\n  x"
     """
     text, repaired = repair(raw)
-    num_unreadable = len(_CONTROL.findall(text))
-    text = _OTHER_LINE_ENDS.sub("\n", text)
-    text = _INVISIBLE.sub("", text)
+    num_unreadable = 0
+    if _has_odd(text):
+        num_unreadable = len(_CONTROL.findall(text))
+        text = _OTHER_LINE_ENDS.sub("\n", text)
+        text = _INVISIBLE.sub("", text)
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
     # a list of lines, not a substitution of "[ \t]+\n", which takes quadratic time on a megabyte of blanks
     text = "\n".join([line.rstrip() for line in text.split("\n")])
-    text = _MANY_BLANK_LINES.sub("\n\n\n", text)
+    if "\n\n\n\n" in text:
+        text = _MANY_BLANK_LINES.sub("\n\n\n", text)
     return CleanText(text=text.strip("\n"), repaired=repaired, num_unreadable=num_unreadable)
+
+
+def _has_odd(text: str) -> bool:
+    if text.isascii():
+        data = text.encode()
+        return len(data.translate(None, _ODD_ASCII)) < len(data)
+    return _ODD.search(text) is not None
 
 
 def clean_title(raw: str | None) -> str | None:

@@ -1,0 +1,175 @@
+"""From raw files to a kept corpus as a user runs it: seconds, memory and what an addition costs, by size of the input.
+
+    python benchmarks/corpus.py [--corpora FOLDER] [--megabytes N N N] [--grow N --by N]
+
+`textmill run corpus/all` on JSON Lines of the installed packages' documentation and the novels' chapters, with every rule
+set, near-deduplication and redaction of personal data. To reach a size the texts are repeated with every third word
+replaced. Peak memory is of all processes together, sampled twenty times a second. `--grow` builds a corpus of N megabytes,
+adds M more, builds again, and builds both from scratch elsewhere: the corpora must have the same content hashes. Writes
+results/corpus.json beside this.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parent))
+
+from clean import novel_chapters, package_texts  # noqa: E402
+
+FILE_MEGABYTES = 4
+SAMPLE_SECONDS = 0.05
+PROJECT = """
+name: bench
+sources:
+  all: {reader: json, path: "texts/*.jsonl", redact: true}
+corpora:
+  all:
+    sources: {all: 1.0}
+    quality: {rules: [basic, gopher, gopher_repetition, c4, fineweb]}
+    deduplicate: {near: {}}
+    splits: {validation: 0.01, test: 0.01}
+"""
+
+
+def main() -> None:
+    """Measures, prints and writes the file."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    default = os.environ.get("TEXTMILL_CORPORA") or ROOT.parent / "shared" / "corpora"
+    parser.add_argument("--corpora", type=Path, default=default)
+    parser.add_argument("--megabytes", type=float, nargs="*", default=[64, 128, 256])
+    parser.add_argument("--grow", type=float, default=0)
+    parser.add_argument("--by", type=float, default=5)
+    options = parser.parse_args()
+    texts = [*package_texts(), *novel_chapters(options.corpora)]
+    random.Random(0).shuffle(texts)  # noqa: S311 - an order, no secret
+    found: dict[str, Any] = {
+        "date": time.strftime("%Y-%m-%d"),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        **{name: version(name) for name in ("pyarrow", "duckdb")},
+    }
+    rows = []
+    for megabytes in options.megabytes:
+        with tempfile.TemporaryDirectory() as work:
+            size = write_texts(Path(work), edited(texts, 0), megabytes)
+            done = run(Path(work))
+            rows.append(
+                {
+                    "megabytes": size / 1e6,
+                    "seconds": done["seconds"],
+                    "megabytes_per_second": size / 1e6 / done["seconds"],
+                    "peak_megabytes": done["peak_megabytes"],
+                }
+            )
+            print(json.dumps(rows[-1]), flush=True)
+    found["sizes"] = rows
+    if options.grow:
+        found["growth"] = measure_growth(texts, options.grow, options.by)
+    (Path(__file__).parent / "results" / "corpus.json").write_text(json.dumps(found, indent=2) + "\n")
+    print(json.dumps(found, indent=2))
+
+
+def edited(texts: list[str], first_round: int) -> Iterator[str]:
+    """The texts as they are, then round after round with every third word replaced."""
+    chance = random.Random(first_round)  # noqa: S311 - edits, not secrets
+    vocabulary = sorted({word for text in texts[::50] for word in text.split()})
+    if not first_round:
+        yield from texts
+    while True:
+        for text in texts:
+            pieces = text.split(" ")
+            places = range(chance.randrange(3), len(pieces), 3)
+            for place, word in zip(places, chance.choices(vocabulary, k=len(places)), strict=True):
+                pieces[place] = word
+            yield " ".join(pieces)
+
+
+def write_texts(folder: Path, texts: Iterator[str], megabytes: float, prefix: str = "a") -> int:
+    """JSON Lines of about FILE_MEGABYTES each, and the project file; returns the bytes of text."""
+    (folder / "texts").mkdir(exist_ok=True)
+    (folder / "project.yaml").write_text(PROJECT)
+    size = number = 0
+    while size < megabytes * 1e6:
+        stop = min(size + FILE_MEGABYTES * 1e6, megabytes * 1e6)
+        with (folder / "texts" / f"{prefix}{number:05d}.jsonl").open("w") as file:
+            while size < stop:
+                text = next(texts)
+                size += len(text.encode())
+                file.write(json.dumps({"text": text}) + "\n")
+        number += 1
+    return size
+
+
+def run(folder: Path) -> dict[str, Any]:
+    """`textmill run corpus/all` in a process of its own."""
+    textmill = str(Path(sys.executable).with_name("textmill"))
+    words = [textmill, "run", "--config", str(folder / "project.yaml"), "corpus/all"]
+    started = time.perf_counter()
+    with (folder / "log").open("w") as log:
+        process = psutil.Popen(words, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, memory(process))
+            time.sleep(SAMPLE_SECONDS)
+    if process.returncode:
+        raise SystemExit((folder / "log").read_text()[-3000:])
+    seconds = time.perf_counter() - started
+    manifests = (folder / "data" / "corpus" / "all").glob("*/manifest.json")
+    newest = json.loads(max(manifests, key=lambda path: path.stat().st_mtime).read_text())
+    content = {entry["path"]: entry["sha256"] for entry in newest["files"]}
+    return {"seconds": seconds, "peak_megabytes": peak / 1e6, "content": content}
+
+
+def memory(process: psutil.Process) -> int:
+    """Bytes that the process and its workers hold for themselves."""
+    total = 0
+    for one in [process, *process.children(recursive=True)]:
+        try:
+            info = one.memory_info()
+            total += info.rss - getattr(info, "shared", 0)
+        except psutil.Error:
+            continue
+    return total
+
+
+def measure_growth(texts: list[str], megabytes: float, by: float) -> dict[str, Any]:
+    """First run, the run after an addition, and a run from scratch over both."""
+    with tempfile.TemporaryDirectory() as work, tempfile.TemporaryDirectory() as fresh:
+        for folder in (Path(work), Path(fresh)):
+            write_texts(folder, edited(texts, 0), megabytes)
+        first = run(Path(work))
+        for folder in (Path(work), Path(fresh)):
+            write_texts(folder, edited(texts, 1), by, prefix="b")
+        second, scratch = run(Path(work)), run(Path(fresh))
+    assert second["content"] != first["content"]
+    return {
+        "megabytes": megabytes,
+        "added_megabytes": by,
+        "first_seconds": first["seconds"],
+        "added_seconds": second["seconds"],
+        "added_fraction": second["seconds"] / first["seconds"],
+        "same_as_from_scratch": second["content"] == scratch["content"],
+        "peak_megabytes": first["peak_megabytes"],
+    }
+
+
+if __name__ == "__main__":
+    main()
