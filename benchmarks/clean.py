@@ -39,7 +39,7 @@ import pyarrow.parquet as pq  # noqa: E402
 
 from pipeline.cleaning.signals import measure  # noqa: E402
 from pipeline.cleaning.text import clean_text  # noqa: E402
-from pipeline.config import CorpusConfig  # noqa: E402
+from pipeline.config import CorpusConfig, EngineConfig  # noqa: E402
 from pipeline.corpus.rules import judging, rules_of  # noqa: E402
 from pipeline.engine import map_parts  # noqa: E402
 from pipeline.ingestion.items import Document  # noqa: E402
@@ -166,7 +166,9 @@ def run_ours(folder: Path, num_workers: int) -> dict[str, Any]:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as work:
         parts = [(path, Path(work) / path.name) for path in files]
-        map_parts(write_signals, parts, num_workers=num_workers, progress=SilentProgress())
+        map_parts(
+            write_signals, parts, engine=EngineConfig(workers=num_workers), describe=str, progress=SilentProgress()
+        )
         kept = len(judge([made for _, made in parts], RULE_SETS)[""])
     seconds = time.perf_counter() - started
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

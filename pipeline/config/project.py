@@ -23,6 +23,8 @@ class EngineConfig(Section):
     """Processes on this machine."""
     workers: Annotated[int, Field(ge=1)] | None = None
     """Processes; null means one per core. The result does not depend on it."""
+    retries: Annotated[int, Field(ge=0)] = 2
+    """How often a part of the data that failed unexpectedly, or whose process died, is tried again."""
 
 
 class ScheduleConfig(Section):
