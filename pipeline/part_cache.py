@@ -324,11 +324,11 @@ def build_parts(
     parts_folder: Path,
     engine: EngineConfig,
     progress: Progress,
-    small_work_bytes: int = SMALL_WORK_BYTES,
+    small_work_bytes: int | None = None,
 ) -> BuiltParts:
     """The parts of `tasks`: those that are there and whole as they are, the others by `build`, largest first.
 
-    Below `small_work_bytes` in all they are built in this process.
+    Below `small_work_bytes` in all (None: SMALL_WORK_BYTES) they are built in this process.
 
     Raises:
         StageError: a part failed at every try; the others are built.
@@ -340,10 +340,11 @@ def build_parts(
     found = {task.key: part for task in tasks if (part := load_part(parts_folder / task.key)) is not None}
     missing = sorted((task for task in tasks if task.key not in found), key=lambda task: (-task.num_bytes, task.key))
     num_bytes = sum(task.num_bytes for task in missing)
+    limit = SMALL_WORK_BYTES if small_work_bytes is None else small_work_bytes
     built = map_parts(
         build,
         missing,
-        engine=IN_THIS_PROCESS if num_bytes < small_work_bytes else engine,
+        engine=IN_THIS_PROCESS if num_bytes < limit else engine,
         describe=lambda task: task.description,
         progress=progress,
         sizes=[task.num_bytes for task in missing],

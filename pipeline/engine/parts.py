@@ -82,6 +82,10 @@ def map_parts(
 
 
 def _workers(function: Callable[[Part], Result], parts: Sequence[Part], engine: EngineConfig) -> Workers:
+    if engine.kind == "ray":
+        from pipeline.engine.on_ray import RayTasks
+
+        return RayTasks(function, parts, engine=engine)
     num_workers = engine.workers or os.cpu_count() or 1
     return ThisProcess(function, parts) if num_workers == 1 else Processes(function, parts, num_workers=num_workers)
 
