@@ -20,7 +20,7 @@ class EngineConfig(Section):
     """The data stages' workers."""
 
     kind: Literal["local", "ray"] = "local"
-    """Processes on this machine, or tasks on Ray (`pip install textmill[ray]`)."""
+    """Processes on this machine, or tasks on Ray (the extra `ray`)."""
     address: Annotated[str, Field(pattern=r"^[^\s/:]+:\d+$")] | None = None
     """The Ray cluster's host:port; each node has Textmill, and the storage folder and sources at the same paths. null starts
     a Ray on this machine."""

@@ -70,7 +70,7 @@ def connect(engine: EngineConfig) -> Any:
     except ImportError as error:
         raise StageError(
             "`engine.kind` is ray, and Ray is not installed. Install it with `pip install -c constraints.txt "
-            "textmill[ray]`, or set `engine.kind` to local."
+            "ray`, or set `engine.kind` to local."
         ) from error
     if ray.is_initialized():
         return ray

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,16 @@ def test_a_refusal_is_not_tried_again(tmp_path: Path, workers: int) -> None:
     with pytest.raises(InputError, match=r"a\.txt is no text"):
         run(tmp_path, "refuse", "fine", workers=workers)
     assert num_tries(tmp_path, 0) == 1
+
+
+def test_local_work_imports_no_ray() -> None:
+    code = (
+        "import sys; from pipeline.config import EngineConfig; from pipeline.engine import map_parts; "
+        "from pipeline.progress import SilentProgress; "
+        "map_parts(abs, [-1], engine=EngineConfig(workers=1), describe=str, progress=SilentProgress()); "
+        "assert 'ray' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_progress_lines_tell_share_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
