@@ -24,7 +24,7 @@ def _build(work: Work) -> Artifact:
         work.draft,
         raw=work.inputs["raw"],
         kinds=work.project.sources[work.name].kinds_to_redact(),
-        num_workers=work.project.engine.workers,
+        engine=work.project.engine,
         progress=work.progress,
     )
 

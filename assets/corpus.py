@@ -24,7 +24,7 @@ def _build(work: Work) -> Artifact:
         config=config,
         sources={source: work.inputs[source] for source in config.sources},
         against={role: artifact for role, artifact in work.inputs.items() if role.startswith(AGAINST)},
-        num_workers=work.project.engine.workers,
+        engine=work.project.engine,
         progress=work.progress,
     )
 

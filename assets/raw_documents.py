@@ -26,7 +26,7 @@ def _build(work: Work) -> Artifact:
         config=work.project.sources[work.name],
         folder=work.project.folder,
         cache_folder=work.storage,
-        num_workers=work.project.engine.workers,
+        engine=work.project.engine,
         progress=work.progress,
     )
 

@@ -165,13 +165,16 @@ def run_ours(folder: Path, num_workers: int) -> dict[str, Any]:
     """Signals on processes, verdicts by DuckDB."""
     import duckdb  # noqa: F401 - before the clock starts
 
+    from pipeline.config import EngineConfig
     from pipeline.corpus import rules  # noqa: F401
 
     files = sorted(folder.glob("*.parquet"))
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as work:
         parts = [(path, Path(work) / path.name) for path in files]
-        map_parts(write_signals, parts, num_workers=num_workers, progress=SilentProgress())
+        map_parts(
+            write_signals, parts, engine=EngineConfig(workers=num_workers), describe=str, progress=SilentProgress()
+        )
         kept = len(judge([made for _, made in parts], RULE_SETS)[""])
     seconds = time.perf_counter() - started
     return {"seconds": seconds, "kept": kept}

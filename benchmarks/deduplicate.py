@@ -33,7 +33,7 @@ import pandas  # noqa: E402, F401 - DuckDB imports it when it is handed a table,
 import pyarrow as pa  # noqa: E402
 
 from pipeline.artifacts import Artifact, ArtifactStore, Report  # noqa: E402
-from pipeline.config import CorpusConfig  # noqa: E402
+from pipeline.config import CorpusConfig, EngineConfig  # noqa: E402
 from pipeline.config.data import NearConfig  # noqa: E402
 from pipeline.corpus.build import build_corpus  # noqa: E402
 from pipeline.corpus.database import database  # noqa: E402
@@ -190,13 +190,13 @@ def run_ours(storage: str, run: str, num_workers: str) -> dict[str, Any]:
     files = {clean.folder / entry.path: entry.sha256 for entry in clean.manifest.files if "documents/" in entry.path}
     started, before = time.perf_counter(), cpu_seconds()
     with store.draft(stage="corpus", name=f"run{run}", version="v", **WORDS) as draft:
-        config, workers = NearConfig(similarity=SIMILARITY), int(num_workers)
-        sketches = sketch_documents(draft, config=config, clean=files, num_workers=workers, progress=SilentProgress())
+        config, engine = NearConfig(similarity=SIMILARITY), EngineConfig(workers=int(num_workers))
+        sketches = sketch_documents(draft, config=config, clean=files, engine=engine, progress=SilentProgress())
         with database(draft, files=[*files, *sketches.files]) as connection:
             connection.execute(judging([])[0], {"files": [str(path) for path in files]})
             connection.execute(CLUSTERED)
             connection.execute(EMPTY_NEAR)
-            find_near_duplicates(connection, draft, config=config, sketches=sketches, num_workers=workers)
+            find_near_duplicates(connection, draft, config=config, sketches=sketches, engine=engine)
             rows = connection.execute(
                 "SELECT list(clustered.id ORDER BY clustered.id) FROM near JOIN clustered USING (text_hash) "
                 "GROUP BY near.cluster_id"
@@ -220,7 +220,9 @@ def run_corpus(storage: str, name: str, sources: str) -> dict[str, Any]:
     phases: list[tuple[str, float]] = []
     started = time.perf_counter()
     with store.draft(stage="corpus", name=name, version=sources.replace(",", "-"), **WORDS) as draft:
-        artifact = build_corpus(draft, config=config, sources=found, num_workers=2, progress=Phases(phases, started))
+        artifact = build_corpus(
+            draft, config=config, sources=found, engine=EngineConfig(workers=2), progress=Phases(phases, started)
+        )
     seconds = time.perf_counter() - started
     usage = [resource.getrusage(who).ru_maxrss / 1e6 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     deciding = next(moment for name, moment in phases if name == "decided")

@@ -28,7 +28,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.artifacts import Draft, remove_abandoned
-from pipeline.engine import map_parts
+from pipeline.config import EngineConfig
+from pipeline.engine import IN_THIS_PROCESS, map_parts
 from pipeline.errors import StorageError
 from pipeline.files import ROW_GROUP_ROWS, fsync_directory, fsync_file, sha256_file, storage_errors
 from pipeline.progress import Progress
@@ -76,6 +77,10 @@ class PartTask(Protocol):
 
     @property
     def num_bytes(self) -> int: ...
+
+    @property
+    def description(self) -> str:
+        """What a person calls the part."""
 
 
 Task = TypeVar("Task", bound=PartTask)
@@ -317,16 +322,16 @@ def build_parts(
     build: Callable[[Task], CachedPart],
     *,
     parts_folder: Path,
-    num_workers: int | None,
+    engine: EngineConfig,
     progress: Progress,
-    small_work_bytes: int = SMALL_WORK_BYTES,
+    small_work_bytes: int | None = None,
 ) -> BuiltParts:
     """The parts of `tasks`: those that are there and whole as they are, the others by `build`, largest first.
 
-    Below `small_work_bytes` in all they are built in this process.
+    Below `small_work_bytes` in all (None: SMALL_WORK_BYTES) they are built in this process.
 
     Raises:
-        StageError: a worker died without an answer.
+        StageError: a part failed at every try; the others are built.
         StorageError: the disk is full, read-only or forbidden.
     """
     with storage_errors(parts_folder):
@@ -335,10 +340,12 @@ def build_parts(
     found = {task.key: part for task in tasks if (part := load_part(parts_folder / task.key)) is not None}
     missing = sorted((task for task in tasks if task.key not in found), key=lambda task: (-task.num_bytes, task.key))
     num_bytes = sum(task.num_bytes for task in missing)
+    limit = SMALL_WORK_BYTES if small_work_bytes is None else small_work_bytes
     built = map_parts(
         build,
         missing,
-        num_workers=1 if num_bytes < small_work_bytes else num_workers,
+        engine=IN_THIS_PROCESS if num_bytes < limit else engine,
+        describe=lambda task: task.description,
         progress=progress,
         sizes=[task.num_bytes for task in missing],
     )

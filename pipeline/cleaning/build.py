@@ -18,6 +18,7 @@ from pipeline.cleaning.clean import STAGE, clean_batch
 from pipeline.cleaning.mojibake import repair
 from pipeline.cleaning.pii.redact import redact
 from pipeline.cleaning.report import make_report
+from pipeline.config import EngineConfig
 from pipeline.files import fingerprint
 from pipeline.part_cache import EXCERPT_CHARACTERS, CachedPart, PartWriter, build_parts, link_parts, write_part
 from pipeline.progress import Progress
@@ -35,9 +36,13 @@ class _Task:
     where: str
     kinds: tuple[str, ...]
 
+    @property
+    def description(self) -> str:
+        return f"{self.where} {self.raw}"
+
 
 def build_clean_documents(
-    draft: Draft, *, raw: Artifact, kinds: tuple[str, ...] = (), num_workers: int | None, progress: Progress
+    draft: Draft, *, raw: Artifact, kinds: tuple[str, ...] = (), engine: EngineConfig, progress: Progress
 ) -> Artifact:
     """Cleans every part of `raw`, replacing personal data of the given kinds; the number of workers changes nothing.
 
@@ -55,7 +60,7 @@ def build_clean_documents(
         num_bytes = _text_bytes(path)
         task = _Task(key=key, raw=path, num_bytes=num_bytes, parts_folder=parts_folder, where=where, kinds=kinds)
         tasks.append(task)
-    built = build_parts(tasks, _build_part, parts_folder=parts_folder, num_workers=num_workers, progress=progress)
+    built = build_parts(tasks, _build_part, parts_folder=parts_folder, engine=engine, progress=progress)
     if built.num_built < len(tasks):
         progress.note(f"{len(tasks) - built.num_built} of {len(tasks)} parts were there already")
     rows = link_parts(built.parts, draft)

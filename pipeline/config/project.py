@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PrivateAttr, field_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from pipeline.config.data import CorpusConfig, DatasetConfig, SourceConfig, TokenizerConfig
 from pipeline.config.sections import Name, PathText, Section
@@ -19,10 +19,21 @@ _CRON_FIELD = re.compile(r"^[\d*/,\-A-Za-z]+$")
 class EngineConfig(Section):
     """The data stages' workers."""
 
-    kind: Literal["local"] = "local"
-    """Processes on this machine."""
+    kind: Literal["local", "ray"] = "local"
+    """Processes on this machine, or tasks on Ray (the extra `ray`)."""
+    address: Annotated[str, Field(pattern=r"^[^\s/:]+:\d+$")] | None = None
+    """The Ray cluster's host:port; each node has Textmill, and the storage folder and sources at the same paths. null starts
+    a Ray on this machine."""
     workers: Annotated[int, Field(ge=1)] | None = None
-    """Processes; null means one per core. The result does not depend on it."""
+    """Processes or tasks at once; null means one per core. The result does not depend on it."""
+    retries: Annotated[int, Field(ge=0)] = 2
+    """How often a part of the data that failed unexpectedly, or whose process died, is tried again."""
+
+    @model_validator(mode="after")
+    def _address_is_of_ray(self) -> EngineConfig:
+        if self.address is not None and self.kind != "ray":
+            raise ValueError("has an address, which only kind: ray uses. Set kind to ray, or remove the address")
+        return self
 
 
 class ScheduleConfig(Section):

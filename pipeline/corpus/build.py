@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.artifacts import Artifact, Draft
-from pipeline.config import CorpusConfig
+from pipeline.config import CorpusConfig, EngineConfig
 from pipeline.config.mixing import DecontaminateConfig
 from pipeline.corpus.database import database
 from pipeline.corpus.decontaminate import MARK, REJECTED_ROWS, EvaluationText, against_of, find_contaminated
@@ -32,6 +32,7 @@ from pipeline.corpus.near.dedup import EMPTY_NEAR, NearCounts, find_near_duplica
 from pipeline.corpus.report import make_report
 from pipeline.corpus.rules import judge
 from pipeline.corpus.splits import SPLIT_SQL
+from pipeline.engine import IN_THIS_PROCESS
 from pipeline.errors import StageError
 from pipeline.files import write_parquet
 from pipeline.progress import Progress
@@ -88,7 +89,7 @@ def build_corpus(
     config: CorpusConfig,
     sources: Mapping[str, Artifact],
     against: Mapping[str, Artifact] | None = None,
-    num_workers: int | None = None,
+    engine: EngineConfig = IN_THIS_PROCESS,
     progress: Progress,
 ) -> Artifact:
     """Decides for every clean document whether it is kept, in which split, and how often training reads it.
@@ -106,7 +107,7 @@ def build_corpus(
     if not files:
         _refuse_emptiness(draft.name, config, ledger, splits)
     near, lines = config.deduplicate.near, config.deduplicate.lines
-    work: dict[str, Any] = {"clean": clean, "num_workers": num_workers, "progress": progress}
+    work: dict[str, Any] = {"clean": clean, "engine": engine, "progress": progress}
     sketches = sketch_documents(draft, config=near, **work) if near else None
     hashed = hash_lines(draft, config=lines, **work) if lines else {}
     progress.start(total=3)
@@ -119,9 +120,7 @@ def build_corpus(
         connection.execute(CLUSTERED)
         connection.execute(EMPTY_NEAR)
         if near and sketches:
-            near_counts = find_near_duplicates(
-                connection, draft, config=near, sketches=sketches, num_workers=num_workers
-            )
+            near_counts = find_near_duplicates(connection, draft, config=near, sketches=sketches, engine=engine)
         connection.execute(
             VERDICTS.format(split=SPLIT_SQL),
             {

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.artifacts import Draft
+from pipeline.config import EngineConfig
 from pipeline.config.data import LinesConfig
 from pipeline.files import fingerprint
 from pipeline.part_cache import DOCUMENTS, CachedPart, PartWriter, build_parts, write_part
@@ -118,14 +119,18 @@ class _Task:
     unit: Literal["line", "paragraph"]
     min_characters: int
 
+    @property
+    def description(self) -> str:
+        return f"{self.where} {self.clean}"
+
 
 def hash_lines(
-    draft: Draft, *, config: LinesConfig, clean: Mapping[Path, str], num_workers: int | None, progress: Progress
+    draft: Draft, *, config: LinesConfig, clean: Mapping[Path, str], engine: EngineConfig, progress: Progress
 ) -> dict[Path, Path]:
     """File of clean documents -> its lines' hashes, from the cache or by workers; `clean` is path -> sha256.
 
     Raises:
-        StageError: a worker died without an answer.
+        StageError: a part failed at every try.
         StorageError: the disk is full, read-only or forbidden.
     """
     parts_folder = draft.folder.parent / "parts"
@@ -149,7 +154,7 @@ def hash_lines(
         list(tasks.values()),
         _build_part,
         parts_folder=parts_folder,
-        num_workers=num_workers,
+        engine=engine,
         progress=progress,
         small_work_bytes=SMALL_WORK_BYTES,
     )

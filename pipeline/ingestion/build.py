@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.artifacts import Artifact, Draft
+from pipeline.config import EngineConfig
 from pipeline.config.data import JsonSource, ParquetSource, PythonDocsSource, SourceConfig, TextSource
 from pipeline.config.file_sources import CsvSource, MarkdownSource, ParallelSource, SquadSource, WikipediaSource
 from pipeline.config.web_sources import HtmlSource, WarcSource
@@ -61,6 +62,10 @@ class _Task:
     def num_bytes(self) -> int:
         return self.part.num_bytes
 
+    @property
+    def description(self) -> str:
+        return f"sources.{self.source} {self.part.path}" + (f", {self.part.range}" if self.part.range else "")
+
 
 def build_raw_documents(
     draft: Draft,
@@ -69,7 +74,7 @@ def build_raw_documents(
     config: SourceConfig,
     folder: Path,
     cache_folder: Path,
-    num_workers: int | None,
+    engine: EngineConfig,
     progress: Progress,
 ) -> Artifact:
     """Ingests the source `name`; `folder` is what its paths are relative to.
@@ -85,7 +90,7 @@ def build_raw_documents(
         raise InputError(f"The files of sources.{name} changed while the run began. Run again.")
     parts_folder = draft.folder.parent / "parts"
     tasks = [_Task(part=part, config=config, source=name, parts_folder=parts_folder) for part in parts]
-    built = build_parts(tasks, _build_part, parts_folder=parts_folder, num_workers=num_workers, progress=progress)
+    built = build_parts(tasks, _build_part, parts_folder=parts_folder, engine=engine, progress=progress)
     if built.num_built < len(parts):
         progress.note(f"{len(parts) - built.num_built} of {len(parts)} parts were there already")
     rows = link_parts(built.parts, draft)

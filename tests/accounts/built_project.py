@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.artifacts import Artifact, ArtifactStore, Draft
 from pipeline.cleaning.build import build_clean_documents
-from pipeline.config import Project, load_project
+from pipeline.config import EngineConfig, Project, load_project
 from pipeline.corpus.build import build_corpus
 from pipeline.ingestion.build import build_raw_documents
 from pipeline.plan import AGAINST, CLEAN, CORPUS, RAW, SHARDS, STATS, TOKENIZER, Node, build_nodes, find_or_build
@@ -70,12 +70,14 @@ def _build(project: Project, node: Node, draft: Draft, inputs: Mapping[str, Arti
                 config=project.sources[name],
                 folder=project.folder,
                 cache_folder=project.storage_folder,
-                num_workers=1,
+                engine=EngineConfig(workers=1),
                 progress=SILENT,
             )
         case stage if stage == CLEAN:
             kinds = project.sources[name].kinds_to_redact()
-            return build_clean_documents(draft, raw=inputs["raw"], kinds=kinds, num_workers=1, progress=SILENT)
+            return build_clean_documents(
+                draft, raw=inputs["raw"], kinds=kinds, engine=EngineConfig(workers=1), progress=SILENT
+            )
         case stage if stage == CORPUS:
             config = project.corpora[name]
             return build_corpus(

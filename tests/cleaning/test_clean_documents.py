@@ -13,6 +13,7 @@ from pipeline import part_cache
 from pipeline.artifacts import Artifact, ArtifactStore
 from pipeline.cleaning.build import build_clean_documents
 from pipeline.cleaning.clean import clean_batch
+from pipeline.config import EngineConfig
 from pipeline.config.data import TextSource
 from pipeline.errors import StageError
 from pipeline.ingestion.build import build_raw_documents
@@ -52,7 +53,7 @@ def build_raw(folder: Path, *, version: str = "raw") -> Artifact:
             config=TextSource(reader="text", path="notes"),
             folder=folder,
             cache_folder=folder / "storage",
-            num_workers=1,
+            engine=EngineConfig(workers=1),
             progress=SilentProgress(),
         )
 
@@ -63,7 +64,9 @@ def build_clean(
     with store_of(folder).draft(
         stage="clean_documents", name=name, version=version, code_version="1", literals={}, inputs={"raw": raw.ref}
     ) as draft:
-        return build_clean_documents(draft, raw=raw, num_workers=num_workers, progress=SilentProgress())
+        return build_clean_documents(
+            draft, raw=raw, engine=EngineConfig(workers=num_workers), progress=SilentProgress()
+        )
 
 
 @pytest.fixture
@@ -167,7 +170,9 @@ def test_personal_data_goes_where_it_is_asked_for(tmp_path: Path) -> None:
         with store_of(tmp_path).draft(
             stage="clean_documents", name="notes", version=version, code_version="1", literals={}, inputs={}
         ) as draft:
-            artifact = build_clean_documents(draft, raw=raw, kinds=kinds, num_workers=1, progress=SilentProgress())
+            artifact = build_clean_documents(
+                draft, raw=raw, kinds=kinds, engine=EngineConfig(workers=1), progress=SilentProgress()
+            )
         rows = pq.read_table(artifact.files("documents/*.parquet")[0]).to_pylist()
         return artifact, rows[0]
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.artifacts import Artifact, ArtifactStore, Report
-from pipeline.config import CorpusConfig
+from pipeline.config import CorpusConfig, EngineConfig
 from pipeline.corpus.build import build_corpus
 from pipeline.files import write_parquet
 from pipeline.progress import SilentProgress
@@ -77,7 +77,7 @@ def build_from(
             config=config,
             sources=inputs,
             against=against,
-            num_workers=num_workers,
+            engine=EngineConfig(workers=num_workers),
             progress=SilentProgress(),
         )
 

@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[2]
 
 def declared() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return {*project["dependencies"], *project["optional-dependencies"]["dev"]}
+    extras = project["optional-dependencies"]
+    return {*project["dependencies"], *extras["dev"], *extras["ray"]}
 
 
 def test_every_dependency_is_justified_and_pinned() -> None:

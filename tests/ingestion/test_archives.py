@@ -17,6 +17,7 @@ import pytest
 import zstandard
 
 from pipeline.artifacts import ArtifactStore
+from pipeline.config import EngineConfig
 from pipeline.config.data import TextSource
 from pipeline.ingestion import archives
 from pipeline.ingestion.archives import read_archive
@@ -186,7 +187,7 @@ def test_the_stage_reads_archives_beside_files(tmp_path: Path) -> None:
             config=TextSource(reader="text", path="notes"),
             folder=tmp_path,
             cache_folder=tmp_path / "data",
-            num_workers=1,
+            engine=EngineConfig(workers=1),
             progress=SilentProgress(),
         )
     assert artifact.report().figures["num_documents"] == 2

@@ -16,6 +16,7 @@ import pytest
 
 from pipeline import part_cache
 from pipeline.artifacts import Artifact, ArtifactStore
+from pipeline.config import EngineConfig
 from pipeline.config.data import JsonSource, SourceConfig, TextSource
 from pipeline.errors import ArtifactDamaged, InputError, StageError
 from pipeline.ingestion import build as build_module
@@ -45,7 +46,7 @@ def build(
             config=config,
             folder=folder,
             cache_folder=folder / storage,
-            num_workers=num_workers,
+            engine=EngineConfig(workers=num_workers),
             progress=progress or SilentProgress(),
         )
 

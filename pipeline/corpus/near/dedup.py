@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.artifacts import Draft
+from pipeline.config import EngineConfig
 from pipeline.config.data import NearConfig
 from pipeline.corpus.near.arrays import Numbers, int64_of, to_arrow
 from pipeline.corpus.near.candidates import BUCKETS, CANDIDATES, MAX_BUCKET_FOR_ALL_PAIRS
@@ -111,12 +112,12 @@ class NearCounts:
 
 
 def sketch_documents(
-    draft: Draft, *, config: NearConfig, clean: Mapping[Path, str], num_workers: int | None, progress: Progress
+    draft: Draft, *, config: NearConfig, clean: Mapping[Path, str], engine: EngineConfig, progress: Progress
 ) -> Sketches:
     """The band hashes of every file of clean documents (path -> sha256); those cached are taken as they are.
 
     Raises:
-        StageError: a worker died without an answer.
+        StageError: a part failed at every try.
         StorageError: the disk is full, read-only or forbidden.
     """
     parts_folder = draft.folder.parent / "parts"
@@ -138,7 +139,7 @@ def sketch_documents(
         list(tasks.values()),
         build_sketches,
         parts_folder=parts_folder,
-        num_workers=num_workers,
+        engine=engine,
         progress=progress,
         small_work_bytes=SMALL_WORK_BYTES,
     )
@@ -156,7 +157,7 @@ def find_near_duplicates(
     *,
     config: NearConfig,
     sketches: Sketches,
-    num_workers: int | None,
+    engine: EngineConfig,
 ) -> NearCounts:
     """Fills `near` from `clustered`: rejected documents and second copies take no part."""
     connection.execute(_TEXTS)
@@ -186,7 +187,7 @@ def find_near_duplicates(
             scratch=draft.path("scratch/sets/x").parent,
             num_tokens=config.shingle_tokens,
             similarity=config.similarity,
-            num_workers=num_workers,
+            engine=engine,
         )
         hashes = pairs.select(["hash_a", "hash_b"]).take(to_arrow(np.flatnonzero(unverified)))
         fresh = {

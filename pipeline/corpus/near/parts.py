@@ -46,6 +46,10 @@ class SketchTask:
     num_tokens: int
     bands: Bands
 
+    @property
+    def description(self) -> str:
+        return f"{self.where} {self.clean}"
+
 
 def sketch_key(content: str, *, num_tokens: int, bands: Bands) -> str:
     """Names the sketches of a file with this sha256."""

@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.config import EngineConfig
 from pipeline.corpus.near import CODE_VERSION
 from pipeline.corpus.near.arrays import Numbers
 from pipeline.corpus.near.parts import read_texts
 from pipeline.corpus.near.shingles import count_common, shingle_hashes, sorted_set, split_by
-from pipeline.engine import map_parts
+from pipeline.engine import IN_THIS_PROCESS, map_parts
 from pipeline.files import fingerprint
 from pipeline.part_cache import CachedPart, PartWriter, load_part, write_part
 from pipeline.progress import SilentProgress
@@ -104,19 +105,24 @@ def verify_pairs(
     scratch: Path,
     num_tokens: int,
     similarity: float,
-    num_workers: int | None,
+    engine: EngineConfig,
 ) -> tuple[Numbers, Numbers]:
     """Intersection and union of each pair of documents; (-1, their larger set) where the sizes alone rule it out.
 
     `first` and `second` are document numbers, each named by one of `places`.
     """
     num_documents = sum(len(place.numbers) for place in places)
-    workers = 1 if num_documents < _SMALL_TEXTS else num_workers
     set_tasks = [
         _SetTask(place=place, scratch=scratch / f"{index}.u64", num_tokens=num_tokens)
         for index, place in enumerate(places)
     ]
-    written = map_parts(_write_sets, set_tasks, num_workers=workers, progress=SilentProgress())
+    written = map_parts(
+        _write_sets,
+        set_tasks,
+        engine=IN_THIS_PROCESS if num_documents < _SMALL_TEXTS else engine,
+        describe=lambda task: f"the shingles of {task.place.clean}",
+        progress=SilentProgress(),
+    )
     numbers = np.concatenate([np.asarray(place.numbers, np.int64) for place in places])
     where = np.stack(
         [
@@ -132,8 +138,14 @@ def verify_pairs(
         _PairTask(scratch=scratch, sets=sets[:, start : start + _PAIRS_A_TASK], similarity=similarity)
         for start in range(0, len(first), _PAIRS_A_TASK)
     ]
-    workers = 1 if len(first) < _SMALL_PAIRS else num_workers
-    common = np.concatenate(map_parts(_compare, pair_tasks, num_workers=workers, progress=SilentProgress()))
+    compared = map_parts(
+        _compare,
+        pair_tasks,
+        engine=IN_THIS_PROCESS if len(first) < _SMALL_PAIRS else engine,
+        describe=lambda task: f"a comparison of {task.sets.shape[1]:,} pairs in {task.scratch}",
+        progress=SilentProgress(),
+    )
+    common = np.concatenate(compared)
     sizes = sets[:, :, 2]
     return common, np.where(common < 0, sizes.max(axis=0), sizes.sum(axis=0) - common)
 

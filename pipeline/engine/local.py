@@ -1,0 +1,75 @@
+"""Workers on this machine: one process a part at a time, and this process itself where there is one worker.
+
+Each process is a pool of its own, so one that dies takes no other part with it and leaves no doubt which part it was.
+Processes are spawned, not forked (a fork of a process with threads can hang), which costs about half a second each.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from typing import Any
+
+from pipeline.engine.attempt import Attempt, attempt
+
+
+class ThisProcess:
+    """Runs parts one after the other, here; a crash ends the run."""
+
+    def __init__(self, function: Callable[[Any], Any], parts: Sequence[Any]) -> None:
+        self._function = function
+        self._parts = parts
+
+    def run(self, indices: Sequence[int], *, alone: bool) -> Generator[tuple[int, Attempt], None, None]:
+        for index in indices:
+            yield index, attempt(self._function, self._parts[index])
+
+
+class Processes:
+    """Runs each part in one of `num_workers` processes, or in the only one where parts run `alone`."""
+
+    def __init__(self, function: Callable[[Any], Any], parts: Sequence[Any], *, num_workers: int) -> None:
+        self._function = function
+        self._parts = parts
+        self._num_workers = num_workers
+
+    def run(self, indices: Sequence[int], *, alone: bool) -> Generator[tuple[int, Attempt], None, None]:
+        """Attempts in the order in which they end; each call starts fresh processes."""
+        waiting = list(reversed(indices))
+        running: dict[Future[Attempt], tuple[int, ProcessPoolExecutor]] = {}
+        with ExitStack() as stack:
+
+            def start(pool: ProcessPoolExecutor) -> None:
+                index = waiting.pop()
+                running[pool.submit(attempt, self._function, self._parts[index])] = index, pool
+
+            for _ in range(min(1 if alone else self._num_workers, len(indices))):
+                start(_new_process(stack))
+            while running:
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    index, pool = running.pop(future)
+                    outcome = _outcome(future)
+                    if outcome.died:
+                        pool.shutdown()
+                        pool = _new_process(stack) if waiting else pool
+                    if waiting:
+                        start(pool)
+                    yield index, outcome
+
+
+def _new_process(stack: ExitStack) -> ProcessPoolExecutor:
+    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+    return pool
+
+
+def _outcome(future: Future[Attempt]) -> Attempt:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return Attempt(died=True, failure="its worker died without an answer, killed or out of memory")
+    except Exception as error:  # what was to be sent there or back cannot be pickled
+        return Attempt(failure=f"{type(error).__name__}: {error}")
