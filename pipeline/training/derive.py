@@ -18,7 +18,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from pipeline.config import TransformerConfig
+from pipeline.config import RecurrentConfig, TransformerConfig
+from pipeline.models.recurrent.shape import RecurrentShape, derive_recurrent_shape
 from pipeline.models.transformer.shape import TransformerShape, derive_shape
 
 TOKENS_PER_PARAMETER = 20
@@ -32,7 +33,7 @@ VALIDATION_SHARE = 100
 class Derived:
     """A run's sizes and rates with nothing left open."""
 
-    shape: TransformerShape
+    shape: TransformerShape | RecurrentShape
     num_steps: int
     batch_windows: int
     micro_windows: int | None
@@ -44,20 +45,10 @@ class Derived:
     validation_windows: int
 
 
-def derive(config: TransformerConfig, *, vocab_size: int) -> Derived:
+def derive(config: TransformerConfig | RecurrentConfig, *, vocab_size: int) -> Derived:
     """The resolved run of a model's settings with a vocabulary of this size."""
     train = config.train
-    shape = derive_shape(
-        vocab_size=vocab_size,
-        context_tokens=config.context_tokens,
-        depth=config.depth,
-        width=config.width,
-        num_heads=config.num_heads,
-        num_kv_heads=config.num_kv_heads,
-        feed_forward_width=config.feed_forward_width,
-        tie_embeddings=config.tie_embeddings,
-        rope_theta=config.rope_theta,
-    )
+    shape = _shape(config, vocab_size=vocab_size)
     tokens = train.tokens or TOKENS_PER_PARAMETER * shape.num_parameters
     if train.batch_tokens is not None:
         batch_windows = max(1, round(train.batch_tokens / config.context_tokens))
@@ -78,4 +69,30 @@ def derive(config: TransformerConfig, *, vocab_size: int) -> Derived:
         vector_learning_rate=train.vector_learning_rate or 0.01,
         validate_every_steps=train.validate_every_steps or max(1, num_steps // VALIDATIONS),
         validation_windows=max(1, min(train.validation_tokens, tokens // VALIDATION_SHARE) // config.context_tokens),
+    )
+
+
+def _shape(config: TransformerConfig | RecurrentConfig, *, vocab_size: int) -> TransformerShape | RecurrentShape:
+    if isinstance(config, RecurrentConfig):
+        return derive_recurrent_shape(
+            cell=config.family,
+            vocab_size=vocab_size,
+            context_tokens=config.context_tokens,
+            depth=config.depth,
+            width=config.width,
+            tie_embeddings=config.tie_embeddings,
+            dropout=config.dropout,
+            embedding_dropout=config.embedding_dropout,
+            weight_drop=config.weight_drop,
+        )
+    return derive_shape(
+        vocab_size=vocab_size,
+        context_tokens=config.context_tokens,
+        depth=config.depth,
+        width=config.width,
+        num_heads=config.num_heads,
+        num_kv_heads=config.num_kv_heads,
+        feed_forward_width=config.feed_forward_width,
+        tie_embeddings=config.tie_embeddings,
+        rope_theta=config.rope_theta,
     )
