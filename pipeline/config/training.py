@@ -178,11 +178,11 @@ class RecurrentConfig(ModelSection):
     tie_embeddings: bool = True
     """One table for input and output."""
     dropout: Fraction = 0.0
-    """Locked dropout of embedded tokens and layers' outputs; 0 suits data read about once, 0.4 was used over hundreds of epochs."""
+    """Locked dropout of embedded tokens and layers' outputs; 0 suits data read about once, 0.4 a small text read many times."""
     embedding_dropout: Fraction = 0.0
-    """Part of the vocabulary whose embeddings are left out; 0.1 there."""
+    """Part of the vocabulary whose embeddings are left out while training."""
     weight_drop: Fraction = 0.0
-    """Part of the weights from state to state left out; 0.5 there (Merity et al. 2017, arXiv 1708.02182)."""
+    """Part of the weights from state to state left out while training (Merity et al. 2017, arXiv 1708.02182, chose 0.5)."""
     train: TrainConfig = TrainConfig()
     """How it learns."""
 

@@ -67,9 +67,10 @@ class RecurrentModel:
         token_ids = token_ids.to(self.device)
         state: State | None = None
         found: list[tuple[Tensor, Tensor, Tensor]] = []
-        for inputs, targets in zip(
-            token_ids[:, :-1].split(_SPAN_TOKENS, dim=1), token_ids[:, 1:].split(_SPAN_TOKENS, dim=1), strict=True
-        ):
+        spans = zip(
+            *(torch.split(ids, _SPAN_TOKENS, dim=1) for ids in (token_ids[:, :-1], token_ids[:, 1:])), strict=True
+        )
+        for inputs, targets in spans:
             hidden, state = self.network.hidden(inputs, state=state)
             log_probabilities = self.network.logits(hidden).log_softmax(-1)  # (B, span, V)
             chosen = log_probabilities.gather(-1, targets[..., None])
@@ -114,7 +115,7 @@ class RecurrentModel:
     def _read(self, prompt: list[int]) -> tuple[Tensor, State]:
         """The last output, (1, W), and the state after a prompt of any length."""
         state: State | None = None
-        for span in torch.tensor([prompt], device=self.device).split(CONTEXT_TOKENS, dim=1):
+        for span in torch.split(torch.tensor([prompt], device=self.device), CONTEXT_TOKENS, dim=1):
             outputs, state = self.network.hidden(span, state=state)
         assert state is not None, "a prompt has at least one token"
         return outputs[:, -1], state

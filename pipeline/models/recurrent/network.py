@@ -4,7 +4,7 @@
 |---|---|
 | rnn (Elman 1990) | h' = tanh(W x + b + U h + d) |
 | gru (Cho et al. 2014, arXiv 1406.1078) | r, z = s(..), s(..); n = tanh(W x + b + r * (U h + d)); h' = (1 - z) * n + z * h |
-| lstm (Hochreiter & Schmidhuber 1997; Gers et al. 2000) | i, f, o = s(..), s(..), s(..); g = tanh(..); c' = f * c + i * g; h' = o * tanh(c') |
+| lstm (Hochreiter & Schmidhuber 1997) | i, f, o = s(..) each; g = tanh(..); c' = f * c + i * g; h' = o * tanh(c') |
 
 where s is the logistic function and every (..) is W x + b + U h + d with matrices of its own.
 
