@@ -15,8 +15,8 @@ at 0.02 and 1.780 at 0.04; an embedding rate of 1.2 in place of 0.52 gave 1.818.
 
 Recurrent: novels, LSTM of one layer of 256, 117 steps of 1,024 tokens, validation loss in nats by the tied table's rate:
 6.466 at 0.007 (the Transformer's rule), 6.110 at 0.014, 5.940 at 0.03, 5.893 at 0.06; a Transformer of as many parameters gave
-5.946. At 0.03, Muon with 0.1 gave 5.950, and AdamW with 0.01 in Muon's place 5.960. A bias at the output changed 6.466 to 6.459 and
-was left out.
+5.946. At 0.03, Muon with 0.1 gave 5.950, and AdamW with 0.01 in Muon's place 5.960. A bias at the output changed 6.466 to 6.459
+and was left out.
 """
 
 from __future__ import annotations
