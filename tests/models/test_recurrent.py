@@ -228,6 +228,8 @@ def test_sizes_follow_from_the_depth_by_the_written_rules() -> None:
     assert (derived.shape.num_layers, derived.shape.width) == (2, 512)
     # 2 layers of 4 gates with 2 matrices of 512 x 512 and 2 biases, and a tied table
     assert derived.shape.num_parameters == 2 * 4 * (2 * 512 * 512 + 2 * 512) + 8192 * 512
+    assert derived.matrix_learning_rate == 0.03
+    assert derive(RecurrentConfig(family="rnn", dataset="d"), vocab_size=8192).matrix_learning_rate == 0.01
     # the tied table's rate at width 768, times the root of 768 / 512
     assert derived.head_learning_rate == pytest.approx(0.0306, abs=1e-4)
     with pytest.raises(ValueError, match="'mlp' is no recurrent cell"):
