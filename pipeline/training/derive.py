@@ -5,7 +5,7 @@
 | tokens | 20 a parameter | Hoffmann et al. 2022, arXiv 2203.15556 |
 | batch | 4,096 tokens at 3 M tokens, growing with their power 0.383; a power of two of windows | exponent as in nanochat |
 | validation | ten times, each at most 1/100 of the tokens | |
-| matrix learning rate | 0.03, Elman's 0.01 | Muon's update has unit spectral norm, so it does not depend on the width; Jordan et al. 2024 |
+| matrix learning rate | 0.03, Elman's 0.01 | Muon's update has unit spectral norm whatever the width; Jordan et al. 2024 |
 | embedding, head learning rate | 0.3 and 0.004, times (768 / width)^0.5 | nanochat's values at width 768, scaled as there |
 | the same of recurrent families | 0.025 for both, times (768 / width)^0.5 | measured, below |
 | vector learning rate | 0.01 | |
