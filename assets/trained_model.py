@@ -21,8 +21,8 @@ def _describe(project: Project, name: str) -> str:
     if isinstance(model, NgramConfig):
         return f"An n-gram model of order {model.order}, estimated from `{model.dataset}`."
     return (
-        f"A {model.family} of depth {model.depth}, trained on `{model.dataset}`. An interrupted run resumes from its checkpoint "
-        "and ends with the same bits."
+        f"A model of the family {model.family}, of depth {model.depth}, trained on `{model.dataset}`. An interrupted run resumes "
+        "from its checkpoint and ends with the same bits."
     )
 
 

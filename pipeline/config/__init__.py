@@ -29,6 +29,7 @@ from pipeline.config.training import (
     ModelConfig,
     NgramConfig,
     PromoteConfig,
+    RecurrentConfig,
     TrainConfig,
     TransformerConfig,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "Project",
     "PromoteConfig",
     "PythonDocsSource",
+    "RecurrentConfig",
     "ScheduleConfig",
     "SourceConfig",
     "TextSource",

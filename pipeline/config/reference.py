@@ -38,6 +38,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("tokenizers.NAME", data.TokenizerConfig),
     ("datasets.NAME", data.DatasetConfig),
     ("models.NAME with `family: transformer`", training.TransformerConfig),
+    ("models.NAME with `family: rnn`, `gru` or `lstm`", training.RecurrentConfig),
     ("models.NAME with `family: ngram`", training.NgramConfig),
     ("models.NAME.train", training.TrainConfig),
     ("models.NAME.evaluate", training.EvaluateConfig),

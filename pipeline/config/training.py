@@ -10,6 +10,7 @@ from pipeline.config.sections import Name, Section
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=10)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainConfig(Section):
@@ -163,4 +164,35 @@ class TransformerConfig(ModelSection):
         return self
 
 
-ModelConfig = Annotated[TransformerConfig | NgramConfig, Field(discriminator="family")]
+class RecurrentConfig(ModelSection):
+    """A recurrent network: Elman's, gated recurrent units, or long short-term memory."""
+
+    family: Literal["rnn", "gru", "lstm"]
+    """The kind of model, by its cell."""
+    depth: Annotated[int, Field(ge=1, le=64)] = 2
+    """Layers, and the one dial: width, learning rates, batch and horizon derive from it."""
+    width: Positive | None = None
+    """Of embeddings and layers; default 256 per layer."""
+    context_tokens: Annotated[int, Field(ge=8, le=131_072)] = 256
+    """Tokens of a training row, which begins with a state of zeros; scoring and writing carry the state further."""
+    tie_embeddings: bool = True
+    """One table for input and output."""
+    dropout: Fraction = 0.0
+    """Locked dropout of embedded tokens and layers' outputs; 0 suits data read about once, 0.4 a small text read many times."""
+    embedding_dropout: Fraction = 0.0
+    """Part of the vocabulary whose embeddings are left out while training."""
+    weight_drop: Fraction = 0.0
+    """Part of the weights from state to state left out while training (Merity et al. 2017, arXiv 1708.02182, chose 0.5)."""
+    train: TrainConfig = TrainConfig()
+    """How it learns."""
+
+    @model_validator(mode="after")
+    def _compiles_not(self) -> RecurrentConfig:
+        if self.train.compile == "on":
+            raise ValueError(
+                "sets train.compile to on, but recurrent layers run as the library's own kernels. Write auto or off"
+            )
+        return self
+
+
+ModelConfig = Annotated[TransformerConfig | RecurrentConfig | NgramConfig, Field(discriminator="family")]

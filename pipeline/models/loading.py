@@ -46,6 +46,10 @@ def load_model(folder: Path, *, device: str = "cpu") -> LanguageModel:
         from pipeline.models.ngram.model import NgramModel
 
         return NgramModel.load(folder)
+    if card["family"] in ("rnn", "gru", "lstm"):
+        from pipeline.models.recurrent.model import RecurrentModel
+
+        return RecurrentModel.load(folder, device=device)
     raise ArtifactDamaged(f"{folder} holds a model of the unknown family {card['family']!r}. Update textmill.")
 
 

@@ -1,5 +1,6 @@
 """A registered model as files for other tools: an n-gram model as ARPA, a Transformer as a Hugging Face folder.
 
+A recurrent network has no such form: its files are config and safetensors as saved.
 In: a reference (`NAME`, `NAME@ALIAS`, `NAME/VERSION`) and an empty folder. Out: the files' names.
 """
 

@@ -5,13 +5,14 @@ launch.py      the asset's side: writes the spec, starts the process, collects t
 ngram.py       the n-gram family, counted and estimated at once
 spec.py        everything the process is told, as JSON
 derive.py      what the settings leave open, from the model's depth
+families.py    which network a spec means, and which model it becomes
 trainer.py     the loop
 warmup.py      compilation, and a forward pass that fits the memory
 step.py        one step: accumulated gradients, guard, update
 optimizer.py   Muon for hidden matrices, AdamW for the rest
 schedule.py    warm-up, plateau, linear cooldown
 hardware.py    device, precision, compilation, threads
-random_state.py  every generator's state
+random_state.py  every generator's state, and what a step draws
 results.py     what a finished run leaves
 guard.py       losses that are not finite, and spikes
 checkpoint.py  the whole state on disk, atomically
@@ -20,4 +21,4 @@ spool.py       metrics to a file, shipped by others
 console.py     the progress line
 """
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from pipeline.artifacts import Artifact, Draft, Report
-from pipeline.config import TransformerConfig
+from pipeline.config import RecurrentConfig, TransformerConfig
 from pipeline.errors import TrainingDiverged, TrainingError, TrainingInterrupted
 from pipeline.files import write_parquet
 from pipeline.progress import Progress
@@ -117,7 +117,7 @@ def build_trained_model(
     draft: Draft,
     *,
     name: str,
-    config: TransformerConfig,
+    config: TransformerConfig | RecurrentConfig,
     shards: Artifact,
     tokenizer: Artifact,
     checkpoint_folder: Path,
@@ -170,10 +170,11 @@ def _clear(checkpoint_folder: Path) -> None:
         checkpoint_folder.rmdir()
 
 
-def _spec(derived: Derived, config: TransformerConfig, **places: Any) -> TrainingSpec:
+def _spec(derived: Derived, config: TransformerConfig | RecurrentConfig, **places: Any) -> TrainingSpec:
     train = config.train
     return TrainingSpec(
         **places,
+        family=config.family,
         shape=asdict(derived.shape),
         num_steps=derived.num_steps,
         batch_windows=derived.batch_windows,
@@ -188,7 +189,7 @@ def _spec(derived: Derived, config: TransformerConfig, **places: Any) -> Trainin
         gradient_clip=train.gradient_clip,
         seed=train.seed,
         precision=train.precision,
-        compile=train.compile,
+        compile=train.compile if isinstance(config, TransformerConfig) else "off",
         device=train.device,
         validate_every_steps=derived.validate_every_steps,
         validation_windows=derived.validation_windows,

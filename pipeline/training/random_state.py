@@ -1,5 +1,7 @@
-"""Every random generator's state, as tensors and JSON values. Training draws from none of them after the weights; what a
-later family draws (dropout) resumes with it."""
+"""Every random generator's state, as tensors and JSON values; and what a step draws (dropout), set by the seed and the step.
+
+A step that was given up half way is done again with the same draws, wherever its checkpoint was saved.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,11 @@ def seed_all(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+def seed_step(seed: int, step: int) -> None:
+    """Torch's generators, set anew from the run's seed and the step's number."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1)[0]))
 
 
 def capture(device: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

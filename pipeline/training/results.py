@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files import write_json, write_text
-from pipeline.models.transformer.model import TransformerModel
-from pipeline.models.transformer.network import Transformer
-from pipeline.models.transformer.shape import TransformerShape
 from pipeline.shards.reader import TokenShards
+from pipeline.training.families import Network, Shape, model_of
 from pipeline.training.hardware import Hardware
 from pipeline.training.spec import TrainingSpec
 
@@ -23,7 +21,7 @@ _FINAL_STEPS = 20
 
 def write_results(
     spec: TrainingSpec,
-    network: Transformer,
+    network: Network,
     *,
     hardware: Hardware,
     history: Sequence[dict[str, Any]],
@@ -37,7 +35,7 @@ def write_results(
         StorageError: the disk is full, read-only or forbidden.
     """
     output = Path(spec.output_folder)
-    model = TransformerModel(
+    model = model_of(
         network,
         tokenizer_hash=shards.tokenizer_hash,
         bos_id=shards.bos_id,
@@ -87,7 +85,7 @@ def metrics_of(
     return metrics
 
 
-def params_of(spec: TrainingSpec, hardware: Hardware, shape: TransformerShape) -> dict[str, Any]:
+def params_of(spec: TrainingSpec, hardware: Hardware, shape: Shape) -> dict[str, Any]:
     """A run's settings under the tracker's names; they stay the same when it is resumed."""
     own = spec.what_decides_the_weights()
     return {**own.pop("shape"), **own, **asdict(hardware), "num_parameters": shape.num_parameters}

@@ -45,8 +45,10 @@ class TrainingSpec:
     """Receives `model/`, `history.jsonl`, `timings.jsonl` and `training.json`."""
     checkpoint_folder: str
     spool_folder: str
+    family: str
+    """Which network: see `families.py`."""
     shape: dict[str, Any]
-    """Of `TransformerShape`."""
+    """Of the family's shape."""
     num_steps: int
     batch_windows: int
     micro_windows: int | None

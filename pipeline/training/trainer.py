@@ -20,13 +20,12 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import TrainingError, TrainingInterrupted
-from pipeline.models.transformer.network import Transformer
-from pipeline.models.transformer.shape import TransformerShape
 from pipeline.shards.loader import TokenLoader
 from pipeline.tokenizer.model import Tokenizer
 from pipeline.training import random_state
 from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from pipeline.training.console import Console
+from pipeline.training.families import network_of, shape_of
 from pipeline.training.guard import SpikeGuard, Verdict
 from pipeline.training.hardware import Hardware, choose_hardware, peak_flops, resumed
 from pipeline.training.optimizer import Optimizer
@@ -53,7 +52,7 @@ class Trainer:
             TrainingError: the tokenizer is not the shards' own, or a checkpoint belongs to another run.
         """
         self.spec, self._stop = spec, stop
-        self.shape = TransformerShape(**spec.shape)
+        self.shape = shape_of(spec.family, spec.shape)
         folder, context = Path(spec.shards_folder), self.shape.context_tokens
         self._loader = TokenLoader(folder, split="train", context_tokens=context, seed=spec.seed)
         self._validation = TokenLoader(folder, split="validation", context_tokens=context, seed=_VALIDATION_SEED)
@@ -71,7 +70,7 @@ class Trainer:
         self.hardware = self._choose_hardware(checkpoint)
         torch.set_num_threads(self.hardware.num_threads)
         random_state.seed_all(spec.seed)
-        self.network = Transformer(self.shape)
+        self.network = network_of(self.shape)
         self.network.initialise(spec.seed)
         self.network.compute_dtype = self.hardware.dtype
         self.network.to(self.hardware.device)
@@ -136,6 +135,7 @@ class Trainer:
         self._console.begin(self._step, peak=peak_flops(self.hardware.device))
         last_saved = time.monotonic()
         while self._step < spec.num_steps:
+            random_state.seed_step(spec.seed, self._step)
             row = train_step(
                 self._loss_of,
                 self.network,
@@ -218,6 +218,7 @@ class Trainer:
     def _replay(self, step: int) -> tuple[Tensor, Tensor]:
         """Loss and gradient norm of a step that was masked out, again: the weights are still those before it."""
         windows = self._windows_of(step - 1)
+        random_state.seed_step(self.spec.seed, step - 1)
         return accumulate(self._loss_of, self.network, windows, micro_windows=self.hardware.micro_windows)
 
     def _validate(self) -> float:
@@ -231,8 +232,10 @@ class Trainer:
                 # with gradients and without are two programs to a compiler: the one that is there is used
                 loss = self._loss_of(micro[:, :-1], micro[:, 1:]).detach()
             else:
+                self.network.eval()  # no dropout
                 with torch.no_grad():
                     loss = self.network(micro[:, :-1], micro[:, 1:])
+                self.network.train()
             total += loss * len(micro)
         mean = float(total) / count
         self._console.note(f"step {self._step}/{self.spec.num_steps}: validation loss {mean:.4f}")

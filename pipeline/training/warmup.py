@@ -14,14 +14,16 @@ from torch import Tensor
 
 from pipeline.errors import TrainingError
 from pipeline.models.transformer.network import Transformer
+from pipeline.training.families import Network
 from pipeline.training.hardware import Hardware
 from pipeline.training.step import LossFunction, accumulate
 
 
-def loss_function(network: Transformer, *, compiled: bool) -> LossFunction:
+def loss_function(network: Network, *, compiled: bool) -> LossFunction:
     """The network as a function of token ids and targets; static shapes, so that kernels know every size."""
     if not compiled:
         return network
+    assert isinstance(network, Transformer), "the library's recurrent kernels are not compiled"
     compiled_loss = torch.compile(network.loss, dynamic=False)
 
     def loss_of(token_ids: Tensor, targets: Tensor) -> Tensor:
@@ -32,7 +34,7 @@ def loss_function(network: Transformer, *, compiled: bool) -> LossFunction:
 
 
 def make_ready(
-    network: Transformer,
+    network: Network,
     hardware: Hardware,
     windows: Tensor,
     *,

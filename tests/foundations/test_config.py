@@ -56,7 +56,7 @@ def test_a_good_file_loads_with_its_defaults_and_paths_relative_to_itself(tmp_pa
         ("tokenizer: small", "tokenizer: smal", "datasets.tokens.tokenizer names 'smal', which `tokenizers` does not define."),
         ("dataset: tokens", "dataset: other", "models.gpt.dataset names 'other', which `datasets` does not define."),
         ("models: [gpt]", "models: [gpd]", "schedules.nightly.models names 'gpd', which `models` does not define. Did you mean 'gpt'?"),
-        ("family: transformer", "family: rnn", "models.gpt.family is 'rnn'; known are 'transformer', 'ngram'. Write one of them."),
+        ("family: transformer", "family: bert", "models.gpt.family is 'bert'; known are 'transformer', 'rnn', 'gru', 'lstm', 'ngram'. Write one of them."),
         ("gpt: {", "g/t: {", "'g/t'; it must match"),
         ("notes/*.txt", "${TEXTMILL_NOT_SET}/x", "sources.notes.path names the environment variable TEXTMILL_NOT_SET, which is not set."),
         ('"notes/*.txt"', '["a.txt", "${TEXTMILL_NOT_SET}/x"]', "sources.notes.path.1 names the environment variable TEXTMILL_NOT_SET, which is not set."),

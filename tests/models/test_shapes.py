@@ -12,11 +12,14 @@ import torch
 
 from pipeline.models import sampling
 from pipeline.models.interface import GenerationParameters
+from pipeline.models.recurrent import model as recurrent_model
+from pipeline.models.recurrent import network as recurrent_network
+from pipeline.models.recurrent.shape import derive_recurrent_shape
 from pipeline.models.transformer import model, network
 from pipeline.models.transformer.model import TransformerModel
 from pipeline.models.transformer.shape import derive_shape
 
-MODULES = (network, model, sampling)
+MODULES = (network, model, recurrent_network, recurrent_model, sampling)
 SHAPE = derive_shape(vocab_size=50, context_tokens=16, depth=2, width=32, num_heads=4, num_kv_heads=2)
 
 
@@ -60,6 +63,30 @@ def test_shapes_hold_from_token_ids_to_loss_scores_and_continuations(checked: in
     built.compute_dtype = torch.float32
     trained = TransformerModel(built, tokenizer_hash="0" * 64, bos_id=2, eos_id=3, pad_id=0)
     trained.score(token_ids[:, :16])
+    trained.generate([[2, 5], [2]], GenerationParameters(max_new_tokens=20, seed=1))
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_shapes_hold_in_recurrent_networks_too(checked: int, cell: str) -> None:
+    built = recurrent_network.Recurrent(
+        derive_recurrent_shape(
+            cell=cell,
+            vocab_size=50,
+            context_tokens=16,
+            depth=2,
+            width=32,
+            dropout=0.1,
+            embedding_dropout=0.1,
+            weight_drop=0.1,
+        )
+    )
+    built.initialise(seed=0)
+    token_ids = torch.randint(0, 50, (3, 17))
+    for dtype in (torch.float32, torch.bfloat16):
+        built.compute_dtype = dtype
+        built(token_ids[:, :-1], token_ids[:, 1:]).backward()
+    trained = recurrent_model.RecurrentModel(built, tokenizer_hash="0" * 64, bos_id=2, eos_id=3, pad_id=0)
+    trained.score(token_ids)
     trained.generate([[2, 5], [2]], GenerationParameters(max_new_tokens=20, seed=1))
 
 

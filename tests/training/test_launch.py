@@ -12,7 +12,7 @@ import pytest
 from tiny_chain import chain_of, commit
 
 from pipeline.artifacts import Artifact, ArtifactStore
-from pipeline.config import TransformerConfig
+from pipeline.config import RecurrentConfig, TransformerConfig
 from pipeline.errors import TrainingError, TrainingInterrupted
 from pipeline.models.loading import load_model
 from pipeline.progress import SilentProgress
@@ -26,19 +26,23 @@ CONFIG = TransformerConfig(family="transformer", dataset="tokens", depth=1, cont
 
 
 def build(
-    folder: Path, chain: tuple[ArtifactStore, Artifact, Artifact, Artifact], *, run_trainer: Callable[[Path], None]
+    folder: Path,
+    chain: tuple[ArtifactStore, Artifact, Artifact, Artifact],
+    *,
+    run_trainer: Callable[[Path], None],
+    config: TransformerConfig | RecurrentConfig = CONFIG,
 ) -> Artifact:
     _, _, tokenizer, shards = chain
     return commit(
         ArtifactStore(folder),
         stage="trained_model",
         name="gpt",
-        literals=CONFIG.training_literals(),
+        literals=config.training_literals(),
         inputs={"shards": shards, "tokenizer": tokenizer},
         build=lambda draft: build_trained_model(
             draft,
             name="gpt",
-            config=CONFIG,
+            config=config,
             shards=shards,
             tokenizer=tokenizer,
             checkpoint_folder=folder / "checkpoints" / "gpt" / draft.version,
@@ -80,6 +84,21 @@ def test_the_artifact_holds_a_model_that_learnt_its_history_and_its_settings(tra
     assert settings["matrix_learning_rate"] > 0
     assert artifact.file("plots/learning_curve.png").read_bytes().startswith(b"\x89PNG")
     assert not (folder / "checkpoints" / "gpt" / artifact.ref.version).exists()
+
+
+def test_a_recurrent_network_goes_the_same_way(
+    chain: tuple[ArtifactStore, Artifact, Artifact, Artifact], tmp_path: Path
+) -> None:
+    train = {**TRAIN, "compile": "auto"}  # which compiles no recurrent network
+    config = RecurrentConfig(
+        family="gru", dataset="tokens", depth=1, width=32, context_tokens=32, dropout=0.1, train=train
+    )
+    artifact = build(tmp_path, chain, run_trainer=run_subprocess, config=config)
+    losses = pq.read_table(artifact.file("history.parquet"))["train_loss"].to_pylist()
+    assert losses[0] > 5.5
+    assert artifact.manifest.counts["final_validation_loss"] < losses[0] - 1.0
+    model = load_model(artifact.file("model/config.json").parent)
+    assert (model.family, model.num_parameters) == ("gru", artifact.manifest.counts["num_parameters"])
 
 
 def test_no_place_and_no_time_is_in_what_is_hashed(trained: tuple[Path, Artifact]) -> None:

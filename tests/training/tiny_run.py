@@ -72,6 +72,7 @@ def spec_of(data: Path, folder: Path, **changes: Any) -> TrainingSpec:
         "output_folder": str(folder / "output"),
         "checkpoint_folder": str(folder / "checkpoints"),
         "spool_folder": str(folder / "spool"),
+        "family": "transformer",
         "shape": asdict(shape),
         "num_steps": 12,
         "batch_windows": 16,

@@ -1,0 +1,171 @@
+"""A trained recurrent network: scores, continuations with a carried state, saving and loading.
+
+Files of a saved model: `config.json`, `generation_config.json`, `model.safetensors`, `textmill.json`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from pipeline.errors import ArtifactDamaged, InputError
+from pipeline.files import write_bytes, write_json
+from pipeline.models.interface import GenerationParameters, TokenScores
+from pipeline.models.loading import CARD, FORMAT, read_card
+from pipeline.models.recurrent.network import Recurrent, State
+from pipeline.models.recurrent.shape import RecurrentShape
+from pipeline.models.sampling import next_tokens
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
+
+CONTEXT_TOKENS = 4096
+"""The longest row that `score` takes: the state has no length, a row's memory has."""
+_SPAN_TOKENS = 256
+"""Tokens of a row whose logits are held at once."""
+
+
+class RecurrentModel:
+    """A network with the special ids and the tokenizer hash it was trained with."""
+
+    def __init__(self, network: Recurrent, *, tokenizer_hash: str, bos_id: int, eos_id: int, pad_id: int) -> None:
+        self.network = network.eval()
+        self.tokenizer_hash = tokenizer_hash
+        self.bos_id, self.eos_id, self.pad_id = bos_id, eos_id, pad_id
+
+    @property
+    def family(self) -> str:
+        """The cell: `rnn`, `gru` or `lstm`."""
+        return self.network.shape.cell
+
+    @property
+    def context_tokens(self) -> int:
+        return CONTEXT_TOKENS
+
+    @property
+    def num_parameters(self) -> int:
+        return self.network.shape.num_parameters
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.lm_head.weight.device
+
+    @torch.inference_mode()
+    def score(self, token_ids: Int[Tensor, "batch seq"]) -> TokenScores:
+        """Scores positions 1..T-1, from a state of zeros; the state is carried from span to span of a row.
+
+        Raises:
+            ValueError: a sequence shorter than two tokens, or longer than `context_tokens`.
+        """
+        if not 2 <= token_ids.shape[1] <= self.context_tokens:
+            raise ValueError(f"{token_ids.shape[1]} tokens; a sequence has 2 to {self.context_tokens}")
+        token_ids = token_ids.to(self.device)
+        state: State | None = None
+        found: list[tuple[Tensor, Tensor, Tensor]] = []
+        spans = zip(
+            *(torch.split(ids, _SPAN_TOKENS, dim=1) for ids in (token_ids[:, :-1], token_ids[:, 1:])), strict=True
+        )
+        for inputs, targets in spans:
+            hidden, state = self.network.hidden(inputs, state=state)
+            log_probabilities = self.network.logits(hidden).log_softmax(-1)  # (B, span, V)
+            chosen = log_probabilities.gather(-1, targets[..., None])
+            ranks = (log_probabilities > chosen).sum(-1)
+            found.append((chosen.squeeze(-1), ranks, log_probabilities.amax(-1).exp()))
+        scores, ranks, confidences = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
+        return TokenScores(log_probabilities=scores, ranks=ranks, confidences=confidences)
+
+    @torch.inference_mode()
+    def generate(self, prompts: list[list[int]], parameters: GenerationParameters) -> list[list[int]]:
+        """Continues prompts of any lengths together: each is read alone, then all go on token by token from their states.
+
+        Raises:
+            InputError: an empty prompt.
+        """
+        if not prompts:
+            return []
+        if any(not prompt for prompt in prompts):
+            raise InputError("A prompt has no tokens; begin it with the BOS token.")
+        added: list[list[int]] = [[] for _ in prompts]
+        generators = [torch.Generator().manual_seed(parameters.seed + row) for row in range(len(prompts))]
+        alive = set(range(len(prompts)))
+        last, states = zip(*(self._read(prompt) for prompt in prompts), strict=True)
+        hidden = torch.cat(last)  # (B, W)
+        # from a state of each prompt to one of each layer
+        state = [
+            tuple(torch.cat(rows, dim=1) for rows in zip(*layers, strict=True)) for layers in zip(*states, strict=True)
+        ]
+        for number in range(parameters.max_new_tokens):
+            latest = next_tokens(self.network.logits(hidden), parameters, generators)
+            for row, token in enumerate(latest.tolist()):
+                if row in alive and token in parameters.stop_ids:
+                    alive.discard(row)
+                elif row in alive:
+                    added[row].append(token)
+            if not alive or number + 1 == parameters.max_new_tokens:
+                break
+            outputs, state = self.network.hidden(latest[:, None], state=state)
+            hidden = outputs[:, -1]
+        return added
+
+    def _read(self, prompt: list[int]) -> tuple[Tensor, State]:
+        """The last output, (1, W), and the state after a prompt of any length."""
+        state: State | None = None
+        for span in torch.split(torch.tensor([prompt], device=self.device), CONTEXT_TOKENS, dim=1):
+            outputs, state = self.network.hidden(span, state=state)
+        assert state is not None, "a prompt has at least one token"
+        return outputs[:, -1], state
+
+    def save(self, folder: Path) -> None:
+        """Writes the model; `load` is the inverse. A tied table is written once."""
+        folder.mkdir(parents=True, exist_ok=True)
+        shape = self.network.shape
+        tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in self.network.named_parameters()}
+        write_bytes(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))
+        write_json(folder / "config.json", {"model_type": "textmill_recurrent", **asdict(shape)})
+        ids = {"bos_token_id": self.bos_id, "eos_token_id": self.eos_id, "pad_token_id": self.pad_id}
+        write_json(folder / "generation_config.json", ids)
+        write_json(
+            folder / CARD,
+            {
+                "format": FORMAT,
+                "family": self.family,
+                "tokenizer_hash": self.tokenizer_hash,
+                "bos_id": self.bos_id,
+                "eos_id": self.eos_id,
+                "pad_id": self.pad_id,
+                "num_parameters": self.num_parameters,
+                "context_tokens": self.context_tokens,
+                "vocab_size": shape.vocab_size,
+                "shape": asdict(shape),
+            },
+        )
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str = "cpu") -> RecurrentModel:
+        """The inverse of `save`.
+
+        Raises:
+            ArtifactDamaged: the weights are missing, cut short or of another shape.
+        """
+        card = read_card(folder)
+        network = Recurrent(RecurrentShape(**card["shape"]))
+        try:
+            state = load_file(folder / "model.safetensors")
+            if network.shape.tie_embeddings:
+                state["lm_head.weight"] = state["embed_tokens.weight"]
+            network.load_state_dict(state)
+        except Exception as error:  # safetensors, missing keys and sizes each raise their own
+            reason = " ".join(str(error).split())[:200]
+            raise ArtifactDamaged(f"{folder}: model.safetensors does not load ({reason}). Train it again.") from error
+        return cls(
+            network.to(device),
+            tokenizer_hash=card["tokenizer_hash"],
+            bos_id=card["bos_id"],
+            eos_id=card["eos_id"],
+            pad_id=card["pad_id"],
+        )
