@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("names", nargs="*", metavar="NAME", help="a model, corpus, source ..., or stage/name")
     check = command("check", "Check the project file; say what would run and why.")
     check.add_argument("names", nargs="*", metavar="NAME")
+    check.add_argument("--model", help="what training this model will cost, by five steps on this machine")
     ui = command("ui", "Serve Dagster and MLflow on this machine until Ctrl-C.")
     ui.add_argument("--port", type=int, default=3000, help="Dagster's port (default 3000)")
     ui.add_argument("--mlflow-port", type=int, default=5000, help="MLflow's port (default 5000)")
@@ -105,6 +106,10 @@ def _dispatch(project: Project, parsed: argparse.Namespace) -> int:
 
             return run(project, tuple(parsed.names))
         case "check":
+            if parsed.model is not None:
+                from assets.cli.forecast import show_forecast
+
+                return show_forecast(project, parsed.model)
             from assets.cli.plan import check
 
             return check(project, tuple(parsed.names))

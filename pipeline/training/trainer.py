@@ -25,6 +25,7 @@ from pipeline.tokenizer.model import Tokenizer
 from pipeline.training import random_state
 from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from pipeline.training.console import Console
+from pipeline.training.derive import EPOCHS_WORTH_READING
 from pipeline.training.families import network_of, shape_of
 from pipeline.training.guard import SpikeGuard, Verdict
 from pipeline.training.hardware import Hardware, choose_hardware, peak_flops, resumed
@@ -38,8 +39,6 @@ from pipeline.training.stopping import StopRequest
 from pipeline.training.warmup import loss_function, make_ready
 
 _VALIDATION_SEED = 0
-_EPOCHS_WORTH_READING = 4
-"""Repetitions up to this are nearly as good as new text (Muennighoff et al. 2023, arXiv 2305.16264)."""
 
 
 class Trainer:
@@ -347,7 +346,7 @@ class Trainer:
             f"({epochs:.2f} epochs) in {spec.num_steps} steps of {self._tokens_per_step:,} on {hardware.device}, "
             f"{hardware.precision}{compiled}, {hardware.num_threads} threads"
         )
-        if epochs > _EPOCHS_WORTH_READING:
+        if epochs > EPOCHS_WORTH_READING:
             self._console.note(
                 f"{epochs:.1f} epochs over the data: expect little from the repetitions after the fourth"
             )

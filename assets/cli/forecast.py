@@ -1,0 +1,74 @@
+"""`textmill check --model NAME`: what training it will cost, before it starts."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.artifacts import ArtifactStore
+from pipeline.config import NgramConfig, Project
+from pipeline.errors import InputError
+from pipeline.plan import SHARDS
+
+
+def show_forecast(project: Project, name: str) -> int:
+    """Prints sizes, memory and time; exit code 0 whatever they are.
+
+    Raises:
+        InputError: there is no such model, or it is not trained by steps.
+    """
+    if name not in project.models:
+        raise InputError(
+            f"There is no model {name!r} in {project.file.name}. It has {', '.join(sorted(project.models))}."
+        )
+    config = project.models[name]
+    if isinstance(config, NgramConfig):
+        raise InputError(
+            f"{name} is an n-gram model, which is counted in one pass; a forecast is for trained networks."
+        )
+    from pipeline.training.forecast import forecast
+
+    dataset = project.datasets[config.dataset]
+    shards = ArtifactStore(project.storage_folder).current(SHARDS, config.dataset)
+    train_tokens = shards.manifest.counts["tokens"]["train"] if shards is not None else None
+    vocab_size = shards.manifest.counts["vocab_size"] if shards is not None else None
+    console = Console()
+    console.print(f"Five steps of {name} on this machine ...", style="dim", highlight=False)
+    found = forecast(
+        config,
+        vocab_size=vocab_size or project.tokenizers[dataset.tokenizer].vocab_size,
+        train_tokens=train_tokens,
+    )
+    hardware, memory = found.hardware, found.memory
+    how = f"{hardware.device}, {hardware.precision}, {'compiled' if hardware.compiled else 'not compiled'}"
+    data = f"{found.epochs:.2f} over {train_tokens:,} tokens" if found.epochs else "known once the dataset is built"
+    rows = {
+        "parameters": f"{found.num_parameters:,}",
+        "FLOPs": f"{found.flops:.3g}, {found.flops_per_token / 1e6:,.1f} million a token",
+        "tokens": f"{found.tokens:,}: {found.num_steps:,} steps of {found.tokens_per_step:,}",
+        "epochs": data,
+        "device": f"{how}, {hardware.num_threads} threads, {hardware.micro_windows} windows a forward pass",
+        "memory": f"{megabytes(memory.total)}: weights {megabytes(memory.weights)}, gradients {megabytes(memory.gradients)}, "
+        f"optimizer {megabytes(memory.optimizer)}, activations {megabytes(memory.activations)}",
+        "speed": f"{found.tokens_per_second:,.0f} tokens/s",
+        "time": f"{duration(found.seconds)}, validation and compiling not counted",
+    }
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for label, value in rows.items():
+        table.add_row(label, value)
+    console.print(table, highlight=False)
+    for warning in found.warnings():
+        console.print(f"[yellow]{warning}[/]", highlight=False)
+    return 0
+
+
+def megabytes(num_bytes: int) -> str:
+    """ "1,234 MB"."""
+    return f"{num_bytes / 1e6:,.0f} MB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever reads best."""
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

@@ -1,0 +1,170 @@
+"""What a run will cost, before it starts: sizes by arithmetic, memory and time by five steps on this machine.
+
+In: a model's settings and what is known of its data. Out: figures, and remarks about what is wrong with them. The probe takes
+the steps that training would take, of the same size, on random tokens; nothing is written.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.config import RecurrentConfig, TransformerConfig
+from pipeline.training.derive import EPOCHS_WORTH_READING, Derived, derive
+from pipeline.training.families import Network, network_of
+from pipeline.training.guard import SpikeGuard
+from pipeline.training.hardware import Hardware, choose_hardware
+from pipeline.training.optimizer import Optimizer
+from pipeline.training.step import train_step
+from pipeline.training.warmup import make_ready
+
+PROBE_STEPS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Bytes on the device while training."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    """What a forward pass keeps for its backward pass."""
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """A run's cost."""
+
+    num_parameters: int
+    flops_per_token: int
+    """Of training, forward and backward: 6 per matrix parameter, the head's included, and attention (Chowdhery et al. 2022,
+    arXiv 2204.02311, appendix B, with causal attention at half)."""
+    num_steps: int
+    tokens_per_step: int
+    epochs: float | None
+    """Over the training tokens; None while these are not known."""
+    hardware: Hardware
+    memory: Memory
+    tokens_per_second: float
+
+    @property
+    def tokens(self) -> int:
+        return self.num_steps * self.tokens_per_step
+
+    @property
+    def flops(self) -> int:
+        return self.tokens * self.flops_per_token
+
+    @property
+    def seconds(self) -> float:
+        """Of the steps alone: validation, checkpoints and compiling come on top."""
+        return self.tokens / self.tokens_per_second
+
+    def warnings(self) -> list[str]:
+        """What a person should think about before starting."""
+        if self.epochs is None or self.epochs <= EPOCHS_WORTH_READING:
+            return []
+        return [
+            f"It reads its data {self.epochs:.1f} times; beyond {EPOCHS_WORTH_READING} repetition gains little. "
+            "Lower train.tokens or depth, or bring more text."
+        ]
+
+
+def forecast(
+    config: TransformerConfig | RecurrentConfig, *, vocab_size: int, train_tokens: int | None = None
+) -> Forecast:
+    """Derives the run, builds it and takes five steps.
+
+    Raises:
+        TrainingError: what it asks of the machine is not there.
+    """
+    run = derive(config, vocab_size=vocab_size)
+    context = run.shape.context_tokens
+    tokens_per_step = run.batch_windows * context
+    hardware = choose_hardware(
+        device=config.train.device,
+        precision=config.train.precision,
+        compile=config.train.compile if isinstance(config, TransformerConfig) else "off",
+        total_flops=float(run.num_steps * tokens_per_step * run.shape.flops_per_token),
+        batch_windows=run.batch_windows,
+        micro_windows=run.micro_windows,
+        context_tokens=context,
+    )
+    hardware, memory, seconds = _probe(config, run, hardware)
+    return Forecast(
+        num_parameters=run.shape.num_parameters,
+        flops_per_token=run.shape.flops_per_token,
+        num_steps=run.num_steps,
+        tokens_per_step=tokens_per_step,
+        epochs=run.num_steps * tokens_per_step / train_tokens if train_tokens else None,
+        hardware=hardware,
+        memory=memory,
+        tokens_per_second=tokens_per_step / seconds,
+    )
+
+
+def _probe(
+    config: TransformerConfig | RecurrentConfig, run: Derived, hardware: Hardware
+) -> tuple[Hardware, Memory, float]:
+    """The hardware as it turned out, memory, and the median seconds of a step."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(hardware.num_threads)
+    network = network_of(run.shape)
+    network.initialise(0)
+    network.compute_dtype = hardware.dtype
+    network.to(hardware.device)
+    optimizer = Optimizer(
+        network,
+        matrix_learning_rate=run.matrix_learning_rate,
+        embedding_learning_rate=run.embedding_learning_rate,
+        head_learning_rate=run.head_learning_rate,
+        vector_learning_rate=run.vector_learning_rate,
+        weight_decay=config.train.weight_decay,
+        dtype=hardware.dtype,
+    )
+    size = (run.batch_windows, run.shape.context_tokens + 1)
+    generator = torch.Generator().manual_seed(0)
+    windows = torch.randint(run.shape.vocab_size, size, generator=generator).to(hardware.device)
+    activations = _kept_bytes(network, windows[: hardware.micro_windows])
+    loss_of, hardware = make_ready(network, hardware, windows, may_change=True, note=lambda _: None)
+    guard = SpikeGuard(sigma=config.train.spike_sigma, max_skipped_steps=PROBE_STEPS + 1, device=hardware.device)
+    seconds = []
+    for _ in range(PROBE_STEPS + 1):
+        started = time.perf_counter()
+        row = train_step(
+            loss_of, network, optimizer, guard, windows,
+            micro_windows=hardware.micro_windows, scale=1.0, gradient_clip=config.train.gradient_clip,
+        )  # fmt: skip
+        row.tolist()  # waits for the device
+        seconds.append(time.perf_counter() - started)
+    torch.set_num_threads(threads)
+    weights = sum(parameter.nbytes for parameter in network.parameters())
+    state = sum(tensor.nbytes for tensor in optimizer.state().values())
+    memory = Memory(weights=weights, gradients=weights, optimizer=state, activations=activations)
+    return hardware, memory, statistics.median(seconds[1:])
+
+
+def _kept_bytes(network: Network, windows: Tensor) -> int:
+    """What autograd keeps of one uncompiled forward pass; a compiled one keeps less."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = network(windows[:, :-1], windows[:, 1:])
+    del loss
+    return sum(kept.values())
