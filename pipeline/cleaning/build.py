@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -25,6 +27,8 @@ from pipeline.progress import Progress
 from pipeline.records import CLEAN_SCHEMA, Ledger
 
 BATCH_ROWS = 1024
+BATCH_BYTES = 4_000_000
+"""Signals need some fifteen times the text's bytes while they are computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,10 +133,14 @@ def _fill(writer: PartWriter, raw: Path, kinds: tuple[str, ...]) -> Mapping[str,
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
-    """The part's rows, a few at a time; row groups are of bounded size and a batch never spans two."""
+    """The part's rows, a few at a time: at most BATCH_ROWS, and about BATCH_BYTES unless one alone is larger."""
     with pq.ParquetFile(path) as file:
-        for index in range(file.num_row_groups):
-            yield from file.iter_batches(batch_size=BATCH_ROWS, row_groups=[index])
+        for index in range(file.num_row_groups):  # each of bounded size
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=[index]):
+                fill = np.cumsum(batch["num_bytes"].to_numpy()) // BATCH_BYTES
+                starts = np.flatnonzero(np.diff(fill, prepend=-1))
+                for start, stop in itertools.pairwise([*starts.tolist(), batch.num_rows]):
+                    yield batch.slice(start, stop - start)
 
 
 def _first_repair(batch: pa.RecordBatch, kinds: tuple[str, ...]) -> dict[str, str] | None:

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline import part_cache
 from pipeline.artifacts import Artifact, ArtifactStore
-from pipeline.cleaning.build import build_clean_documents
+from pipeline.cleaning.build import _batches, build_clean_documents
 from pipeline.cleaning.clean import clean_batch
 from pipeline.config import EngineConfig
 from pipeline.config.data import TextSource
@@ -189,3 +189,15 @@ def test_rejects_show_no_personal_data() -> None:
     text = "ann@mail.org " + "\x01\x02" * 10
     assert "ann" in clean_batch(batch_of(text))[1][0]["excerpt"]
     assert "ann" not in clean_batch(batch_of(text), ("email",))[1][0]["excerpt"]
+
+
+def test_large_documents_are_cleaned_a_few_at_a_time(tmp_path: Path) -> None:
+    """3 MB, 2 MB, 9 MB and 1 byte: a batch ends where the sum passes a multiple of 4 MB."""
+    sizes = [3_000_000, 2_000_000, 9_000_000, 1]
+    rows = [
+        {"id": str(size), "source": "s", "path": "p", "index": 0, "text": "a" * size, "num_bytes": size}
+        for size in sizes
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, RAW_SCHEMA), tmp_path / "raw.parquet")
+    found = [batch["num_bytes"].to_pylist() for batch in _batches(tmp_path / "raw.parquet")]
+    assert found == [[3_000_000], [2_000_000], [9_000_000, 1]]

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline.errors import ArtifactDamaged, InputError
-from pipeline.files import write_bytes, write_json
 from pipeline.models.interface import GenerationParameters, TokenScores
-from pipeline.models.loading import CARD, FORMAT, read_card
+from pipeline.models.loading import read_card
 from pipeline.models.recurrent.network import Recurrent, State
 from pipeline.models.recurrent.shape import RecurrentShape
 from pipeline.models.sampling import next_tokens
+from pipeline.models.saving import save_network
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -122,28 +122,9 @@ class RecurrentModel:
 
     def save(self, folder: Path) -> None:
         """Writes the model; `load` is the inverse. A tied table is written once."""
-        folder.mkdir(parents=True, exist_ok=True)
-        shape = self.network.shape
-        tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in self.network.named_parameters()}
-        write_bytes(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))
-        write_json(folder / "config.json", {"model_type": "textmill_recurrent", **asdict(shape)})
-        ids = {"bos_token_id": self.bos_id, "eos_token_id": self.eos_id, "pad_token_id": self.pad_id}
-        write_json(folder / "generation_config.json", ids)
-        write_json(
-            folder / CARD,
-            {
-                "format": FORMAT,
-                "family": self.family,
-                "tokenizer_hash": self.tokenizer_hash,
-                "bos_id": self.bos_id,
-                "eos_id": self.eos_id,
-                "pad_id": self.pad_id,
-                "num_parameters": self.num_parameters,
-                "context_tokens": self.context_tokens,
-                "vocab_size": shape.vocab_size,
-                "shape": asdict(shape),
-            },
-        )
+        config = {"model_type": "textmill_recurrent", **asdict(self.network.shape)}
+        tensors = dict(self.network.named_parameters())  # a tied table once
+        save_network(folder, self, tensors, shape=self.network.shape, config=config)
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> RecurrentModel:

@@ -5,19 +5,18 @@ Files of a saved model: `config.json` and `generation_config.json` (Qwen3), `mod
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline.errors import ArtifactDamaged, InputError
-from pipeline.files import write_bytes, write_json
 from pipeline.models.interface import GenerationParameters, TokenScores
-from pipeline.models.loading import CARD, FORMAT, read_card
+from pipeline.models.loading import read_card
 from pipeline.models.sampling import next_tokens
+from pipeline.models.saving import save_network
 from pipeline.models.transformer.network import NORM_EPSILON, Cache, Transformer
 from pipeline.models.transformer.shape import TransformerShape
 
@@ -128,32 +127,13 @@ class TransformerModel:
 
     def save(self, folder: Path) -> None:
         """Writes the model so that `Qwen3ForCausalLM.from_pretrained` gives equal logits."""
-        folder.mkdir(parents=True, exist_ok=True)
         shape = self.network.shape
-        state = {name: tensor.detach().float().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        tensors = dict(self.network.state_dict())
         for table in _TABLES:
-            state[table] = state[table][: shape.vocab_size].contiguous()
+            tensors[table] = tensors[table][: shape.vocab_size]
         if shape.tie_embeddings:
-            del state["lm_head.weight"]
-        write_bytes(folder / "model.safetensors", save(state, metadata={"format": "pt"}))
-        write_json(folder / "config.json", self._hugging_face_config())
-        ids = {"bos_token_id": self.bos_id, "eos_token_id": self.eos_id, "pad_token_id": self.pad_id}
-        write_json(folder / "generation_config.json", ids)
-        write_json(
-            folder / CARD,
-            {
-                "format": FORMAT,
-                "family": self.family,
-                "tokenizer_hash": self.tokenizer_hash,
-                "bos_id": self.bos_id,
-                "eos_id": self.eos_id,
-                "pad_id": self.pad_id,
-                "num_parameters": self.num_parameters,
-                "context_tokens": self.context_tokens,
-                "vocab_size": shape.vocab_size,
-                "shape": asdict(shape),
-            },
-        )
+            del tensors["lm_head.weight"]
+        save_network(folder, self, tensors, shape=shape, config=self._hugging_face_config())
 
     def _hugging_face_config(self) -> dict[str, Any]:
         shape = self.network.shape
