@@ -33,8 +33,6 @@ TOKENS_PER_PARAMETER = 20
 REFERENCE_TOKENS, REFERENCE_BATCH_TOKENS, BATCH_EXPONENT = 3_000_000, 4_096, 0.383
 VALIDATIONS = 10
 VALIDATION_SHARE = 100
-EPOCHS_WORTH_READING = 4
-"""Repetitions up to this are nearly as good as new text (Muennighoff et al. 2023, arXiv 2305.16264)."""
 """A validation reads at most this part of the training tokens: ten of them then cost about 3 % of the training."""
 
 

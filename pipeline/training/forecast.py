@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from pipeline.config import RecurrentConfig, TransformerConfig
-from pipeline.training.derive import EPOCHS_WORTH_READING, Derived, derive
+from pipeline.training.derive import Derived, derive
 from pipeline.training.families import Network, network_of
 from pipeline.training.guard import SpikeGuard
 from pipeline.training.hardware import Hardware, choose_hardware
 from pipeline.training.optimizer import Optimizer
+from pipeline.training.spec import EPOCHS_WORTH_READING
 from pipeline.training.step import train_step
 from pipeline.training.warmup import make_ready
 

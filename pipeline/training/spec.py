@@ -10,6 +10,8 @@ from typing import Any
 from pipeline.errors import ConfigurationError
 from pipeline.files import write_json
 
+EPOCHS_WORTH_READING = 4
+"""Repetitions up to this are nearly as good as new text (Muennighoff et al. 2023, arXiv 2305.16264)."""
 _WITHOUT_EFFECT = frozenset(
     {
         "name",

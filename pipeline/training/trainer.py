@@ -25,14 +25,13 @@ from pipeline.tokenizer.model import Tokenizer
 from pipeline.training import random_state
 from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from pipeline.training.console import Console
-from pipeline.training.derive import EPOCHS_WORTH_READING
 from pipeline.training.families import network_of, shape_of
 from pipeline.training.guard import SpikeGuard, Verdict
 from pipeline.training.hardware import Hardware, choose_hardware, peak_flops, resumed
 from pipeline.training.optimizer import Optimizer
 from pipeline.training.results import metrics_of, params_of, write_results
 from pipeline.training.schedule import learning_rate_scale
-from pipeline.training.spec import TrainingSpec
+from pipeline.training.spec import EPOCHS_WORTH_READING, TrainingSpec
 from pipeline.training.spool import Spool
 from pipeline.training.step import accumulate, explain_halt, train_step
 from pipeline.training.stopping import StopRequest
