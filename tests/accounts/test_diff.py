@@ -14,6 +14,7 @@ from pipeline.config import Project
 from pipeline.errors import ArtifactMissing, InputError
 from pipeline.records import document_id
 
+pytestmark = pytest.mark.slow
 LONG_ENOUGH = "tiny note"
 
 

@@ -131,6 +131,7 @@ def test_the_stage_balances_and_reports(tmp_path: Path, notes: Path) -> None:
     assert len(texts) == 2
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_the_content(tmp_path: Path, notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(part_cache, "SMALL_WORK_BYTES", 0)
     raw = build_raw(tmp_path)

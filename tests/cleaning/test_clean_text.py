@@ -68,6 +68,7 @@ def test_a_title_is_one_line_or_none() -> None:
     assert clean_title(None) is None
 
 
+@pytest.mark.slow
 def test_the_gate_lets_through_whatever_a_pass_would_change() -> None:
     """Over all of Unicode: what the one look passes over, none of the three passes matches."""
     for code in (*range(0xD800), *range(0xE000, 0x110000)):

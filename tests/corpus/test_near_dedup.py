@@ -131,6 +131,7 @@ def test_documents_shorter_than_a_shingle_are_kept(tmp_path: Path) -> None:
     assert len(documents_of(artifact)) == 61
 
 
+@pytest.mark.slow
 def test_order_files_and_workers_change_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = planted()
     hashes = []

@@ -83,6 +83,7 @@ def test_a_part_that_raises_at_every_try_is_named_and_the_others_are_finished(tm
     assert 'raise ValueError("the moon is full")' in caught.value.__notes__[0]
 
 
+@pytest.mark.slow
 def test_what_fails_once_succeeds_at_the_second_try(tmp_path: Path) -> None:
     assert run(tmp_path, "killed once", "fine", "raises once", "fine") == [0, 10, 20, 30]
     assert [num_tries(tmp_path, number) for number in range(4)] == [2, 1, 2, 1]

@@ -33,14 +33,13 @@ ORIGINAL = ingestion._build_part
 
 
 def slow_build_part(task: Any) -> part_cache.CachedPart:
-    """Notes the node and the part, before and after half a second's wait."""
+    """Notes the node and the part before and after; on the node that will be lost it waits for that."""
     import ray
 
-    marks = task.parts_folder.parents[2] / "marks"
-    marks.mkdir(exist_ok=True)
-    name = f"{ray.get_runtime_context().get_node_id()}.{task.part.path.replace('/', '_')}.{time.time_ns()}"
+    marks, node = task.parts_folder.parents[2] / "marks", ray.get_runtime_context().get_node_id()
+    name = f"{node}.{task.part.path.replace('/', '_')}.{time.time_ns()}"
     (marks / f"{name}.begun").touch()
-    time.sleep(0.5)
+    time.sleep(120.0 if node == (marks / "to_be_lost").read_text() else 0.1)
     (marks / f"{name}.ended").touch()
     return ORIGINAL(task)
 
@@ -127,9 +126,11 @@ def test_a_node_lost_on_the_way_changes_nothing(
     expected = hashes(tmp_path / "local", EngineConfig(workers=1))
     monkeypatch.setattr(ingestion, "_build_part", slow_build_part)
     marks, second = tmp_path / "ray" / "storage" / "marks", cluster.second.node_id
+    marks.mkdir(parents=True)
+    (marks / "to_be_lost").write_text(second)
 
     def lose_the_second_node() -> None:
-        while not any(not path.with_suffix(".ended").exists() for path in marks.glob(f"{second}.*.begun")):
+        while not any(marks.glob(f"{second}.*.begun")):
             time.sleep(0.02)
         cluster.remove_node(cluster.second, allow_graceful=False)
 

@@ -90,6 +90,7 @@ def test_short_pages_can_be_rejected(tmp_path: Path) -> None:
     assert (item.reason, item.threshold) == ("too_short", 10_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extraction", ["fast", "precise"])
 @pytest.mark.parametrize(
     "data",

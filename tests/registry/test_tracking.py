@@ -195,6 +195,7 @@ class Silent(BaseHTTPRequestHandler):
         time.sleep(30)
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_is_given_up_within_seconds() -> None:
     with HTTPServer(("127.0.0.1", 0), Silent) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()

@@ -240,6 +240,7 @@ def test_each_reason_has_one_reject_to_look_at(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_same_corpus_gives_the_same_bytes_and_pictures_in_any_order(tmp_path: Path) -> None:
     draw = random.Random(5)  # noqa: S311
     rows = [
