@@ -34,19 +34,14 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
+from clean_ours import RULE_SETS, judge, write_signals  # noqa: E402
 
-from pipeline.cleaning.signals import measure  # noqa: E402
-from pipeline.engine import map_parts  # noqa: E402
-from pipeline.progress import SilentProgress  # noqa: E402
-from pipeline.records import CLEAN_SCHEMA, document_id  # noqa: E402
+from pipeline.records import document_id  # noqa: E402
 
-# what only the main process needs is imported where it is used: workers read this file too
-
-RULE_SETS = ("gopher_repetition", "gopher", "c4", "fineweb")
 NUM_FILES = 16
 NUM_RUNS = 2
 NUM_WORKERS = 2
-BATCH_ROWS = 1024
+OURS = Path(__file__).with_name("clean_ours.py")
 PEER = Path(__file__).with_name("clean_peer.py")
 EXPLANATIONS = {
     "c4": "C4 counts sentences: datatrove by a trained splitter after taking out `[1]`, ours by closing punctuation.",
@@ -62,11 +57,7 @@ def main() -> None:
     parser.add_argument("--corpora", type=Path, default=default)
     parser.add_argument("--peer-python", default=os.environ.get("TEXTMILL_PEERS_PYTHON"))
     parser.add_argument("--megabytes", type=float, default=80, help="at most; all there is, if less")
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.child:
-        print(json.dumps(run_ours(Path(options.child[0]), int(options.child[1]))))
-        return
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "texts"
         size = write_documents(folder, options.corpora, options.megabytes)
@@ -128,7 +119,7 @@ def novel_chapters(corpora: Path) -> list[str]:
 
 def measure_speed(folder: Path, size: int, peer_python: str | None) -> list[dict[str, Any]]:
     """One row a contestant: seconds of each run, megabytes a second by the median."""
-    contests = {"ours": [sys.executable, __file__, "--child", str(folder), str(NUM_WORKERS)]}
+    contests = {"ours": [sys.executable, str(OURS), str(folder), str(NUM_WORKERS)]}
     if peer_python:
         for mode in ("whitespace", "default"):
             contests[f"datatrove {mode}"] = [peer_python, str(PEER), mode, str(folder), str(NUM_WORKERS)]
@@ -159,61 +150,6 @@ def answer_of(words: list[str]) -> dict[str, Any]:
         raise SystemExit(f"{words[1]} failed:\n{done.stderr[-2000:]}")
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
-
-
-def run_ours(folder: Path, num_workers: int) -> dict[str, Any]:
-    """Signals on processes, verdicts by DuckDB."""
-    import duckdb  # noqa: F401 - before the clock starts
-
-    from pipeline.config import EngineConfig
-    from pipeline.corpus import rules  # noqa: F401
-
-    files = sorted(folder.glob("*.parquet"))
-    started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as work:
-        parts = [(path, Path(work) / path.name) for path in files]
-        map_parts(
-            write_signals, parts, engine=EngineConfig(workers=num_workers), describe=str, progress=SilentProgress()
-        )
-        kept = len(judge([made for _, made in parts], RULE_SETS)[""])
-    seconds = time.perf_counter() - started
-    return {"seconds": seconds, "kept": kept}
-
-
-def write_signals(part: tuple[Path, Path]) -> None:
-    """The signals of one file, as the cleaning stage computes them, without the text."""
-    source, made = part
-    writer = None
-    for batch in pq.ParquetFile(source).iter_batches(BATCH_ROWS):
-        signals = measure(batch["text"].to_pylist())
-        columns: dict[str, Any] = {"id": batch["id"]}
-        columns |= {name: pa.array(values, CLEAN_SCHEMA.field(name).type) for name, values in signals.items()}
-        count = [None] * batch.num_rows
-        columns |= {name: pa.array(count, pa.string()) for name in ("source", "path", "text_hash")}
-        columns |= {name: pa.array(count, pa.int64()) for name in ("index", "num_bytes")}
-        table = pa.table({**columns, "language": ["en"] * batch.num_rows})
-        writer = writer or pq.ParquetWriter(made, table.schema)
-        writer.write_table(table)
-    if writer:
-        writer.close()
-
-
-def judge(files: list[Path], rule_sets: tuple[str, ...]) -> dict[str, list[str]]:
-    """Ids by the rule that rejects them; those of "" are kept."""
-    import duckdb
-
-    from pipeline.config import CorpusConfig
-    from pipeline.corpus.rules import judging, rules_of
-
-    quality = {"rules": list(rule_sets)}
-    config = CorpusConfig.model_validate({"sources": {"all": 1}, "quality": quality})
-    statement, values = judging(rules_of(config))
-    by_rule: dict[str, list[str]] = {}
-    with duckdb.connect(config={"threads": NUM_WORKERS}) as connection:
-        connection.execute(statement, {"files": list(map(str, files)), **values})
-        for identifier, rule in connection.execute("SELECT id, coalesce(rule, '') FROM judged").fetchall():
-            by_rule.setdefault(rule, []).append(identifier)
-    return by_rule
 
 
 def compare(folder: Path, peer_python: str) -> dict[str, Any]:

@@ -56,11 +56,12 @@ def clean_batch(batch: pa.RecordBatch, kinds: Collection[str] = ()) -> tuple[pa.
             )
         )
     texts = [row["text"] for row in kept]
-    languages = identify_languages(texts)
+    identified = identify_languages(texts)
+    languages = [language for language, _ in identified]
     signals: dict[str, Any] = {
-        "language": [language for language, _ in languages],
-        "language_confidence": [confidence for _, confidence in languages],
-        **measure(texts),
+        "language": languages,
+        "language_confidence": [confidence for _, confidence in identified],
+        **measure(texts, languages),
     }
     columns = [
         pa.array(signals[field.name] if field.name in signals else [row[field.name] for row in kept], field.type)

@@ -17,12 +17,14 @@ from pipeline.cleaning.signals_words import measure_words
 _ASCII_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
-def measure(texts: Sequence[str]) -> dict[str, NDArray[Any]]:
+def measure(texts: Sequence[str], languages: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Columns of CLEAN_SCHEMA by name, each with one value per text that `clean_text` made; a fraction of nothing is 0.
+
+    `languages` (ISO 639-1, one a text) choose what words and stop words are.
 
     "a b\\na b\\n\\n1" -> 10 characters, 5 words, 4 lines, letters 4/10, duplicate lines 1/3
     """
-    batch = TextBatch.of(texts)
+    batch = TextBatch.of(texts, languages)
     letters = np.array([count_letters(text) for text in texts], dtype=np.int64)
     return {
         "num_characters": batch.num_characters,

@@ -1,7 +1,7 @@
 """A batch of texts taken apart once for all signals: lines, words, and the distinct words with their numbers.
 
-In: texts that `clean_text` made, whose lines end in `\\n` and in nothing blank. Arrow splits and numbers in C++; its white
-space is that of Python's `str.split`.
+In: texts that `clean_text` made, whose lines end in `\\n` and in nothing blank, and their languages. Arrow splits and
+numbers in C++; its white space is that of Python's `str.split`. Chinese words are a segmenter's.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.cleaning.segmentation import SEGMENTED_LANGUAGES, space_words
+
 _WIDE_SPACES = "[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]"
 """White space beyond ASCII; `clean_text` leaves no other."""
 
@@ -29,6 +31,8 @@ class TextBatch:
     """Texts, lines that are not blank, and words; each knows what it stands in, ascending."""
 
     texts: Sequence[str]
+    languages: Sequence[str]
+    """[texts] codes of ISO 639-1."""
     column: pa.StringArray
     """[texts] the same."""
     num_characters: Integers
@@ -51,7 +55,7 @@ class TextBatch:
     """[distinct words]"""
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> TextBatch:
+    def of(cls, texts: Sequence[str], languages: Sequence[str]) -> TextBatch:
         """Splits the texts."""
         column = pa.array(texts, pa.string())
         every = pc.split_pattern(column, "\n")
@@ -61,9 +65,12 @@ class TextBatch:
         lines = every.flatten().filter(filled)
         line_documents = documents[flags_of(filled)]
         stripped_lines = pc.utf8_trim_whitespace(lines)
+        is_segmented = np.array([language in SEGMENTED_LANGUAGES for language in languages], dtype=bool)
         # Arrow finds an empty word before leading white space, and is twice as fast where only ASCII's divides words
         has_wide_spaces = pc.any(pc.match_substring_regex(column, _WIDE_SPACES)).as_py()
-        split = (pc.utf8_split_whitespace if has_wide_spaces else pc.ascii_split_whitespace)(stripped_lines)
+        split = (pc.utf8_split_whitespace if has_wide_spaces else pc.ascii_split_whitespace)(
+            space_words(stripped_lines, is_segmented[line_documents])
+        )
         counts = pc.list_value_length(split).to_numpy().astype(np.int64)
         encoded = split.flatten().dictionary_encode()
         words = encoded.indices.to_numpy().astype(np.int64)
@@ -71,6 +78,7 @@ class TextBatch:
         num_characters = pc.utf8_length(column).to_numpy().astype(np.int64)
         return cls(
             texts=texts,
+            languages=languages,
             column=column,
             num_characters=num_characters,
             num_every_line=np.where(num_characters > 0, num_every_line, 0),

@@ -50,10 +50,38 @@ RULES: dict[str, dict[str, float]] = {
         "max_filled_line_repeat_character_fraction": 0.01,
         "max_newlines_per_word": 0.3,
     },
+    "fineweb2_zh": {
+        "min_words": 50,
+        "max_words": 100_000,
+        "min_mean_word_length": 1,
+        "max_mean_word_length": 5,
+        "max_hashes_per_word": 0.1,
+        "max_ellipses_per_word": 0.1,
+        "max_bullet_line_fraction": 0.9,
+        "max_ellipsis_line_fraction": 0.3,
+        "min_alphabetic_word_fraction": 0.735,
+        "min_stop_words": 2,
+        "max_line_repeat_fraction": 0.287,
+        "max_top_2_gram_fraction": 0.256,
+        "max_top_3_gram_fraction": 0.201,
+        "max_top_4_gram_fraction": 0.171,
+        "max_duplicate_5_gram_fraction": 0.198,
+        "max_duplicate_6_gram_fraction": 0.182,
+        "max_duplicate_7_gram_fraction": 0.167,
+        "max_duplicate_8_gram_fraction": 0.154,
+        "max_duplicate_9_gram_fraction": 0.14,
+        "max_duplicate_10_gram_fraction": 0.127,
+        "min_terminal_line_fraction": 0.106,
+        "max_filled_line_repeat_character_fraction": 0.1,
+        "max_newlines_per_word": 0.178,
+    },
 }
 """Rule set -> threshold -> default. `min_*` keeps what is at least, `max_*` what is at most."""
 
-RULE_LANGUAGES: dict[str, tuple[str, ...]] = dict.fromkeys(("gopher", "gopher_repetition", "c4", "fineweb"), ("en",))
+RULE_LANGUAGES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("gopher", "gopher_repetition", "c4", "fineweb"), ("en",)),
+    "fineweb2_zh": ("zh",),
+}
 """Rule set -> the languages it is written for; a document of another is not judged by it. Absent: every language."""
 
 
@@ -65,8 +93,9 @@ CustomRule = Annotated[
 class QualityConfig(Section):
     """Which documents are kept."""
 
-    rules: tuple[Literal["basic", "gopher", "gopher_repetition", "c4", "fineweb"], ...] = ("basic",)
-    """Named rule sets; all but `basic` judge English documents alone."""
+    rules: tuple[Literal["basic", "gopher", "gopher_repetition", "c4", "fineweb", "fineweb2_zh"], ...] = ("basic",)
+    """Named rule sets. `basic` judges every document, `fineweb2_zh` Chinese ones (with the thresholds of FineWeb-2's
+    `cmn_Hani`), the others English ones."""
     overrides: dict[str, float] = {}
     """Threshold by `ruleset.threshold`, such as `basic.min_characters: 200`."""
     languages: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")], ...] = ()

@@ -15,7 +15,7 @@ from pipeline.cleaning.text import clean_text
 
 
 def test_texts_counted_by_hand() -> None:
-    signals = measure(["a b\na b\n\n1", "春眠不覺曉，\n處處聞啼鳥。", ""])
+    signals = measure(["a b\na b\n\n1", "春眠不覺曉，\n處處聞啼鳥。", ""], ["en", "", "en"])
     assert signals["num_characters"].tolist() == [10, 13, 0]
     assert signals["num_words"].tolist() == [5, 2, 0]
     assert signals["num_lines"].tolist() == [4, 2, 0]
@@ -26,7 +26,7 @@ def test_texts_counted_by_hand() -> None:
 @given(st.text(max_size=50))
 def test_words_are_those_of_python(text: str) -> None:
     cleaned = clean_text(text).text
-    (num_words,) = measure([cleaned])["num_words"]
+    (num_words,) = measure([cleaned], ["en"])["num_words"]
     assert num_words == len(cleaned.split())
 
 

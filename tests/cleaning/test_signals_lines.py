@@ -8,7 +8,7 @@ from pipeline.cleaning.signals import measure
 
 
 def _measure(text: str) -> dict[str, float]:
-    return {name: values[0] for name, values in measure([text]).items()}
+    return {name: values[0] for name, values in measure([text], ["en"]).items()}
 
 
 def test_lines_and_paragraphs_counted_by_hand() -> None:

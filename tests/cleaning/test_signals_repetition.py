@@ -14,7 +14,7 @@ from pipeline.cleaning.signals import measure
 
 def test_ngrams_counted_by_hand() -> None:
     """ "a b" occurs 3 times with 3 characters in 11; five words twice are 5 of 19 characters."""
-    columns = measure(["a b a b a b", "a b c d e a b c d e"])
+    columns = measure(["a b a b a b", "a b c d e a b c d e"], ["en", "en"])
     assert columns["top_2_gram_fraction"] == pytest.approx([9 / 11, 6 / 19])
     assert columns["top_4_gram_fraction"] == pytest.approx([14 / 11, 14 / 19])
     assert columns["duplicate_5_gram_fraction"] == pytest.approx([0, 5 / 19])
@@ -23,7 +23,7 @@ def test_ngrams_counted_by_hand() -> None:
 
 def test_gopher_quality_counted_by_hand() -> None:
     """Of 9 words "-" and "#" are symbols; the other 7 have 27 characters and a letter each; 4 of them are stop words."""
-    columns = measure(["- the cat, walks to be\n# with me..."])
+    columns = measure(["- the cat, walks to be\n# with me..."], ["en"])
     assert columns["num_word_tokens"].tolist() == [7]
     assert columns["mean_word_length"] == pytest.approx([(3 + 4 + 5 + 2 + 2 + 4 + 5) / 7])
     assert columns["hashes_per_word"] == pytest.approx([1 / 9])
@@ -32,13 +32,23 @@ def test_gopher_quality_counted_by_hand() -> None:
     assert columns["stop_words"].tolist() == [4]
 
 
+def test_chinese_words_are_those_of_the_segmenter() -> None:
+    """The example of jieba's own documentation: 我 来到 北京 清华大学; a full stop is a symbol, 是 and 的 are stop words."""
+    columns = measure(["我来到北京清华大学。", "a b", "我来到北京清华大学。\n是我的"], ["zh", "en", "zh"])
+    assert columns["num_words"].tolist() == [5, 2, 8]
+    assert columns["num_word_tokens"].tolist() == [4, 2, 7]
+    assert columns["mean_word_length"][:2] == pytest.approx([9 / 4, 1])
+    assert columns["stop_words"].tolist() == [0, 0, 2]
+    assert columns["num_characters"].tolist() == [10, 3, 14]
+
+
 def test_nothing_is_zero() -> None:
-    assert all(np.all(values == 0) for values in measure([""]).values())
+    assert all(np.all(values == 0) for values in measure([""], ["zh"]).values())
 
 
 @given(st.lists(st.lists(st.sampled_from("abc"), max_size=60), min_size=1, max_size=4))
 def test_any_text_as_joined_strings_say(texts: list[list[str]]) -> None:
-    columns = measure([" ".join(words) for words in texts])
+    columns = measure([" ".join(words) for words in texts], ["en"] * len(texts))
     for document, words in enumerate(texts):
         characters = max(2 * len(words) - 1, 1)
         for n in (2, 3, 4):
