@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
@@ -81,8 +81,9 @@ def _visits(data: Sequence[bytes], model: _Model) -> tuple[Integers, Integers, I
     reached = reached[rank]
     documents, positions = np.nonzero(reached >= 0)
     num_features = len(model.weights)
-    numbers, keys = pd.factorize(documents * num_features + reached[documents, positions])
-    return keys // num_features, keys % num_features, np.bincount(numbers, minlength=len(keys))
+    visits = pa.array(documents * num_features + reached[documents, positions]).dictionary_encode()
+    keys = visits.dictionary.to_numpy()
+    return keys // num_features, keys % num_features, np.bincount(visits.indices.to_numpy(), minlength=len(keys))
 
 
 @lru_cache(maxsize=1)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -101,7 +100,10 @@ def _repeats(batch: TextBatch, elements: pa.StringArray, documents: Integers) ->
     """Of each text: the fraction of elements that came before in it, and their characters."""
     encoded = elements.dictionary_encode()
     codes = encoded.indices.to_numpy().astype(np.int64)
-    again = pd.Series(documents * max(len(encoded.dictionary), 1) + codes).duplicated().to_numpy()
+    keys = documents * max(len(encoded.dictionary), 1) + codes
+    order = np.argsort(keys, kind="stable")
+    again = np.zeros(len(keys), dtype=bool)
+    again[order[1:]] = np.diff(keys[order]) == 0
     lengths = lengths_of(encoded.dictionary)[codes[again]]
     repeated = batch.per_text(documents[again])
     return repeated / np.maximum(batch.per_text(documents), 1), batch.per_text(documents[again], lengths)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from bisect import bisect
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 TOP_NGRAMS = (2, 3, 4)
@@ -62,12 +61,20 @@ def repeated_ngrams(
 def _repeated(positions: Integers, keys: Integers) -> tuple[Integers, Integers, Integers]:
     """The positions, ascending, whose key occurs more than once; their keys numbered by first occurrence; and how
     often each number occurs."""
-    numbers, _ = pd.factorize(keys)
-    counts = np.bincount(numbers)
+    # texts stand in a row and begin their keys, so the sort finds most of the order made: twice as fast as a hash table
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    counts = np.diff(starts, append=len(keys))
     again = counts > 1
-    keep = again[numbers]
-    renumbered = np.cumsum(again) - 1
-    return positions[keep], renumbered[numbers[keep]].astype(np.int64), counts[again]
+    starts, counts = starts[again], counts[again]
+    by_first = np.argsort(order[starts])
+    members = np.zeros(len(keys), dtype=np.int64)
+    numbers = np.empty(len(starts), dtype=np.int64)
+    numbers[by_first] = np.arange(1, len(starts) + 1)
+    offsets = np.repeat(starts - np.concatenate(([0], np.cumsum(counts)[:-1])), counts)
+    members[order[offsets + np.arange(len(offsets))]] = np.repeat(numbers, counts)
+    keep = members > 0
+    return positions[keep], members[keep] - 1, counts[by_first]
 
 
 def _first_ngrams(ends: Integers, stops: Integers, n: int) -> Floats:

@@ -2,7 +2,7 @@
 
 Each process is a pool of its own, so one that dies takes no other part with it and leaves no doubt which part it was.
 Processes are forked from a server without threads (a fork of this process could hang), which has imported the function and
-the tables' libraries: the first pool waits a second for it, every later process starts in milliseconds.
+what tables need: the first pool waits a second for it, every later process starts in milliseconds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from pipeline.engine.attempt import Attempt, attempt
 
-_IMPORTED_BY_ALL = ["pandas", "pyarrow.parquet"]
+_IMPORTED_BY_ALL = ["pipeline.config", "pyarrow.parquet"]
 
 
 class ThisProcess:
