@@ -7,8 +7,6 @@ N-grams are compared by the pair (number of the n-gram of n - 1 words, next word
 
 from __future__ import annotations
 
-from bisect import bisect
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,7 +50,7 @@ def repeated_ngrams(
             _put_top(top, positions, groups, counts, documents, ends, n)
             columns[f"top_{n}_gram_fraction"] = top / characters
         elif n in DUPLICATE_NGRAMS:
-            counted = np.array(_duplicates(positions, groups, len(counts), n), dtype=np.int64)
+            counted = np.array(_duplicates(positions, groups, len(counts), n, len(words)), dtype=np.int64)
             repeated = np.bincount(documents[counted], ends[counted + n] - ends[counted], num_documents)
             columns[f"duplicate_{n}_gram_fraction"] = repeated / characters
     return columns
@@ -111,7 +109,7 @@ def _first_positions(positions: Integers, groups: Integers, num_groups: int) -> 
     return first
 
 
-def _duplicates(positions: Integers, groups: Integers, num_groups: int, n: int) -> list[int]:
+def _duplicates(positions: Integers, groups: Integers, num_groups: int, n: int, num_words: int) -> list[int]:
     """Where n-grams stand that were seen before; a position inside one that was counted is neither counted nor seen.
 
     Only occurrences after the first are looked at, and after each that counts the next n - 1 positions are passed over.
@@ -121,15 +119,17 @@ def _duplicates(positions: Integers, groups: Integers, num_groups: int, n: int) 
     places, firsts, names = positions[later], first[later].tolist(), groups[later].tolist()
     after = np.searchsorted(places, places + n).tolist()
     places = places.tolist()
+    covered, whole = bytearray(num_words), b"\1" * n
     counted: list[int] = []
     seen: set[int] = set()
     index = 0
     while index < len(places):
-        covering = bisect(counted, firsts[index]) - 1
-        if covering >= 0 and firsts[index] < counted[covering] + n and names[index] not in seen:
+        if covered[firsts[index]] and names[index] not in seen:
             seen.add(names[index])
             index += 1
         else:
-            counted.append(places[index])
+            place = places[index]
+            counted.append(place)
+            covered[place : place + n] = whole
             index = after[index]
     return counted
