@@ -117,7 +117,7 @@ def _c4(batch: TextBatch) -> dict[str, NDArray[Any]]:
     lorem, script, policy = _phrases(batch)
     lorem_lines = read & lorem
     read &= ~script
-    brace_lines = read & flags_of(pc.match_substring(batch.lines, "{"))
+    brace_lines = read & _braces(batch)
     kept = read & ~policy
     ends = flags_of(pc.match_substring_regex(batch.vocabulary, _SENTENCE_END))[batch.words]
     sentences = np.maximum(np.bincount(batch.word_lines[ends], minlength=num_lines), 1)
@@ -132,6 +132,14 @@ def _c4(batch: TextBatch) -> dict[str, NDArray[Any]]:
         "c4_curly_bracket_lines": count(brace_lines).astype(np.int64),
         "c4_lorem_ipsum_lines": count(lorem_lines).astype(np.int64),
     }
+
+
+def _braces(batch: TextBatch) -> Booleans:
+    """[lines] whether each holds an opening brace; few texts do, so their lines alone are looked at."""
+    found = np.zeros(len(batch.lines), dtype=bool)
+    lines = np.flatnonzero(flags_of(pc.match_substring(batch.column, "{"))[batch.line_documents])
+    found[lines] = flags_of(pc.match_substring(batch.lines.take(pa.array(lines)), "{"))
+    return found
 
 
 def _phrases(batch: TextBatch) -> tuple[Booleans, Booleans, Booleans]:
