@@ -2,7 +2,7 @@
 
 In: a string. Out: the cleaned string and what was done. Content and inner indentation stay; what goes is what no
 reader sees. Zero-width joiners and direction marks stay, since many scripts are wrong without them; the byte order
-mark goes wherever it stands.
+mark and the soft hyphen go wherever they stand.
 Trade-off: a run of more than two blank lines becomes two, so that page layout is not learnt; verse and paragraphs keep
 theirs.
 """
@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pipeline.cleaning.mojibake import repair
 
 _OTHER_LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
-_INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufff9-\ufffb\ufdd0-\ufdef\ufffe\uffff]")
+_INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\ufeff\ufff9-\ufffb\ufdd0-\ufdef\ufffe\uffff]")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ufffd]")
 _MANY_BLANK_LINES = re.compile("\n{4,}")
-_ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufff9-\ufffd\ufdd0-\ufdef\ufffe\uffff]")
+_ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u2028\u2029\ufeff\ufff9-\ufffd\ufdd0-\ufdef\ufffe\uffff]")
 """Whatever one of the first three matches; most texts have none of it, and one look spares three passes."""
 _ODD_ASCII = bytes(code for code in range(128) if _ODD.match(chr(code)))
 

@@ -14,12 +14,16 @@ from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 from resiliparse.parse.html import HTMLTree
 
 MAX_TITLE_CHARACTERS = 300
-_NO_TEXT = (
-    *("nav", "aside", "footer", "form", "figcaption", "button"),
+_NEVER_TEXT = ("nav", "aside", "footer", "form", "figcaption", "button")
+_SELDOM_TEXT = (
     *(f'[class*="{word}"]' for word in ("comment", "related", "newsletter", "share", "social", "caption", "promo")),
     '[id*="comment"]',
 )
-"""What stands around the text, as CSS selectors; on 28 annotated pages they raise word F1 from 0.86 to 0.91."""
+"""What stands around the text, as CSS selectors; on 28 annotated pages they raise word F1 from 0.86 to 0.91. Some pages give
+such a class to what holds the text itself."""
+_MIN_LEFT = 0.3
+"""Of the characters: a selector that leaves less is taken to have hit the text."""
+_SHORT_CHARACTERS = 500
 _BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
@@ -47,10 +51,30 @@ def extract(page: Page) -> Extracted:
     """The main content with the page's own line structure."""
     html, encoding = decode_page(page)
     tree = HTMLTree.parse(html)
-    text = extract_plain_text(
-        tree, main_content=True, alt_texts=False, preserve_formatting=True, skip_elements=_NO_TEXT
-    )
+    text = _text_of(tree, _NEVER_TEXT + _SELDOM_TEXT)
+    if len(text) < _SHORT_CHARACTERS:
+        text = _spare_the_text(tree)
     return Extracted(title=title_of(tree), text=text, encoding=encoding)
+
+
+def _text_of(tree: HTMLTree, skipped: tuple[str, ...], *, main_content: bool = True) -> str:
+    text: str = extract_plain_text(
+        tree, main_content=main_content, alt_texts=False, preserve_formatting=True, skip_elements=skipped
+    )
+    return text
+
+
+def _spare_the_text(tree: HTMLTree) -> str:
+    """For a page that seems to have next to no text: each selector is tried, and left out where it takes most away."""
+    main_content = bool(_text_of(tree, _NEVER_TEXT))
+    skipped = _NEVER_TEXT
+    text = _text_of(tree, skipped, main_content=main_content)
+    enough = _MIN_LEFT * len(text)
+    for selector in _SELDOM_TEXT:
+        without = _text_of(tree, (*skipped, selector), main_content=main_content)
+        if len(without) >= enough:
+            text, skipped = without, (*skipped, selector)
+    return text
 
 
 def decode_page(page: Page) -> tuple[str, str]:

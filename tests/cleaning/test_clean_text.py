@@ -20,6 +20,7 @@ from pipeline.cleaning.text import _CONTROL, _INVISIBLE, _OTHER_LINE_ENDS, _has_
         ("Wait\x85", "Wait…"),
         ("a\x00b\x07c\x1b[0m\x7f", "abc[0m"),
         ("\ufeffa\ufeffb", "ab"),
+        ("can\xaddi\xadda\xadture", "candidature"),
         ("a \t \nb\u3000\n", "a\nb"),
         ("a\n\n\n\n\n\nb", "a\n\n\nb"),
         ("a\n\n\nb", "a\n\n\nb"),

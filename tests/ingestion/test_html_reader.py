@@ -48,6 +48,20 @@ def test_the_article_is_kept_and_what_surrounds_it_is_not(tmp_path: Path, extrac
     assert not any(words in item.text for words in ("Archive", "First!", "Copyright", "var x"))
 
 
+@pytest.mark.parametrize("name", ["share-wide", "promo social", "comments-open"])
+def test_a_page_whose_text_has_the_class_of_its_surroundings(name: str) -> None:
+    page = ARTICLE.replace("<article>", f"<article class='{name}'>")
+    assert page != ARTICLE
+    text = extract(Page(data=page.encode())).text
+    assert all(sentence in text for sentence in SENTENCES)
+    assert "Archive" not in text and "Copyright" not in text
+
+
+def test_a_page_in_which_no_main_part_is_found_keeps_its_words(corpora: Path) -> None:
+    data = (corpora / "web_pages" / "changelog.blog.zwischenbilanz.html").read_bytes()
+    assert "Der stationäre Handel steckt in der Krise" in extract(Page(data=data)).text
+
+
 @pytest.mark.parametrize(
     ("declared", "encoding"),
     [
