@@ -27,7 +27,7 @@ from pipeline.progress import Progress
 from pipeline.records import CLEAN_SCHEMA, Ledger
 
 BATCH_ROWS = 1024
-BATCH_BYTES = 4_000_000
+BATCH_BYTES = 2_000_000
 """Signals need some fifteen times the text's bytes while they are computed."""
 
 

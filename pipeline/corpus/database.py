@@ -16,7 +16,7 @@ import duckdb
 from pipeline.artifacts import Draft
 from pipeline.errors import StageError, StorageError
 
-MEMORY_LIMIT = "2GB"
+MEMORY_LIMIT = "1GB"
 
 _RESTRICT = """
 SET allowed_directories = {folders};
