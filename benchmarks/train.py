@@ -4,8 +4,8 @@
 
 Ours is built from the trainer's own parts: its network, optimizer (Muon and AdamW), guard, step, and what it chooses of
 precision, compilation, threads and size of a forward pass. The others (train_peers.py) run eager in float32, under bfloat16
-autocast, and so and compiled, each with the batch in one piece and in ours, on as many threads; their best counts. Rounds alternate between all
-contestants; a figure is the median of its rounds. Writes results/train.json and train.md beside this.
+autocast, and so and compiled, each with the batch in one piece and in ours, on as many threads; their best counts. Rounds
+alternate between all contestants; a figure is the median of its rounds. Writes results/train.json and train.md beside this.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,10 @@ def main() -> None:
     found = {
         "date": time.strftime("%Y-%m-%d"),
         **describe_machine(hardware),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in ("torch", "transformers")}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "transformers")},
+        },
         "parameters": shape.num_parameters,
         "shape": {
             "layers": shape.num_layers,
@@ -136,14 +140,11 @@ def our_step(shape: TransformerShape, hardware: Hardware, windows: Tensor) -> tu
 def peer_steps(shape: TransformerShape, hardware: Hardware, windows: Tensor) -> dict[str, Step]:
     """Every peer in every mode, with the batch in one piece and in pieces like ours."""
     steps: dict[str, Step] = {}
-    sizes = dict.fromkeys((len(windows), hardware.micro_windows))
     for name, make in CONTESTANTS.items():
         for mode in MODES:
-            for micro_windows in sizes:
-
-                def step(loop: Any = make(shape, mode=mode), size: int = micro_windows) -> None:
-                    loop.step(windows, micro_windows=size).item()
-
+            for micro_windows in dict.fromkeys((len(windows), hardware.micro_windows)):
+                loop = make(shape, mode=mode)
+                step = partial(loop.step, windows, micro_windows=micro_windows)
                 steps[f"{name}, {mode}, forward of {micro_windows}"] = step
     return steps
 
@@ -177,7 +178,9 @@ def measure(steps: dict[str, Step], *, tokens: int, options: argparse.Namespace)
 def ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
     """Ours against the best mode of each peer."""
     rates = {row["name"]: row["tokens_per_second"] for row in rows}
-    best = {peer: max((rate for name, rate in rates.items() if name.startswith(peer)), default=0) for peer in CONTESTANTS}
+    best = {
+        peer: max((rate for name, rate in rates.items() if name.startswith(peer)), default=0) for peer in CONTESTANTS
+    }
     return {f"ours / {peer}": round(rates["ours"] / rate, 2) for peer, rate in best.items() if rate and "ours" in rates}
 
 
@@ -215,11 +218,11 @@ def render(found: dict[str, Any]) -> str:
         "| Contestant | tokens/s | least | most | first step s |",
         "|---|---|---|---|---|",
     ]
-    for row in found["rows"]:
-        lines.append(
-            f"| {row['name']} | {row['tokens_per_second']:,} | {min(row['rounds']):,} | {max(row['rounds']):,} "
-            f"| {row['first_step_seconds']} |"
-        )
+    lines += [
+        f"| {row['name']} | {row['tokens_per_second']:,} | {min(row['rounds']):,} | {max(row['rounds']):,} "
+        f"| {row['first_step_seconds']} |"
+        for row in found["rows"]
+    ]
     lines += ["", *(f"{name}: {ratio}" for name, ratio in found["ratios"].items())]
     return "\n".join(lines) + "\n"
 
