@@ -28,15 +28,12 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
-from train_peers import CONTESTANTS, MODES  # noqa: E402
+from train_peers import CONTESTANTS, MODES, OurLoop  # noqa: E402
 
-from pipeline.models.transformer.shape import TransformerShape, derive_shape  # noqa: E402
-from pipeline.training.families import network_of  # noqa: E402
-from pipeline.training.guard import SpikeGuard  # noqa: E402
+from pipeline.config import TransformerConfig  # noqa: E402
+from pipeline.models.transformer.shape import TransformerShape  # noqa: E402
+from pipeline.training.derive import derive  # noqa: E402
 from pipeline.training.hardware import Hardware, choose_hardware  # noqa: E402
-from pipeline.training.optimizer import Optimizer  # noqa: E402
-from pipeline.training.step import train_step  # noqa: E402
-from pipeline.training.warmup import make_ready  # noqa: E402
 
 Step = Callable[[], Any]
 
@@ -54,9 +51,15 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="contestants whose name begins so")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
-    shape = derive_shape(
-        vocab_size=options.vocabulary, context_tokens=options.context, depth=options.depth, width=options.width
+    config = TransformerConfig(
+        family="transformer",
+        dataset="random",
+        depth=options.depth,
+        width=options.width,
+        context_tokens=options.context,
     )
+    run = derive(config, vocab_size=options.vocabulary)
+    shape = run.shape
     generator = torch.Generator().manual_seed(0)
     num_windows = options.batch // options.context
     windows = torch.randint(shape.vocab_size, (num_windows, shape.context_tokens + 1), generator=generator)
@@ -70,8 +73,9 @@ def main() -> None:
         context_tokens=shape.context_tokens,
     )
     torch.set_num_threads(hardware.num_threads)
-    ours, hardware = our_step(shape, hardware, windows)
-    steps = {"ours": ours, **peer_steps(shape, hardware, windows)}
+    ours = OurLoop(run, hardware, windows, weight_decay=config.train.weight_decay)
+    hardware = ours.hardware
+    steps = {"ours": partial(ours.step, windows), **peer_steps(shape, hardware, windows)}
     if options.only:
         steps = {name: step for name, step in steps.items() if name.startswith(tuple(options.only))}
     found = {
@@ -102,39 +106,6 @@ def main() -> None:
     (options.results / "train.json").write_text(json.dumps(found, indent=2) + "\n")
     (options.results / "train.md").write_text(render(found))
     print((options.results / "train.md").read_text())
-
-
-def our_step(shape: TransformerShape, hardware: Hardware, windows: Tensor) -> tuple[Step, Hardware]:
-    """One step of the trainer with its default rates, and the hardware as it turned out."""
-    network = network_of(shape)
-    network.initialise(0)
-    network.compute_dtype = hardware.dtype
-    optimizer = Optimizer(
-        network,
-        matrix_learning_rate=0.03,
-        embedding_learning_rate=0.3,
-        head_learning_rate=0.004,
-        vector_learning_rate=0.01,
-        weight_decay=0.05,
-        dtype=hardware.dtype,
-    )
-    guard = SpikeGuard(sigma=6.0, max_skipped_steps=128, device=hardware.device)
-    loss_of, hardware = make_ready(network, hardware, windows, may_change=True, note=print)
-
-    def step() -> None:
-        row = train_step(
-            loss_of,
-            network,
-            optimizer,
-            guard,
-            windows,
-            micro_windows=hardware.micro_windows,
-            scale=1.0,
-            gradient_clip=1.0,
-        )
-        row.tolist()  # the trainer reads every step's figures on a CPU
-
-    return step, hardware
 
 
 def peer_steps(shape: TransformerShape, hardware: Hardware, windows: Tensor) -> dict[str, Step]:

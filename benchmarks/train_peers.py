@@ -1,6 +1,7 @@
-"""What training is measured against: Hugging Face's Qwen3 under the same loop, and nanoGPT's model and recipe.
+"""Who takes part in train.py and learn.py: our step, Hugging Face's Qwen3, and nanoGPT's model and recipe.
 
-Imported by train.py and learn.py. Both are loops as their users write them: forward, backward, clip, fused AdamW, zero_grad.
+Ours is put together from the trainer's own parts. The others are loops as their users write them: forward, backward, clip,
+fused AdamW, zero_grad.
 """
 
 from __future__ import annotations
@@ -14,11 +15,54 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.models.transformer.shape import TransformerShape
+from pipeline.training.derive import Derived
+from pipeline.training.families import network_of
+from pipeline.training.guard import SpikeGuard
+from pipeline.training.hardware import Hardware
+from pipeline.training.optimizer import Optimizer
+from pipeline.training.step import LossFunction, train_step
+from pipeline.training.warmup import make_ready
 
-LossFunction = Callable[[Tensor, Tensor], Tensor]
 MODES = ("eager float32", "bfloat16 autocast", "bfloat16 autocast, compiled")
 LEARNING_RATE, WEIGHT_DECAY, BETAS = 6e-4, 0.1, (0.9, 0.95)
 """nanoGPT's for its smallest model."""
+
+
+class OurLoop:
+    """The trainer's step with the rates that it derives, on the machine as it chooses to use it."""
+
+    def __init__(
+        self, run: Derived, hardware: Hardware, windows: Tensor, *, weight_decay: float, seed: int = 0
+    ) -> None:
+        """`windows` (B, T + 1) are one step's, to compile for."""
+        self.network = network_of(run.shape)
+        self.network.initialise(seed)
+        self.network.compute_dtype = hardware.dtype
+        self._optimizer = Optimizer(
+            self.network,
+            matrix_learning_rate=run.matrix_learning_rate,
+            embedding_learning_rate=run.embedding_learning_rate,
+            head_learning_rate=run.head_learning_rate,
+            vector_learning_rate=run.vector_learning_rate,
+            weight_decay=weight_decay,
+            dtype=hardware.dtype,
+        )
+        self._guard = SpikeGuard(sigma=6.0, max_skipped_steps=20, device=hardware.device)
+        self._loss_of, self.hardware = make_ready(self.network, hardware, windows, may_change=True, note=print)
+
+    def step(self, windows: Tensor, *, scale: float = 1.0) -> float:
+        """One update; returns its loss, which the trainer reads after every step on a CPU too."""
+        row = train_step(
+            self._loss_of,
+            self.network,
+            self._optimizer,
+            self._guard,
+            windows,
+            micro_windows=self.hardware.micro_windows,
+            scale=scale,
+            gradient_clip=1.0,
+        )
+        return float(row.tolist()[0])
 
 
 class PlainLoop:

@@ -54,7 +54,7 @@ def mean_cross_entropy(
     Forward and backward of the head happen together, chunk by chunk, so that logits never exist for all tokens: each chunk's
     become their own gradient, softmax less the target (Liger kernel, Hsu et al. 2024, arXiv 2410.10989).
     """
-    loss: Tensor = _HeadLoss.apply(hidden, table, targets, vocab_size)
+    loss: Tensor = _HeadLoss.apply(hidden, table, targets, vocab_size)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -65,7 +65,7 @@ class _HeadLoss(torch.autograd.Function):
         total = torch.zeros((), device=hidden.device)
         table_gradient = torch.zeros_like(table)
         hidden_gradients = []
-        for some, wanted in zip(hidden.split(CHUNK_TOKENS), targets.split(CHUNK_TOKENS), strict=True):
+        for some, wanted in zip(torch.split(hidden, CHUNK_TOKENS), torch.split(targets, CHUNK_TOKENS), strict=True):
             logits = some @ weights.T
             known = logits.float()
             if vocab_size < len(table):
@@ -81,6 +81,6 @@ class _HeadLoss(torch.autograd.Function):
         return total / len(hidden)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         hidden_gradient, table_gradient = ctx.saved_tensors
         return (hidden_gradient * gradient).to(hidden_gradient.dtype), table_gradient * gradient, None, None

@@ -97,8 +97,9 @@ class Attention(nn.Module):
             k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
         if in_blocks:
             assert mask is not None and past is None
-            spread = [x.repeat_interleave(self.groups, dim=1) if self.groups > 1 else x for x in (k, v)]
-            heard = causal_attention(q, *spread, mask)
+            if self.groups > 1:
+                k, v = (x.repeat_interleave(self.groups, dim=1) for x in (k, v))
+            heard = causal_attention(q, k, v, mask)
         else:
             heard = functional.scaled_dot_product_attention(
                 q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=self.groups > 1
@@ -246,12 +247,13 @@ class Transformer(nn.Module):
         take the form of `kernels.py`.
         """
         if torch.compiler.is_compiling() and embedded.device.type == "cpu":
-            length, table = embedded.shape[1], self.lm_head.weight
-            blocks = (
-                {"mask": self.hidden_places[:length, :length], "in_blocks": True} if length <= LONGEST_IN_BLOCKS else {}
-            )
-            hidden, _ = self._layers(embedded, **blocks)
-            return mean_cross_entropy(hidden.flatten(0, 1), table, targets.flatten(), self.shape.vocab_size)
+            length = embedded.shape[1]
+            if length <= LONGEST_IN_BLOCKS:
+                hidden, _ = self._layers(embedded, mask=self.hidden_places[:length, :length], in_blocks=True)
+            else:
+                hidden, _ = self._layers(embedded)
+            flat = hidden.flatten(0, 1)
+            return mean_cross_entropy(flat, self.lm_head.weight, targets.flatten(), self.shape.vocab_size)
         hidden, _ = self._layers(embedded)
         return functional.cross_entropy(self.logits(hidden).flatten(0, 1), targets.flatten())
 
