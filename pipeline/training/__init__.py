@@ -21,4 +21,4 @@ spool.py       metrics to a file, shipped by others
 console.py     the progress line
 """
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"

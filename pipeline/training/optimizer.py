@@ -36,7 +36,8 @@ def orthogonalised(
         x = x.mT
     for _ in range(_ITERATIONS):
         square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
+        polynomial = torch.baddbmm(square, square, square, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)  # a x + (b square + c square^2) x, sums within the products
     orthogonal: Tensor = (x.mT if is_tall else x).float()
     return orthogonal
 

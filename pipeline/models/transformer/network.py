@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.models.transformer.kernels import LONGEST_IN_BLOCKS, causal_attention, mean_cross_entropy
 from pipeline.models.transformer.shape import TransformerShape
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Attention(nn.Module):
         sin: Tensor,
         past: tuple[Tensor, Tensor] | None = None,
         mask: Tensor | None = None,
+        *,
+        in_blocks: bool = False,
     ) -> tuple[Float[Tensor, "batch seq width"], tuple[Tensor, Tensor]]:
         batch, length, _ = x.shape
         q = self.q_norm(self.q_proj(x).view(batch, length, -1, self.head_width)).transpose(1, 2)  # (B, H, T, W)
@@ -92,9 +95,15 @@ class Attention(nn.Module):
         q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
         if past is not None:
             k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
-        heard = functional.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=self.groups > 1
-        )
+        if in_blocks:
+            assert mask is not None and past is None
+            if self.groups > 1:
+                k, v = (x.repeat_interleave(self.groups, dim=1) for x in (k, v))
+            heard = causal_attention(q, k, v, mask)
+        else:
+            heard = functional.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=self.groups > 1
+            )
         return self.o_proj(heard.transpose(1, 2).reshape(batch, length, -1)), (k, v)
 
 
@@ -130,8 +139,10 @@ class Layer(nn.Module):
         dtype: torch.dtype,
         past: tuple[Tensor, Tensor] | None = None,
         mask: Tensor | None = None,
+        *,
+        in_blocks: bool = False,
     ) -> tuple[Float[Tensor, "batch seq width"], tuple[Tensor, Tensor]]:
-        heard, cache = self.self_attn(self.input_layernorm(x).to(dtype), cos, sin, past, mask)
+        heard, cache = self.self_attn(self.input_layernorm(x).to(dtype), cos, sin, past, mask, in_blocks=in_blocks)
         x = x + heard
         return x + self.mlp(self.post_attention_layernorm(x).to(dtype)), cache
 
@@ -151,6 +162,7 @@ class Transformer(nn.Module):
 
     cos: Tensor
     sin: Tensor
+    hidden_places: Tensor
 
     def __init__(self, shape: TransformerShape) -> None:
         super().__init__()
@@ -163,6 +175,9 @@ class Transformer(nn.Module):
         cos, sin = rotary_angles(shape.context_tokens, shape.head_width, shape.rope_theta)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
+        longest = min(shape.context_tokens, LONGEST_IN_BLOCKS)
+        hidden_places = torch.full((longest, longest), float("-inf")).triu(1)
+        self.register_buffer("hidden_places", hidden_places, persistent=False)
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
@@ -205,6 +220,7 @@ class Transformer(nn.Module):
         cache: Cache | None = None,
         positions: Int[Tensor, "batch seq"] | None = None,
         mask: Tensor | None = None,
+        in_blocks: bool = False,
     ) -> tuple[Float[Tensor, "batch seq width"], Cache]:
         if positions is None:
             cos, sin = self.cos[: x.shape[1]], self.sin[: x.shape[1]]
@@ -212,7 +228,9 @@ class Transformer(nn.Module):
             cos, sin = self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)  # (B, 1, T, W)
         seen: Cache = []
         for number, layer in enumerate(self.model.layers):
-            x, kept = layer(x, cos, sin, self.compute_dtype, cache[number] if cache else None, mask)
+            x, kept = layer(
+                x, cos, sin, self.compute_dtype, cache[number] if cache else None, mask, in_blocks=in_blocks
+            )
             seen.append(kept)
         return self.model.norm(x).to(self.compute_dtype), seen
 
@@ -225,8 +243,17 @@ class Transformer(nn.Module):
         """Mean cross entropy in nats, given what `embedded` returned.
 
         This is the part that training compiles. The table lookup stays outside: compiled, its gradient is added up with
-        atomics, in no fixed order, and two equal runs would differ in their last bits.
+        atomics, in no fixed order, and two equal runs would differ in their last bits. Compiled for a CPU, attention and head
+        take the form of `kernels.py`.
         """
+        if torch.compiler.is_compiling() and embedded.device.type == "cpu":
+            length = embedded.shape[1]
+            if length <= LONGEST_IN_BLOCKS:
+                hidden, _ = self._layers(embedded, mask=self.hidden_places[:length, :length], in_blocks=True)
+            else:
+                hidden, _ = self._layers(embedded)
+            flat = hidden.flatten(0, 1)
+            return mean_cross_entropy(flat, self.lm_head.weight, targets.flatten(), self.shape.vocab_size)
         hidden, _ = self._layers(embedded)
         return functional.cross_entropy(self.logits(hidden).flatten(0, 1), targets.flatten())
 
