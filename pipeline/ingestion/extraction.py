@@ -67,7 +67,7 @@ def _text_of(tree: HTMLTree, skipped: tuple[str, ...], *, main_content: bool = T
 def _spare_the_text(tree: HTMLTree) -> str:
     """For a page that seems to have next to no text: each selector is tried, and left out where it takes most away."""
     main_content = bool(_text_of(tree, _NEVER_TEXT))
-    skipped = _NEVER_TEXT
+    skipped: tuple[str, ...] = _NEVER_TEXT
     text = _text_of(tree, skipped, main_content=main_content)
     enough = _MIN_LEFT * len(text)
     for selector in _SELDOM_TEXT:
