@@ -50,8 +50,8 @@ def command(*words: str, code: str = "") -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """This process's variables without those that name another tracking server or Dagster instance."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DAGSTER_"))}
+    """This process's variables without those that name a project file, a tracking server or a Dagster instance."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DAGSTER_", "TEXTMILL_"))}
     return {**kept, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
