@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -126,6 +127,17 @@ class NgramConfig(ModelSection):
     """The kind of model."""
     order: Annotated[int, Field(ge=1, le=10)] = 5
     """Tokens of an n-gram: each token is predicted from `order` - 1 before it."""
+    prune: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    """For n-grams of 1, 2, ... tokens, up to which count they are taken out of the model; the last value holds for all longer
+    ones. `[0, 0, 1]` drops what is of three tokens or more and occurs once. It begins with 0 and does not fall."""
+
+    @model_validator(mode="after")
+    def _prunes_from_above(self) -> NgramConfig:
+        if self.prune[0] or any(later < earlier for earlier, later in pairwise(self.prune)):
+            raise ValueError(f"has prune {list(self.prune)}; it begins with 0 and does not fall, such as [0, 0, 1]")
+        if len(self.prune) > self.order:
+            raise ValueError(f"has {len(self.prune)} values in prune and order {self.order}. Give at most one an order")
+        return self
 
 
 class TransformerConfig(ModelSection):

@@ -57,11 +57,17 @@ def build_ngram_model(
     data = TokenShards(shards.folder)
     tokens = _tokens(data, "train")
     spool = Spool(spool_folder)
-    params = {"family": config.family, "order": config.order, "vocab_size": data.vocab_size, "tokens": tokens.size}
+    params = {
+        "family": config.family,
+        "order": config.order,
+        "prune": list(config.prune),
+        "vocab_size": data.vocab_size,
+        "tokens": tokens.size,
+    }
     spool.start(asdict(tracking), params)
     status = "FAILED"
     try:
-        model, estimated = _fit(tokens, data, config.order, progress)
+        model, estimated = _fit(tokens, data, config, progress)
         rows = _history(model, tokens, data, spool.metrics)
         status = "FINISHED"
     finally:
@@ -112,15 +118,15 @@ def _tokens(data: TokenShards, split: str, *, at_most: int | None = None) -> np.
 
 
 def _fit(
-    tokens: np.ndarray[Any, Any], data: TokenShards, order: int, progress: Progress
+    tokens: np.ndarray[Any, Any], data: TokenShards, config: NgramConfig, progress: Progress
 ) -> tuple[NgramModel, list[OrderProbabilities]]:
-    progress.start(total=order + 1)
+    progress.start(total=config.order + 1)
     counted: list[OrderCounts] = []
-    for counts in count_ngrams(tokens, order=order, vocab_size=data.vocab_size, bos_id=data.bos_id):
+    for counts in count_ngrams(tokens, order=config.order, vocab_size=data.vocab_size, bos_id=data.bos_id):
         counted.append(counts)
         progress.advance(1)
     never = [token for token in (data.bos_id, data.pad_id) if token >= 0]
-    estimated = estimate(counted, never_predicted=never)
+    estimated = estimate(counted, never_predicted=never, prune=config.prune)
     progress.advance(1)
     progress.finish()
     model = NgramModel(

@@ -27,6 +27,7 @@ models:
 schedules:
   nightly: {cron: "0 2 * * *", models: [gpt]}
 """
+GPT = "gpt: {family: transformer, dataset: tokens, train: {tokens: 1000}}"
 
 
 def load(tmp_path: Path, text: str) -> object:
@@ -67,6 +68,10 @@ def test_a_good_file_loads_with_its_defaults_and_paths_relative_to_itself(tmp_pa
         ("train: {tokens: 1000}", "promote: {must_beat: gpt}", "models must beat each other in a circle (gpt > gpt)."),
         ("{notes: 1.0}", "{notes: 1.0}, quality: {overrides: {basic.min_chars: 3}}", "overrides 'basic.min_chars', which no chosen rule set has."),
         ("reader: text,", "reader: text, heading: '(',", "sources.notes.heading is no regular expression"),
+        (GPT, "gpt: {family: ngram, dataset: tokens, order: 0}", "models.gpt.order is 0; input should be greater than or equal to 1."),
+        (GPT, "gpt: {family: ngram, dataset: tokens, prune: [1]}", "has prune [1]; it begins with 0 and does not fall, such as [0, 0, 1]"),
+        (GPT, "gpt: {family: ngram, dataset: tokens, prune: [0, 2, 1]}", "has prune [0, 2, 1]; it begins with 0"),
+        (GPT, "gpt: {family: ngram, dataset: tokens, order: 2, prune: [0, 0, 1]}", "has 3 values in prune and order 2."),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_sentence(tmp_path: Path, old: str, new: str, sentence: str) -> None:

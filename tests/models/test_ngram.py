@@ -24,9 +24,9 @@ UNKNOWN, BOS, EOS = 0, 1, 2
 GREEDY = GenerationParameters(max_new_tokens=12, temperature=0.0)
 
 
-def fit(tokens: np.ndarray, *, order: int, vocab_size: int) -> NgramModel:
+def fit(tokens: np.ndarray, *, order: int, vocab_size: int, prune: tuple[int, ...] = (0,)) -> NgramModel:
     counted = list(count_ngrams(tokens, order=order, vocab_size=vocab_size, bos_id=BOS))
-    table = NgramTable.of(counted, estimate(counted, never_predicted=[BOS]), vocab_size=vocab_size)
+    table = NgramTable.of(counted, estimate(counted, never_predicted=[BOS], prune=prune), vocab_size=vocab_size)
     return NgramModel(table, tokenizer_hash="0" * 64, bos_id=BOS, eos_id=EOS, pad_id=-1)
 
 
@@ -96,6 +96,38 @@ def test_a_bigram_by_hand() -> None:
     expected = [(2 - second) / 3 + after_a * p_b, (1 - first) / 3 + after_a * p_c]
     assert np.exp(table.score(np.array([[a, b], [a, c]]))[:, 0]) == pytest.approx(expected, rel=1e-6)
     assert third == 1.5
+
+
+def test_a_pruned_bigram_by_hand() -> None:
+    # as above; what occurs once goes: (a c) and (c EOS). Its share of the sums goes to the back-off
+    a, b, c = 3, 4, 5
+    tokens = np.array([BOS, a, b, EOS, BOS, a, c, EOS, BOS, a, b, EOS])
+    whole, model = (fit(tokens, order=2, vocab_size=6, prune=prune) for prune in ((0,), (0, 1)))
+    assert whole.table.num_ngrams == [6, 5]
+    assert model.table.num_ngrams == [6, 3]
+    unigrams = np.exp(whole.table.orders[0].log_probabilities)
+    after_a = 1 - (2 - FALLBACK_DISCOUNTS[1]) / 3
+    expected = [(2 - FALLBACK_DISCOUNTS[1]) / 3 + after_a * unigrams[b], after_a * unigrams[c], unigrams[EOS]]
+    found = np.exp(model.table.score(np.array([[a, b], [a, c], [c, EOS]]))[:, 0])
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("prune", [(0, 0, 1), (0, 1, 2, 4)])
+def test_a_pruned_model_holds_what_occurs_more_often_and_sums_to_one(prune: tuple[int, ...], tmp_path: Path) -> None:
+    tokens = random_text(seed=0)
+    counted = list(count_ngrams(tokens, order=4, vocab_size=40, bos_id=BOS))
+    model = fit(tokens, order=4, vocab_size=40, prune=prune)
+    limits = [*prune, prune[-1]][:4]
+    expected = [int((counts.counts > limit).sum()) for counts, limit in zip(counted[1:], limits[1:], strict=True)]
+    assert model.table.num_ngrams[1:] == expected
+    contexts = model.table.contexts(np.random.default_rng(1).integers(3, 40, size=(200, 6)))
+    rows = model.table.distributions([ranks[:, -1] for ranks in contexts])
+    assert np.exp(rows.astype(np.float64)).sum(axis=1) == pytest.approx(np.ones(200), abs=1e-5)
+    pieces = ["<unk>", "<s>", "</s>", *(f"w{number}" for number in range(3, 40))]
+    write_arpa(model.table, tmp_path / "model.arpa", pieces=pieces)
+    words = np.concatenate(([BOS], np.random.default_rng(6).integers(3, 40, size=30)))
+    found = arpa_score(tmp_path / "model.arpa", [pieces[word] for word in words])
+    assert found == pytest.approx(model.table.score(words[None]).sum() / math.log(10), abs=1e-4)
 
 
 def test_discounts_follow_chen_and_goodmans_equation() -> None:

@@ -6,11 +6,14 @@
 c is the count at the highest order. Below it is the number of distinct words that precede the n-gram, except where it
 begins with BOS, which nothing precedes: there it is the count. D_1, D_2, D_3+ follow from the numbers t_1..t_4 of n-grams seen
 once to four times. Unigrams are interpolated with the uniform distribution over everything that can be predicted.
+
+A pruned n-gram keeps its part in the sums and loses its own share, which gamma(h) hands to the lower order: what is left is
+a model of the same counts whose probabilities still sum to one (lmplz --prune).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +37,8 @@ class OrderProbabilities:
     """Natural logarithms, float64; minus infinity for what is never predicted."""
     log_backoffs: Float[Array, " ngrams"]
     """Natural logarithm of gamma of the n-gram as a context; 0 where nothing follows it."""
+    keeps: Array
+    """bool: the n-gram was not pruned."""
     discounts: tuple[float, float, float]
     is_fallback: bool
 
@@ -53,10 +58,14 @@ def modified_discounts(counts: Array) -> tuple[tuple[float, float, float], bool]
     return (first, second, third), False
 
 
-def estimate(orders: list[OrderCounts], *, never_predicted: Iterable[int]) -> list[OrderProbabilities]:
+def estimate(
+    orders: list[OrderCounts], *, never_predicted: Iterable[int], prune: Sequence[int] = (0,)
+) -> list[OrderProbabilities]:
     """Probabilities and back-off weights of every order.
 
-    `never_predicted` are ids that take no probability: BOS and padding.
+    `never_predicted` are ids that take no probability: BOS and padding. `prune` says for orders 1, 2, ... up to which count
+    n-grams are taken out; its last value holds for all orders beyond. It begins with 0 and does not fall, so that a context
+    is never pruned before its followers.
     """
     estimated: list[OrderProbabilities] = []
     num_words = orders[0].words.size
@@ -71,7 +80,10 @@ def estimate(orders: list[OrderCounts], *, never_predicted: Iterable[int]) -> li
         discounts, is_fallback = modified_discounts(counts)
         num_contexts = 1 if counted.order == 1 else orders[counted.order - 2].words.size
         classes = np.minimum(counts, 3)
-        discounted = np.maximum(counts - np.array([0.0, *discounts])[classes], 0.0)
+        keeps = (
+            counted.counts > prune[min(counted.order, len(prune)) - 1] if counted.order > 1 else np.ones_like(can_be)
+        )
+        discounted = np.maximum(counts - np.array([0.0, *discounts])[classes], 0.0) * keeps
         totals = np.bincount(counted.prefixes, weights=counts, minlength=num_contexts)
         kept = np.bincount(counted.prefixes, weights=discounted, minlength=num_contexts)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -84,6 +96,7 @@ def estimate(orders: list[OrderCounts], *, never_predicted: Iterable[int]) -> li
                 OrderProbabilities(
                     log_probabilities=np.log(probabilities),
                     log_backoffs=np.zeros(counted.words.size),
+                    keeps=keeps,
                     discounts=discounts,
                     is_fallback=is_fallback,
                 )

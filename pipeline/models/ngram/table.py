@@ -47,20 +47,22 @@ class NgramTable:
 
     @classmethod
     def of(cls, counted: list[OrderCounts], estimated: list[OrderProbabilities], *, vocab_size: int) -> NgramTable:
-        """The table of counted and estimated orders."""
+        """The table of counted and estimated orders, without what was pruned."""
         orders = []
-        num_contexts = 1
+        contexts = np.zeros(1, dtype=np.int64)  # of those counted, what is left
         for counts, found in zip(counted, estimated, strict=True):
             is_last = counts.order == len(counted)
+            kept = np.flatnonzero(found.keeps)
+            begins = np.searchsorted(counts.prefixes[kept], contexts)
             orders.append(
                 OrderTable(
-                    begins=np.searchsorted(counts.prefixes, np.arange(num_contexts + 1)),
-                    words=counts.words.astype(np.int32),
-                    log_probabilities=found.log_probabilities.astype(np.float32),
-                    log_backoffs=(found.log_backoffs[:0] if is_last else found.log_backoffs).astype(np.float32),
+                    begins=np.append(begins, kept.size),
+                    words=counts.words[kept].astype(np.int32),
+                    log_probabilities=found.log_probabilities[kept].astype(np.float32),
+                    log_backoffs=found.log_backoffs[kept[:0] if is_last else kept].astype(np.float32),
                 )
             )
-            num_contexts = counts.words.size
+            contexts = kept
         return cls(orders, vocab_size=vocab_size)
 
     def find(self, order: int, contexts: Int[Array, " n"], words: Int[Array, " n"]) -> Int[Array, " n"]:
