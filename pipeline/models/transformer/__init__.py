@@ -3,5 +3,6 @@
 shape.py     sizes, derived from one dial, the depth
 network.py   the layers and the loss
 kernels.py   attention in blocks, and the head with its loss, for compilers of CPUs
+decoding.py  token after token from kept keys and values
 model.py     a trained network: scores, continuations with a key-value cache, saving and loading
 """

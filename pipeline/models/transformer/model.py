@@ -17,7 +17,8 @@ from pipeline.models.interface import GenerationParameters, TokenScores
 from pipeline.models.loading import read_card
 from pipeline.models.sampling import next_tokens
 from pipeline.models.saving import save_network
-from pipeline.models.transformer.network import NORM_EPSILON, Cache, Transformer
+from pipeline.models.transformer.decoding import Cache, Decoder
+from pipeline.models.transformer.network import NORM_EPSILON, Transformer
 from pipeline.models.transformer.shape import TransformerShape
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _TABLES = ("model.embed_tokens.weight", "lm_head.weight")
 
 
 class TransformerModel:
-    """A network with the special ids and the tokenizer hash it was trained with."""
+    """A network with the special ids and the tokenizer hash it was trained with; its weights do not change any more."""
 
     family = "transformer"
 
@@ -35,6 +36,7 @@ class TransformerModel:
         self.network = network.eval()
         self.tokenizer_hash = tokenizer_hash
         self.bos_id, self.eos_id, self.pad_id = bos_id, eos_id, pad_id
+        self._decoder: Decoder | None = None
 
     @property
     def context_tokens(self) -> int:
@@ -80,22 +82,19 @@ class TransformerModel:
             return []
         if any(not prompt for prompt in prompts):
             raise InputError("A prompt has no tokens; begin it with the BOS token.")
+        decoder = self._decoder = self._decoder or Decoder(self.network)
         texts = [list(prompt) for prompt in prompts]
         generators = [torch.Generator().manual_seed(parameters.seed + row) for row in range(len(prompts))]
         alive = set(range(len(prompts)))
         cache: Cache | None = None
-        mask = positions = latest = torch.empty(0)
-        for _ in range(parameters.max_new_tokens):
-            if cache is None or cache[0][0].shape[2] >= self.context_tokens:
+        latest = torch.empty(0)
+        for number in range(parameters.max_new_tokens):
+            if cache is None or cache.is_full:
                 windows = [text[-self._kept(len(text)) :] for text in texts]
-                logits, cache, mask, positions = self._prefill(windows)
+                num_steps = parameters.max_new_tokens - number - 1
+                logits, cache = decoder.read(windows, num_steps=num_steps, pad_id=self.pad_id)
             else:
-                mask = torch.cat((mask, torch.ones_like(mask[:, :1])), dim=1)
-                positions = positions + 1
-                hidden, cache = self.network.hidden(
-                    latest[:, None], cache=cache, positions=positions[:, None], mask=mask[:, None, None, :]
-                )
-                logits = self.network.logits(hidden[:, -1])
+                logits = decoder.step(cache, latest)
             latest = next_tokens(logits, parameters, generators)
             for row, token in enumerate(latest.tolist()):
                 if row in alive and token in parameters.stop_ids:
@@ -109,21 +108,6 @@ class TransformerModel:
     def _kept(self, length: int) -> int:
         """How much of a text becomes context when it is read anew: all that fits with a token to spare, else half."""
         return length if length < self.context_tokens else max(1, self.context_tokens // 2)
-
-    def _prefill(self, windows: list[list[int]]) -> tuple[Tensor, Cache, Tensor, Tensor]:
-        """Reads the windows, padded on the left, and gives the logits after each; the padding is masked out."""
-        longest = max(map(len, windows))
-        rows = [[self.pad_id] * (longest - len(window)) + window for window in windows]
-        token_ids = torch.tensor(rows, device=self.device)
-        padding = torch.tensor([longest - len(window) for window in windows], device=self.device)
-        places = torch.arange(longest, device=self.device)
-        mask = places >= padding[:, None]  # (B, T): real tokens
-        positions = (places - padding[:, None]).clamp(min=0)
-        causal = places[:, None] >= places
-        # a padded query sees itself alone: no row of the softmax is empty, and nobody reads its answer
-        allowed = causal & (mask[:, None, :] | torch.eye(longest, dtype=torch.bool, device=self.device))
-        hidden, cache = self.network.hidden(token_ids, positions=positions, mask=allowed[:, None])
-        return self.network.logits(hidden[:, -1]), cache, mask, positions[:, -1]
 
     def save(self, folder: Path) -> None:
         """Writes the model so that `Qwen3ForCausalLM.from_pretrained` gives equal logits."""

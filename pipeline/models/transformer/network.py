@@ -83,7 +83,6 @@ class Attention(nn.Module):
         x: Float[Tensor, "batch seq width"],
         cos: Tensor,
         sin: Tensor,
-        past: tuple[Tensor, Tensor] | None = None,
         mask: Tensor | None = None,
         *,
         in_blocks: bool = False,
@@ -93,10 +92,8 @@ class Attention(nn.Module):
         k = self.k_norm(self.k_proj(x).view(batch, length, -1, self.head_width)).transpose(1, 2)
         v = self.v_proj(x).view(batch, length, -1, self.head_width).transpose(1, 2)
         q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
-        if past is not None:
-            k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
         if in_blocks:
-            assert mask is not None and past is None
+            assert mask is not None
             if self.groups > 1:
                 k, v = (x.repeat_interleave(self.groups, dim=1) for x in (k, v))
             heard = causal_attention(q, k, v, mask)
@@ -137,12 +134,11 @@ class Layer(nn.Module):
         cos: Tensor,
         sin: Tensor,
         dtype: torch.dtype,
-        past: tuple[Tensor, Tensor] | None = None,
         mask: Tensor | None = None,
         *,
         in_blocks: bool = False,
     ) -> tuple[Float[Tensor, "batch seq width"], tuple[Tensor, Tensor]]:
-        heard, cache = self.self_attn(self.input_layernorm(x).to(dtype), cos, sin, past, mask, in_blocks=in_blocks)
+        heard, cache = self.self_attn(self.input_layernorm(x).to(dtype), cos, sin, mask, in_blocks=in_blocks)
         x = x + heard
         return x + self.mlp(self.post_attention_layernorm(x).to(dtype)), cache
 
@@ -201,12 +197,11 @@ class Transformer(nn.Module):
         self,
         token_ids: Int[Tensor, "batch seq"],
         *,
-        cache: Cache | None = None,
         positions: Int[Tensor, "batch seq"] | None = None,
         mask: Tensor | None = None,
     ) -> tuple[Float[Tensor, "batch seq width"], Cache]:
-        """The last norm's output, and the keys and values seen so far."""
-        return self._layers(self.embedded(token_ids), cache=cache, positions=positions, mask=mask)
+        """The last norm's output, and each layer's keys and values."""
+        return self._layers(self.embedded(token_ids), positions=positions, mask=mask)
 
     def embedded(self, token_ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq width"]:
         """What the first layer reads."""
@@ -217,7 +212,6 @@ class Transformer(nn.Module):
         self,
         x: Float[Tensor, "batch seq width"],
         *,
-        cache: Cache | None = None,
         positions: Int[Tensor, "batch seq"] | None = None,
         mask: Tensor | None = None,
         in_blocks: bool = False,
@@ -227,10 +221,8 @@ class Transformer(nn.Module):
         else:
             cos, sin = self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)  # (B, 1, T, W)
         seen: Cache = []
-        for number, layer in enumerate(self.model.layers):
-            x, kept = layer(
-                x, cos, sin, self.compute_dtype, cache[number] if cache else None, mask, in_blocks=in_blocks
-            )
+        for layer in self.model.layers:
+            x, kept = layer(x, cos, sin, self.compute_dtype, mask, in_blocks=in_blocks)
             seen.append(kept)
         return self.model.norm(x).to(self.compute_dtype), seen
 
