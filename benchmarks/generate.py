@@ -171,9 +171,7 @@ class Theirs:
         return texts
 
 
-def measure(
-    runs: dict[str, Callable[[], Texts]], *, batch: int, options: argparse.Namespace
-) -> list[dict[str, Any]]:
+def measure(runs: dict[str, Callable[[], Texts]], *, batch: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """One row a contestant: tokens a second of each round, their median, and whether its texts are ours."""
     texts = {name: run() for name, run in runs.items()}  # and everybody is warm
     rounds: dict[str, list[float]] = {name: [] for name in runs}

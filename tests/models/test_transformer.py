@@ -13,6 +13,7 @@ from pipeline.errors import ArtifactDamaged, InputError
 from pipeline.models.interface import GenerationParameters
 from pipeline.models.loading import load_model
 from pipeline.models.sampling import filtered
+from pipeline.models.transformer.decoding import Decoder
 from pipeline.models.transformer.model import TransformerModel
 from pipeline.models.transformer.network import Transformer, rotary_angles, rotate
 from pipeline.models.transformer.shape import derive_shape
@@ -126,6 +127,40 @@ def test_decoding_with_the_cache_is_full_recomputation_for_prompts_of_unequal_le
     together = model.generate(prompts, GREEDY)
     assert together == [recomputed(model, prompt, 20) for prompt in prompts]
     assert together == [model.generate([prompt], GREEDY)[0] for prompt in prompts]
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"num_kv_heads": 4}, {"num_kv_heads": 1, "tie_embeddings": True}, {"vocab_size": 129}]
+)
+def test_a_steps_logits_are_those_of_reading_everything_anew(changes: dict[str, Any]) -> None:
+    model = model_of(context_tokens=32, **changes)
+    decoder = Decoder(model.network)
+    for lengths in ((5, 5, 5), (7, 1, 4)):  # without padding, and with
+        texts = [tokens(length).tolist() for length in lengths]
+        logits, cache = decoder.read(texts, num_steps=6, pad_id=0)
+        decoder.read([[9, 9]], num_steps=6, pad_id=0)  # has a cache of its own
+        for step in range(7):
+            for row, text in enumerate(texts):
+                torch.testing.assert_close(
+                    logits[row], logits_of(model, torch.tensor([text]))[0, -1], atol=2e-5, rtol=0
+                )
+            if step < 6:
+                latest = torch.tensor([4 + step + row for row in range(3)])
+                logits = decoder.step(cache, latest)
+                texts = [[*text, int(token)] for text, token in zip(texts, latest, strict=True)]
+        assert cache.is_full
+
+
+def test_generation_in_bfloat16_differs_by_its_rounding_only() -> None:
+    model = model_of(context_tokens=32)
+    exact, _ = Decoder(model.network).read([[2, 9, 11]], num_steps=2, pad_id=0)
+    model.network.compute_dtype = torch.bfloat16
+    decoder = Decoder(model.network)
+    _, cache = decoder.read([[2, 9]], num_steps=2, pad_id=0)
+    rounded = decoder.step(cache, torch.tensor([11]))
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, exact)
+    torch.testing.assert_close(rounded, exact, atol=0.05 * float(exact.abs().max()), rtol=0)
 
 
 def test_generation_goes_on_beyond_the_context() -> None:

@@ -5,10 +5,12 @@ Files of a saved model: `config.json`, `generation_config.json`, `model.safetens
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -20,6 +22,7 @@ from pipeline.models.recurrent.network import Recurrent, State
 from pipeline.models.recurrent.shape import RecurrentShape
 from pipeline.models.sampling import next_tokens
 from pipeline.models.saving import save_network
+from pipeline.models.target_scores import score_in_rows
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -79,9 +82,17 @@ class RecurrentModel:
         scores, ranks, confidences = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
         return TokenScores(log_probabilities=scores, ranks=ranks, confidences=confidences)
 
+    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray[Any, Any]]:
+        """Scores each target after its prompt; see `target_scores.py`.
+
+        Raises:
+            InputError: an empty prompt.
+        """
+        return score_in_rows(self, prompts, targets)
+
     @torch.inference_mode()
     def generate(self, prompts: list[list[int]], parameters: GenerationParameters) -> list[list[int]]:
-        """Continues prompts of any lengths together: each is read alone, then all go on token by token from their states.
+        """Continues prompts of any lengths together: those of one length are read together, then all go on token by token.
 
         Raises:
             InputError: an empty prompt.
@@ -93,12 +104,7 @@ class RecurrentModel:
         added: list[list[int]] = [[] for _ in prompts]
         generators = [torch.Generator().manual_seed(parameters.seed + row) for row in range(len(prompts))]
         alive = set(range(len(prompts)))
-        last, states = zip(*(self._read(prompt) for prompt in prompts), strict=True)
-        hidden = torch.cat(last)  # (B, W)
-        # from a state of each prompt to one of each layer
-        state = [
-            tuple(torch.cat(rows, dim=1) for rows in zip(*layers, strict=True)) for layers in zip(*states, strict=True)
-        ]
+        hidden, state = self._read(prompts)
         for number in range(parameters.max_new_tokens):
             latest = next_tokens(self.network.logits(hidden), parameters, generators)
             for row, token in enumerate(latest.tolist()):
@@ -108,17 +114,28 @@ class RecurrentModel:
                     added[row].append(token)
             if not alive or number + 1 == parameters.max_new_tokens:
                 break
-            outputs, state = self.network.hidden(latest[:, None], state=state)
-            hidden = outputs[:, -1]
+            hidden, state = self.network.step(latest, state)
         return added
 
-    def _read(self, prompt: list[int]) -> tuple[Tensor, State]:
-        """The last output, (1, W), and the state after a prompt of any length."""
-        state: State | None = None
-        for span in torch.split(torch.tensor([prompt], device=self.device), CONTEXT_TOKENS, dim=1):
-            outputs, state = self.network.hidden(span, state=state)
-        assert state is not None, "a prompt has at least one token"
-        return outputs[:, -1], state
+    def _read(self, prompts: list[list[int]]) -> tuple[Tensor, State]:
+        """The last output, (B, W), and the state after prompts of any lengths; those of one length are read together."""
+        rows_of: dict[int, list[int]] = defaultdict(list)
+        for row, prompt in enumerate(prompts):
+            rows_of[len(prompt)].append(row)
+        last, states = [], []
+        for rows in rows_of.values():
+            token_ids = torch.tensor([prompts[row] for row in rows], device=self.device)
+            state: State | None = None
+            for span in torch.split(token_ids, CONTEXT_TOKENS, dim=1):
+                outputs, state = self.network.hidden(span, state=state)
+            assert state is not None, "a prompt has at least one token"
+            last.append(outputs[:, -1])
+            states.append(state)
+        order = torch.tensor([row for rows in rows_of.values() for row in rows], device=self.device).argsort()
+        layers = zip(*states, strict=True)  # from a state of each length to one of each layer
+        return torch.cat(last)[order], [
+            tuple(torch.cat(parts, dim=1)[:, order] for parts in zip(*layer, strict=True)) for layer in layers
+        ]
 
     def save(self, folder: Path) -> None:
         """Writes the model; `load` is the inverse. A tied table is written once."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -17,6 +18,7 @@ from pipeline.models.interface import GenerationParameters, TokenScores
 from pipeline.models.loading import read_card
 from pipeline.models.sampling import next_tokens
 from pipeline.models.saving import save_network
+from pipeline.models.target_scores import score_in_rows
 from pipeline.models.transformer.decoding import Cache, Decoder
 from pipeline.models.transformer.network import NORM_EPSILON, Transformer
 from pipeline.models.transformer.shape import TransformerShape
@@ -69,6 +71,14 @@ class TransformerModel:
             confidences=log_probabilities.amax(-1).exp(),
         )
 
+    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray[Any, Any]]:
+        """Scores each target after its prompt; see `target_scores.py`.
+
+        Raises:
+            InputError: an empty prompt.
+        """
+        return score_in_rows(self, prompts, targets)
+
     @torch.inference_mode()
     def generate(self, prompts: list[list[int]], parameters: GenerationParameters) -> list[list[int]]:
         """Continues prompts of any lengths together.
@@ -82,7 +92,13 @@ class TransformerModel:
             return []
         if any(not prompt for prompt in prompts):
             raise InputError("A prompt has no tokens; begin it with the BOS token.")
-        decoder = self._decoder = self._decoder or Decoder(self.network)
+        self._decoder = self._decoder or Decoder(self.network)
+        with self._decoder.threads():
+            return self._continued(self._decoder, prompts, parameters)
+
+    def _continued(
+        self, decoder: Decoder, prompts: list[list[int]], parameters: GenerationParameters
+    ) -> list[list[int]]:
         texts = [list(prompt) for prompt in prompts]
         generators = [torch.Generator().manual_seed(parameters.seed + row) for row in range(len(prompts))]
         alive = set(range(len(prompts)))
