@@ -21,8 +21,12 @@ TEXT = "the cat sat on the mat and the dog sat on the log while the moon rose ov
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shards of random walks over a small vocabulary, and the tokenizer they claim to come from."""
-    folder = tmp_path_factory.mktemp("data")
+    """What `write_tiny_data` wrote."""
+    return write_tiny_data(tmp_path_factory.mktemp("data"))
+
+
+def write_tiny_data(folder: Path) -> Path:
+    """Shards of random walks over a small vocabulary, and the tokenizer they claim to come from; returns the folder."""
     with (folder / "tokenizer.model").open("wb") as file:
         sentencepiece.SentencePieceTrainer.Train(
             sentence_iterator=iter([TEXT] * 50),
