@@ -19,6 +19,7 @@ class TrainConfig(Section):
 
     not_in_fingerprint: ClassVar[frozenset[str]] = frozenset(
         {"device", "log_every_steps", "checkpoint_every_seconds", "checkpoint_every_steps", "keep_checkpoints"}
+        | {"keep_every_steps", "keep_best_checkpoint", "profile_steps"}
     )
 
     tokens: Positive | None = None
@@ -63,6 +64,12 @@ class TrainConfig(Section):
     """A killed run loses at most this much work."""
     keep_checkpoints: Annotated[int, Field(ge=2)] = 2
     """While training; the finished model needs none."""
+    keep_every_steps: Positive | None = None
+    """Checkpoints at multiples of this are kept beside the newest, and after training too."""
+    keep_best_checkpoint: bool = False
+    """Saves a checkpoint at each validation that is the best so far, and keeps that one, after training too."""
+    profile_steps: Positive | None = None
+    """Traces so many steps with torch's profiler, for ui.perfetto.dev; the run's log says where."""
     spike_sigma: Annotated[float, Field(gt=1)] = 6.0
     """A step whose loss or gradient norm lies this many standard deviations over the last 128 is skipped."""
     max_skipped_steps: Positive = 20

@@ -75,7 +75,7 @@ class LanguageModel(Protocol):
     def score(self, token_ids: Int[Tensor, "batch seq"]) -> TokenScores:
         """Scores positions 1..T-1 of each row; what stands after a position never changes its score."""
 
-    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray[Any, Any]]:
+    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray[Any, np.dtype[Any]]]:
         """For each target float32 (its length,): the natural logarithm of each token's probability, given the prompt (which
         must not be empty; the source, for an encoder-decoder) and the target's tokens before it."""
 

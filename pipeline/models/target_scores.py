@@ -31,7 +31,9 @@ class Scorer(Protocol):
     def score(self, token_ids: Tensor) -> TokenScores: ...
 
 
-def score_in_rows(model: Scorer, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray[Any, Any]]:
+def score_in_rows(
+    model: Scorer, prompts: list[list[int]], targets: list[list[int]]
+) -> list[np.ndarray[Any, np.dtype[Any]]]:
     """For each target float32 (its length,): natural logarithms.
 
     Raises:

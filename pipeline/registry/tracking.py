@@ -204,6 +204,8 @@ class _Shipper:
             self._start(event)
         elif kind == "tags":
             self._log_tags(event["tags"])
+        elif kind == "text":
+            self._client.log_text(self._run_id, event["text"], event["path"])
         elif kind == "finish":
             self._client.set_terminated(self._run_id, status=event["status"], end_time=event["time_ms"])
 

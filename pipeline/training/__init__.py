@@ -14,9 +14,14 @@ optimizer.py   Muon for hidden matrices, AdamW for the rest
 schedule.py    warm-up, plateau, linear cooldown
 hardware.py    device, precision, compilation, threads
 random_state.py  every generator's state, and what a step draws
+monitor.py     data wait, memory, use of the machine
+prefetch.py    the next batch, made meanwhile
+sample.py      what the network writes at each validation
+profiling.py   a trace of some steps
 results.py     what a finished run leaves
 guard.py       losses that are not finite, and spikes
 checkpoint.py  the whole state on disk, atomically
+keeping.py     which checkpoints stay
 stopping.py    signals and a parent that died
 spool.py       metrics to a file, shipped by others
 console.py     the progress line

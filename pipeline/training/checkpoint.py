@@ -21,6 +21,7 @@ from torch import Tensor
 
 from pipeline.errors import StorageError, TrainingError
 from pipeline.files import fsync_directory, sha256_file, storage_errors, write_bytes, write_json
+from pipeline.training.keeping import Keep
 
 _TENSOR_FILES = ("model", "optimizer", "guard", "random")
 
@@ -35,12 +36,14 @@ class Checkpoint:
     """`model`, `optimizer`, `guard` and `random` by name."""
     state: dict[str, Any]
     """Everything else, as JSON values."""
+    validation_loss: float | None = None
+    """Where this step was validated."""
 
 
 def save_checkpoint(
-    folder: Path, checkpoint: Checkpoint, *, version: str, identity: Mapping[str, Any], keep: int
+    folder: Path, checkpoint: Checkpoint, *, version: str, identity: Mapping[str, Any], keep: Keep
 ) -> Path:
-    """Writes a checkpoint and then removes all but the newest `keep`; `identity` says what it may be resumed with.
+    """Writes a checkpoint and then removes what is not to be kept; `identity` says what it may be resumed with.
 
     Raises:
         StorageError: the disk is full, read-only or forbidden; earlier checkpoints are untouched.
@@ -61,7 +64,13 @@ def save_checkpoint(
                 write_bytes(aside / f"{name}.safetensors", data)
             write_json(aside / "state.json", checkpoint.state)
             hashes["state.json"] = sha256_file(aside / "state.json")
-            manifest = {"step": checkpoint.step, "version": version, "identity": dict(identity), "sha256": hashes}
+            manifest = {
+                "step": checkpoint.step,
+                "version": version,
+                "identity": dict(identity),
+                "validation_loss": checkpoint.validation_loss,
+                "sha256": hashes,
+            }
             write_json(aside / "manifest.json", manifest)
             problem = _problem(aside)
             if problem is not None:
@@ -76,7 +85,8 @@ def save_checkpoint(
         ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    for old in _by_age(folder)[:-keep]:
+    checkpoints = _by_age(folder)
+    for old in sorted(set(checkpoints) - keep.kept(checkpoints)):
         shutil.rmtree(old)
     return final
 

@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,7 +28,8 @@ class Console:
         self._flops_per_token, self._pipes = flops_per_token, pipes
         self._is_terminal = sys.stderr.isatty()
         self._peak: float | None = None
-        self._smoothed = self._weight = self._learning_rate = 0.0
+        self._smoothed = self._weight = self._learning_rate = self._gradient_norm = 0.0
+        self._state = ""
         self._is_open = False
         self.begin(0, peak=None)
 
@@ -44,11 +45,16 @@ class Console:
         rate = (last - first) * self._tokens_per_step / max(now - then, 1e-9)
         return {"seconds": now - self._started, "tokens_per_second": rate}
 
-    def loss(self, loss: float, *, learning_rate: float) -> None:
-        """A step's loss, whenever it is known."""
+    def loss(self, loss: float, *, learning_rate: float, gradient_norm: float) -> None:
+        """A step's figures, whenever they are known."""
         self._smoothed = _SMOOTHING * self._smoothed + (1 - _SMOOTHING) * loss
         self._weight = _SMOOTHING * self._weight + (1 - _SMOOTHING)
-        self._learning_rate = learning_rate
+        self._learning_rate, self._gradient_norm = learning_rate, gradient_norm
+
+    def state(self, figures: Mapping[str, float]) -> None:
+        """The monitor's figures; the lines that follow say what of them a person watches."""
+        memory = figures.get("system/gpu_memory_bytes", figures["system/memory_bytes"])
+        self._state = f" | data {figures['train/data_wait_fraction']:.1%} | {memory / 1e9:.1f} GB"
 
     def step(self, step: int) -> None:
         """`step` steps are done."""
@@ -64,8 +70,9 @@ class Console:
         mfu = f" | MFU {rate * self._flops_per_token / self._peak:.1%}" if self._peak else ""
         self._show(
             f"step {step:,}/{self._num_steps:,} ({step / self._num_steps:.0%}) | "
-            f"loss {self._smoothed / max(self._weight, 1e-9):.3f} | lr {self._learning_rate:.2e} | "
-            f"{1000 * seconds_a_step:,.0f} ms/step | {rate:,.0f} tokens/s{mfu} | "
+            f"loss {self._smoothed / max(self._weight, 1e-9):.3f} | norm {self._gradient_norm:.2f} | "
+            f"lr {self._learning_rate:.2e} | "
+            f"{1000 * seconds_a_step:,.0f} ms/step | {rate:,.0f} tokens/s{mfu}{self._state} | "
             f"{_clock(elapsed)} elapsed, {_clock(seconds_a_step * (self._num_steps - step))} left",
             is_passing=step < self._num_steps,
         )

@@ -92,6 +92,20 @@ def even_share(total: int, largest: int) -> int:
     return -(-total // num_shares)
 
 
+def halved(hardware: Hardware, *, step: int, error: RuntimeError) -> Hardware:
+    """The same with forward passes half as large, for a step that ran out of memory.
+
+    Raises:
+        TrainingError: they are of one window already.
+    """
+    if hardware.micro_windows == 1:
+        raise TrainingError(
+            f"Step {step}: out of memory with a forward pass of one window. Lower context_tokens or the model's size; running "
+            "again goes on from the last checkpoint."
+        ) from error
+    return replace(hardware, micro_windows=-(-hardware.micro_windows // 2))
+
+
 def can_compile(device: str) -> bool:
     """Whether torch.compile finds what it needs: Triton comes with CUDA builds, a CPU needs a C++ compiler."""
     return device == "cuda" or any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++"))

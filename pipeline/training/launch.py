@@ -25,6 +25,7 @@ from pipeline.errors import TrainingDiverged, TrainingError, TrainingInterrupted
 from pipeline.files import write_parquet
 from pipeline.progress import Progress
 from pipeline.training.derive import Derived, derive
+from pipeline.training.keeping import Keep
 from pipeline.training.spec import TrainingSpec
 from pipeline.training.spool import TrackingInfo
 from pipeline.training.stopping import INTERRUPTED, LAST_WORDS, PARENT_VARIABLE
@@ -155,14 +156,16 @@ def build_trained_model(
     progress.note(f"{derived.shape.num_parameters:,} parameters, {derived.num_steps} steps")
     run_trainer(path)
     artifact = _collect(draft, output)
-    _clear(checkpoint_folder)
+    train = config.train
+    _clear(checkpoint_folder, Keep(newest=0, every_steps=train.keep_every_steps, best=train.keep_best_checkpoint))
     return artifact
 
 
-def _clear(checkpoint_folder: Path) -> None:
-    """The finished model needs no checkpoint; damaged ones stay as evidence."""
+def _clear(checkpoint_folder: Path, keep: Keep) -> None:
+    """The finished model needs no checkpoint: those that were asked for stay, and damaged ones, as evidence."""
+    kept = keep.kept(sorted(checkpoint_folder.glob("step-*")))
     for path in checkpoint_folder.iterdir():
-        if path.is_dir() and not path.name.startswith("damaged-"):
+        if path.is_dir() and not path.name.startswith("damaged-") and path not in kept:
             shutil.rmtree(path, ignore_errors=True)
         elif path.is_file():
             path.unlink(missing_ok=True)
@@ -197,6 +200,9 @@ def _spec(derived: Derived, config: TransformerConfig | RecurrentConfig, **place
         checkpoint_every_steps=train.checkpoint_every_steps,
         checkpoint_every_seconds=train.checkpoint_every_seconds,
         keep_checkpoints=train.keep_checkpoints,
+        keep_every_steps=train.keep_every_steps,
+        keep_best_checkpoint=train.keep_best_checkpoint,
+        profile_steps=train.profile_steps,
         spike_sigma=train.spike_sigma,
         max_skipped_steps=train.max_skipped_steps,
     )

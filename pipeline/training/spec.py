@@ -29,6 +29,9 @@ _WITHOUT_EFFECT = frozenset(
         "checkpoint_every_steps",
         "checkpoint_every_seconds",
         "keep_checkpoints",
+        "keep_every_steps",
+        "keep_best_checkpoint",
+        "profile_steps",
         "tracking",
     }
 )
@@ -73,6 +76,9 @@ class TrainingSpec:
     checkpoint_every_steps: int | None
     checkpoint_every_seconds: float
     keep_checkpoints: int
+    keep_every_steps: int | None
+    keep_best_checkpoint: bool
+    profile_steps: int | None
     spike_sigma: float
     max_skipped_steps: int
     tracking: dict[str, Any]

@@ -44,6 +44,10 @@ class Spool:
         """Figures of one step."""
         self._write({"kind": "metrics", "step": step, "metrics": metrics})
 
+    def text(self, path: str, text: str) -> None:
+        """A text to look at, under this path among the run's files."""
+        self._write({"kind": "text", "path": path, "text": text})
+
     def tags(self, tags: dict[str, str]) -> None:
         """Facts that may change."""
         self._write({"kind": "tags", "tags": tags})

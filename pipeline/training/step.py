@@ -62,8 +62,21 @@ def train_step(
     if gradient_clip is not None:
         gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
         torch._foreach_mul_(gradients, (gradient_clip / norm).clamp(max=1.0))
-    optimizer.step(scale, allowed)
+    try:
+        optimizer.step(scale, allowed)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(  # some weights may have moved: the step cannot be done again
+            "The optimizer's update does not fit the memory. Lower the model's size; running again goes on from the last "
+            "checkpoint."
+        ) from error
     return row
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device's allocator refused; the CPU's has no exception of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def explain_halt(verdict: Verdict, *, step: int, replay: Callable[[], tuple[Tensor, Tensor]]) -> TrainingError:

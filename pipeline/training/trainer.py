@@ -20,19 +20,25 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import TrainingInterrupted
+from pipeline.tokenizer.model import Tokenizer
 from pipeline.training import random_state
 from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from pipeline.training.console import Console
 from pipeline.training.data import Batch, open_data
 from pipeline.training.families import network_of, shape_of
 from pipeline.training.guard import SpikeGuard, Verdict
-from pipeline.training.hardware import Hardware, choose_hardware, peak_flops, resumed
+from pipeline.training.hardware import Hardware, choose_hardware, halved, peak_flops, resumed
+from pipeline.training.keeping import Keep
+from pipeline.training.monitor import Monitor
 from pipeline.training.optimizer import Optimizer
+from pipeline.training.prefetch import Prefetcher
+from pipeline.training.profiling import Profile
 from pipeline.training.results import metrics_of, params_of, write_results
+from pipeline.training.sample import sample_text
 from pipeline.training.schedule import learning_rate_scale
 from pipeline.training.spec import EPOCHS_WORTH_READING, TrainingSpec
 from pipeline.training.spool import Spool
-from pipeline.training.step import accumulate, explain_halt, train_step
+from pipeline.training.step import accumulate, explain_halt, is_out_of_memory, train_step
 from pipeline.training.stopping import StopRequest
 from pipeline.training.warmup import loss_function, make_ready
 
@@ -81,10 +87,16 @@ class Trainer:
         self._history: list[dict[str, Any]] = []
         self._timings: list[dict[str, float]] = []
         self._unread: list[tuple[int, Tensor]] = []
+        self._best_loss: float | None = None
         self._step = self._num_skipped = 0
         if checkpoint is not None:
             self._restore(checkpoint)
         self._loss_of = loss_function(self.network, compiled=False)
+        self._peak = peak_flops(self.hardware.device)
+        self._monitor = Monitor(device=self.hardware.device)
+        self._profile = Profile(spec.profile_steps, Path(spec.spool_folder))
+        self._ahead = Prefetcher(self._batch_of)
+        self._tokenizer = Tokenizer.load(Path(spec.tokenizer_file))
 
     def run(self) -> None:
         """Trains to the end and saves the model.
@@ -96,7 +108,7 @@ class Trainer:
         """
         spec = self.spec
         with self._stop.nothing_to_lose():
-            if self._step < spec.num_steps:
+            if self._step < spec.num_steps or self._lacks_validation():
                 self._warm_up()
         self._spool = Spool(Path(spec.spool_folder))
         self._spool.start(spec.tracking, params_of(spec, self.hardware, self.shape))
@@ -118,32 +130,36 @@ class Trainer:
             status = "KILLED"
             raise
         finally:
+            self._ahead.close()
+            self._end_profile(self._profile.close())
             self._console.close()
             self._spool.finish(status)
 
     def _train(self) -> None:
         spec = self.spec
-        self._console.begin(self._step, peak=peak_flops(self.hardware.device))
+        self._console.begin(self._step, peak=self._peak)
+        self._monitor.restart()
+        # whoever works ahead would only disturb a CPU that trains
+        next_batch = self._ahead.get if self.hardware.device == "cuda" else self._batch_of
+        if self._lacks_validation():  # a stop came in the middle of it
+            self._history[-1]["validation_loss"] = self._validate()
+            self._spool.metrics(self._step, {"validation/loss": self._history[-1]["validation_loss"]})
         last_saved = time.monotonic()
         while self._step < spec.num_steps:
-            random_state.seed_step(spec.seed, self._step)
-            batch = self._batch_of(self._step)
-            row = train_step(
-                self._loss_of,
-                self.network,
-                self._optimizer,
-                self._guard,
-                batch,
-                micro_rows=self._micro_rows(batch),
-                scale=self._scale(self._step),
-                gradient_clip=spec.gradient_clip,
-                between=self._end_if_asked,
-            )
+            self._profile.before(self._step + 1)
+            with self._monitor.waiting_for_data():
+                batch = next_batch(self._step)
+            row = self._take_step(batch)
             self._step += 1
+            self._end_profile(self._profile.after())
             self._unread.append((self._step, row))
-            is_last = self._step == spec.num_steps
-            if is_last or self._step % spec.validate_every_steps == 0:
-                self._read_figures(validation_loss=self._validate())
+            if self._is_validated(self._step):
+                loss = self._validate()
+                self._read_figures(validation_loss=loss)
+                self._write_sample()
+                if spec.keep_best_checkpoint and (self._best_loss is None or loss < self._best_loss):
+                    self._best_loss = loss
+                    self._save_checkpoint()
             elif self.hardware.device == "cpu" or len(self._unread) >= spec.log_every_steps:
                 self._read_figures()
             self._console.step(self._step)
@@ -152,6 +168,36 @@ class Trainer:
             if by_steps or time.monotonic() - last_saved > spec.checkpoint_every_seconds:
                 self._save_checkpoint()
                 last_saved = time.monotonic()
+
+    def _take_step(self, batch: Batch) -> Tensor:
+        """One update. Where its forward passes do not fit the memory any more, it is done again with smaller ones.
+
+        Raises:
+            TrainingError: not even one row fits.
+        """
+        while True:
+            random_state.seed_step(self.spec.seed, self._step)
+            try:
+                return train_step(
+                    self._loss_of,
+                    self.network,
+                    self._optimizer,
+                    self._guard,
+                    batch,
+                    micro_rows=self._micro_rows(batch),
+                    scale=self._scale(self._step),
+                    gradient_clip=self.spec.gradient_clip,
+                    between=self._end_if_asked,
+                )
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                self.network.zero_grad(set_to_none=True)
+                self.hardware = halved(self.hardware, step=self._step + 1, error=error)
+            self._console.note(
+                f"step {self._step + 1}: out of memory; forward passes of {self.hardware.micro_windows} windows from now on, "
+                "with which last bits differ"
+            )
 
     def _batch_of(self, step: int) -> Batch:
         return self._data.batch(step).to(self.hardware.device)
@@ -196,7 +242,11 @@ class Trainer:
                 "skipped": verdict.skipped,
             }
             self._history.append(figures)
-            self._console.loss(verdict.loss, learning_rate=self._scale(step - 1) * self.spec.matrix_learning_rate)
+            self._console.loss(
+                verdict.loss,
+                learning_rate=self._scale(step - 1) * self.spec.matrix_learning_rate,
+                gradient_norm=verdict.gradient_norm,
+            )
             if verdict.skipped:
                 self._num_skipped += 1
                 self._console.note(
@@ -206,13 +256,23 @@ class Trainer:
             if is_due or figures["validation_loss"] is not None:
                 rate = self._console.timing()["tokens_per_second"]
                 metrics = metrics_of(self.spec, figures, num_skipped=self._num_skipped, tokens_per_second=rate)
-                self._spool.metrics(step, metrics)
+                if self._peak is not None:
+                    metrics["train/mfu"] = rate * self.shape.flops_per_token / self._peak
+                state = self._monitor.figures()
+                self._console.state(state)
+                self._spool.metrics(step, metrics | state)
 
     def _replay(self, step: int) -> tuple[Tensor, Tensor]:
         """Loss and gradient norm of a step that was masked out, again: the weights are still those before it."""
         batch = self._batch_of(step - 1)
         random_state.seed_step(self.spec.seed, step - 1)
         return accumulate(self._loss_of, self.network, batch, micro_rows=self._micro_rows(batch))
+
+    def _is_validated(self, step: int) -> bool:
+        return step == self.spec.num_steps or step % self.spec.validate_every_steps == 0
+
+    def _lacks_validation(self) -> bool:
+        return bool(self._history) and self._is_validated(self._step) and self._history[-1]["validation_loss"] is None
 
     def _validate(self) -> float:
         """Mean loss over the targets of validation."""
@@ -236,6 +296,15 @@ class Trainer:
         self._console.note(f"step {self._step}/{self.spec.num_steps}: validation loss {mean:.4f}")
         return mean
 
+    def _write_sample(self) -> None:
+        text = sample_text(self.network, self._tokenizer)
+        self._spool.text(f"samples/step-{self._step:08d}.txt", text)
+        self._console.note(f"step {self._step}/{self.spec.num_steps}: it writes {' '.join(text.split())[:160]!r}")
+
+    def _end_profile(self, trace: Path | None) -> None:
+        if trace is not None:
+            self._console.note(f"the profile of steps is in {trace}; open it with ui.perfetto.dev")
+
     def _save_checkpoint(self) -> None:
         self._read_figures()
         tensors, values = random_state.capture(self.hardware.device)
@@ -248,13 +317,18 @@ class Trainer:
                 "random": tensors,
             },
             state={"random": values, "history": self._history, "hardware": asdict(self.hardware)},
+            validation_loss=self._history[-1]["validation_loss"] if self._history else None,
         )
         save_checkpoint(
             Path(self.spec.checkpoint_folder),
             checkpoint,
             version=self.spec.version,
             identity=self._identity(),
-            keep=self.spec.keep_checkpoints,
+            keep=Keep(
+                newest=self.spec.keep_checkpoints,
+                every_steps=self.spec.keep_every_steps,
+                best=self.spec.keep_best_checkpoint,
+            ),
         )
 
     def _own_parameters(self) -> dict[str, Tensor]:
@@ -270,6 +344,8 @@ class Trainer:
         random_state.restore(checkpoint.tensors["random"], checkpoint.state["random"], self.hardware.device)
         self._history = checkpoint.state["history"]
         self._num_skipped = sum(row["skipped"] for row in self._history)
+        losses = [row["validation_loss"] for row in self._history if row["validation_loss"] is not None]
+        self._best_loss = min(losses, default=None)
         self._step = checkpoint.step
         self._console.note(f"goes on from the checkpoint at step {self._step}")
 

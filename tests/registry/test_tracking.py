@@ -66,13 +66,16 @@ def steps(uri: str, key: str) -> list[int]:
     return [metric.step for metric in client(uri).get_metric_history(run.info.run_id, key)]
 
 
-def test_a_whole_run_arrives_with_parameters_tags_inputs_curve_and_times(spool: Path, uri: str) -> None:
+def test_a_whole_run_arrives_with_parameters_tags_inputs_curve_texts_and_times(
+    spool: Path, uri: str, tmp_path: Path
+) -> None:
     append(
         spool,
         START,
         metrics(1, loss=3.0),
         metrics(2, loss=2.5, validation=2.6),
         {"kind": "tags", "tags": {"a": "b"}},
+        {"kind": "text", "time_ms": 1_003, "path": "samples/step-00000002.txt", "text": "<b>it writes</b>\n"},
         FINISH,
     )
     result = ship(spool, uri)
@@ -84,6 +87,8 @@ def test_a_whole_run_arrives_with_parameters_tags_inputs_curve_and_times(spool: 
     assert run.data.params == {"depth": "4", "long": "x" * 200}
     assert run.data.tags["git"] == "1234"
     assert run.data.tags["a"] == "b"
+    sample = Path(client(uri).download_artifacts(run.info.run_id, "samples/step-00000002.txt", str(tmp_path)))
+    assert sample.read_text() == "<b>it writes</b>\n"
     assert run.data.tags["textmill.training_version"] == "version1"
     (dataset,) = run.inputs.dataset_inputs
     assert (dataset.dataset.name, dataset.dataset.digest) == ("english_tokens", "f" * 36)

@@ -158,6 +158,109 @@ def test_a_tokenizer_that_is_not_the_shards_own_is_refused(tiny_data: Path, tmp_
         Trainer(spec_of(tiny_data, tmp_path, tokenizer_file=str(other)), StopRequest())
 
 
+def test_a_stop_in_the_middle_of_validation_costs_no_bit(
+    tiny_data: Path, tmp_path: Path, straight: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_of(tiny_data, tmp_path, checkpoint_every_steps=None)
+    stop = StopRequest()
+    trainer = Trainer(spec, stop)
+    validate = trainer._validate
+
+    def interrupted_validation() -> float:
+        if trainer._step == 8:
+            monkeypatch.setattr(stop, "_signal", signal.SIGTERM)
+        return validate()
+
+    monkeypatch.setattr(trainer, "_validate", interrupted_validation)
+    with pytest.raises(TrainingInterrupted, match="received SIGTERM and stopped at step 8 of 12"):
+        trainer.run()
+    assert (tmp_path / "checkpoints" / "step-00000008" / "manifest.json").is_file()
+    finish(spec)
+    assert result(tmp_path) == straight
+
+
+def test_a_signal_while_compiling_ends_at_once_and_costs_nothing(
+    tiny_data: Path, tmp_path: Path, straight: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = StopRequest()
+    trainer = Trainer(spec_of(tiny_data, tmp_path, compile="on"), stop)
+
+    def compile_for_ever(*words: Any, **settings: Any) -> Any:
+        def fails_only_with_what_is_no_exception(*inputs: Any) -> torch.Tensor:
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(60)
+            except Exception as error:
+                raise AssertionError("a compiler's own handlers must not swallow a stop") from error
+            raise AssertionError("nobody came")
+
+        return fails_only_with_what_is_no_exception
+
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(torch, "compile", compile_for_ever)
+    try:
+        stop.install()
+        with pytest.raises(TrainingInterrupted, match="received SIGTERM while it got ready"):
+            trainer.run()
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+    assert not list((tmp_path / "checkpoints").glob("*"))
+    finish(spec_of(tiny_data, tmp_path))
+    assert result(tmp_path) == straight
+
+
+def test_a_step_that_runs_out_of_memory_is_done_again_with_smaller_forward_passes(
+    tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = Trainer(spec_of(tiny_data, tmp_path / "small", checkpoint_every_steps=None), StopRequest())
+    plain = trainer.network.forward
+
+    def forward(token_ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if trainer._step == 6 and len(token_ids) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return plain(token_ids, targets)
+
+    trainer.network.forward = forward
+    trainer.run()
+    assert trainer.hardware.micro_windows == 2
+    notes = [line for line in capsys.readouterr().err.splitlines() if "out of memory" in line]
+    assert notes == [
+        f"step 7: out of memory; forward passes of {size} windows from now on, with which last bits differ"
+        for size in (4, 2)
+    ]
+    finish(spec_of(tiny_data, tmp_path / "large", checkpoint_every_steps=None))
+    losses = [
+        [
+            json.loads(line)["train_loss"]
+            for line in (tmp_path / name / "output" / "history.jsonl").read_text().splitlines()
+        ]
+        for name in ("small", "large")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_memory_that_not_even_one_window_fits_is_one_sentence_and_the_last_checkpoint_stays(
+    tiny_data: Path, tmp_path: Path, straight: dict[str, str]
+) -> None:
+    spec = spec_of(tiny_data, tmp_path)
+    trainer = Trainer(spec, StopRequest())
+    plain = trainer.network.forward
+
+    def forward(token_ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if trainer._step == 6:
+            raise RuntimeError(
+                "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+            )
+        return plain(token_ids, targets)
+
+    trainer.network.forward = forward
+    with pytest.raises(TrainingError, match=r"^Step 7: out of memory with a forward pass of one window\. Lower"):
+        trainer.run()
+    finish(spec)  # with the memory back, from the checkpoint after step 6
+    assert result(tmp_path) == straight
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint_intact(
     tiny_data: Path, tmp_path: Path, straight: dict[str, str], value: float

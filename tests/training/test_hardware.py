@@ -150,10 +150,12 @@ def test_the_progress_line_says_how_far_how_fast_and_how_long(
     console.begin(100, peak=1e10)
     for step in range(101, 301):
         now += 0.1
-        console.loss(2.0, learning_rate=0.02)
+        console.loss(2.0, learning_rate=0.02, gradient_norm=0.5)
         console.step(step)
+        console.state({"train/data_wait_fraction": 0.0123, "system/memory_bytes": 2.5e9})
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 4  # one every five of twenty seconds
     assert lines[-1] == (
-        "step 300/1,000 (30%) | loss 2.000 | lr 2.00e-02 | 100 ms/step | 5,000 tokens/s | MFU 50.0% | 0:20 elapsed, 1:10 left"
+        "step 300/1,000 (30%) | loss 2.000 | norm 0.50 | lr 2.00e-02 | 100 ms/step | 5,000 tokens/s | MFU 50.0% | data 1.2% | "
+        "2.5 GB | 0:20 elapsed, 1:10 left"
     )

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from pipeline.training.data import Batch
 from pipeline.training.derive import derive
 from pipeline.training.guard import MIN_STEPS, WINDOW_STEPS, SpikeGuard, Verdict
 from pipeline.training.hardware import choose_hardware
+from pipeline.training.keeping import Keep
 from pipeline.training.launch import check_exit, run_subprocess
 from pipeline.training.optimizer import ADAM_BETAS, ADAM_EPSILON, MOMENTUM, Optimizer, orthogonalised
 from pipeline.training.schedule import learning_rate_scale
@@ -194,12 +196,26 @@ def checkpoint(step: int) -> Checkpoint:
 
 def test_checkpoints_come_back_and_only_the_last_are_kept(tmp_path: Path) -> None:
     for step in (1, 2, 3):
-        save_checkpoint(tmp_path, checkpoint(step), version="v", identity={"tokenizer_hash": "t"}, keep=2)
+        save_checkpoint(tmp_path, checkpoint(step), version="v", identity={"tokenizer_hash": "t"}, keep=Keep(newest=2))
     found, remarks = load_newest(tmp_path, version="v", identity={"tokenizer_hash": "t"})
     assert found is not None
     assert (found.step, found.state, remarks) == (3, {"step": 3}, [])
     assert torch.equal(found.tensors["model"]["x"], torch.full((4,), 3.0))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
+
+
+def test_every_nth_checkpoint_and_the_best_are_kept_beside_the_newest(tmp_path: Path) -> None:
+    losses = {1: 3.0, 2: 2.0, 3: None, 4: 1.5, 5: 1.9, 6: 1.6, 7: None}
+    for step, loss in losses.items():
+        save_checkpoint(
+            tmp_path,
+            replace(checkpoint(step), validation_loss=loss),
+            version="v",
+            identity={"tokenizer_hash": "t"},
+            keep=Keep(newest=2, every_steps=5, best=True),
+        )
+    assert [int(path.name[-1]) for path in sorted(tmp_path.iterdir())] == [4, 5, 6, 7]  # best, fifth, newest two
+    assert Keep(newest=0, every_steps=7).kept(sorted(tmp_path.iterdir())) == {tmp_path / "step-00000007"}
 
 
 @pytest.mark.parametrize(
@@ -214,7 +230,7 @@ def test_a_damaged_newest_checkpoint_is_kept_as_evidence_and_the_one_before_used
     tmp_path: Path, damage: object, problem: str
 ) -> None:
     for step in (1, 2):
-        save_checkpoint(tmp_path, checkpoint(step), version="v", identity={"tokenizer_hash": "t"}, keep=2)
+        save_checkpoint(tmp_path, checkpoint(step), version="v", identity={"tokenizer_hash": "t"}, keep=Keep(newest=2))
     damage(tmp_path / "step-00000002")  # type: ignore[operator]
     found, (remark,) = load_newest(tmp_path, version="v", identity={"tokenizer_hash": "t"})
     assert found is not None and found.step == 1
@@ -223,20 +239,20 @@ def test_a_damaged_newest_checkpoint_is_kept_as_evidence_and_the_one_before_used
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, checkpoint(1), version="other", identity={"tokenizer_hash": "t"}, keep=2)
+    save_checkpoint(tmp_path, checkpoint(1), version="other", identity={"tokenizer_hash": "t"}, keep=Keep(newest=2))
     with pytest.raises(TrainingError, match="belongs to the training version other, not v"):
         load_newest(tmp_path, version="v", identity={"tokenizer_hash": "t"})
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_checkpoint(tmp_path, checkpoint(1), version="v", identity={"tokenizer_hash": "t"}, keep=2)
+    save_checkpoint(tmp_path, checkpoint(1), version="v", identity={"tokenizer_hash": "t"}, keep=Keep(newest=2))
 
     def full(path: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr("pipeline.training.checkpoint.write_bytes", full)
     with pytest.raises(StorageError, match="step 2 could not be saved; earlier ones are intact"):
-        save_checkpoint(tmp_path, checkpoint(2), version="v", identity={"tokenizer_hash": "t"}, keep=2)
+        save_checkpoint(tmp_path, checkpoint(2), version="v", identity={"tokenizer_hash": "t"}, keep=Keep(newest=2))
     found, _ = load_newest(tmp_path, version="v", identity={"tokenizer_hash": "t"})
     assert found is not None and found.step == 1
 

@@ -77,7 +77,7 @@ class NgramModel:
             confidences=torch.from_numpy(confidences.reshape(shape)),
         )
 
-    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray[Any, Any]]:
+    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray[Any, np.dtype[Any]]]:
         """Scores each target after its prompt; see `target_scores.py`.
 
         Raises:
