@@ -207,11 +207,20 @@ def test_a_saved_model_answers_the_same(model: NgramModel, tmp_path: Path) -> No
         load_model(tmp_path)
 
 
-def test_keys_too_wide_to_pack_sort_the_same() -> None:
+def test_equal_keys_keep_their_order() -> None:
     keys = np.array([2**60, 5, 2**60, 5, 7])
-    positions = np.array([9, 3, 1, 2, 0])
-    sorted_keys, sorted_positions = sort_with_positions(keys, positions)
-    assert (sorted_keys.tolist(), sorted_positions.tolist()) == ([5, 5, 7, 2**60, 2**60], [2, 3, 0, 1, 9])
+    sorted_keys, positions = sort_with_positions(keys)
+    assert (sorted_keys.tolist(), positions.tolist()) == ([5, 5, 7, 2**60, 2**60], [1, 3, 4, 0, 2])
+
+
+@pytest.mark.parametrize("vocab_size", [2**13, 2**16, 2**22])
+def test_counts_do_not_depend_on_how_many_tokens_fit_an_integer(vocab_size: int) -> None:
+    tokens = random_text(seed=6)
+    expected = list(count_ngrams(tokens, order=4, vocab_size=40, bos_id=BOS))
+    found = list(count_ngrams(tokens, order=4, vocab_size=vocab_size, bos_id=BOS))
+    for one, other in zip(expected[1:], found[1:], strict=True):
+        for name in ("words", "counts", "suffixes", "prefixes", "opens"):
+            assert np.array_equal(getattr(one, name), getattr(other, name)), (one.order, name)
 
 
 def test_tokens_without_bos_are_refused() -> None:
