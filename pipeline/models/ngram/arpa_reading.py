@@ -65,7 +65,7 @@ def read_arpa(path: Path, *, pieces: Sequence[str], bos_id: int) -> NgramTable:
 def _announced(file: TextIO, path: Path) -> list[int]:
     """How many n-grams of orders 1, 2, ... the header promises."""
     _skip_to("\\data\\", file, path)
-    counts = []
+    counts: list[int] = []
     for line in file:
         if not line.strip():
             break
