@@ -25,7 +25,7 @@ from pipeline.evaluation import plots
 from pipeline.evaluation.baseline import unigram_bits_per_token
 from pipeline.evaluation.benchmarks.running import ROWS_SCHEMA, run_benchmarks
 from pipeline.evaluation.html import render_report
-from pipeline.evaluation.metrics import Documents, summarise, summarise_sources
+from pipeline.evaluation.metrics.totals import Documents, summarise, summarise_sources
 from pipeline.evaluation.samples import pick_openings, write_samples
 from pipeline.evaluation.scoring import DocumentScores, score_documents
 from pipeline.files import write_bytes, write_json, write_parquet, write_text

@@ -15,7 +15,7 @@ from bigram_model import BigramModel, CharacterTokenizer, bits_by_hand
 from pipeline.artifacts import ArtifactRef
 from pipeline.evaluation import html, plots
 from pipeline.evaluation.baseline import unigram_bits_per_token
-from pipeline.evaluation.metrics import Documents, expected_calibration_error, summarise, summarise_sources
+from pipeline.evaluation.metrics.totals import Documents, expected_calibration_error, summarise, summarise_sources
 from pipeline.evaluation.samples import opening, pick_openings
 from pipeline.evaluation.scoring import DocumentScores, score_documents
 
