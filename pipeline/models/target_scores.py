@@ -68,11 +68,12 @@ def score_and_rank_in_rows(
         for line, (number, start, end, _) in zip(inputs, batch, strict=True):
             line[: end - start] = texts[number][start:end]
         scores = model.score(torch.from_numpy(inputs))
-        lines = scores.log_probabilities.float().cpu().numpy(), scores.ranks.cpu().numpy()
+        log_probabilities, ranks = scores.log_probabilities.float().cpu().numpy(), scores.ranks.cpu().numpy()
         for row, (number, start, end, first) in enumerate(batch):
             offset = len(prompts[number])
-            for kept, line in zip(found[number], lines, strict=True):
-                kept[first - offset : end - offset] = line[row, first - start - 1 : end - start - 1]
+            kept, columns = slice(first - offset, end - offset), slice(first - start - 1, end - start - 1)
+            found[number][0][kept] = log_probabilities[row, columns]
+            found[number][1][kept] = ranks[row, columns]
     return found
 
 

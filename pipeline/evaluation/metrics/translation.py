@@ -20,21 +20,21 @@ _KANA = re.compile("[\u3040-\u30ff]")
 
 def bleu(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[Summed, str]:
     """0 to 100 (Papineni et al. 2002), and the signature."""
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     return _summed(BLEU(tokenize=_bleu_tokenizer(references)), outputs, references)
 
 
 def chrf(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[Summed, str]:
     """chrF++, 0 to 100 (Popović 2017): character 6-grams and word bigrams."""
-    from sacrebleu.metrics import CHRF
+    from sacrebleu.metrics.chrf import CHRF
 
     return _summed(CHRF(word_order=2), outputs, references)
 
 
 def ter(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[Summed, str]:
     """Edits per 100 reference words, fewer is better (Snover et al. 2006)."""
-    from sacrebleu.metrics import TER
+    from sacrebleu.metrics.ter import TER
 
     unspaced = is_unspaced(reference for group in references for reference in group)
     return _summed(TER(normalized=unspaced, asian_support=unspaced), outputs, references)
