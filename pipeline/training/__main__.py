@@ -44,7 +44,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _train(spec_path: Path, stop: StopRequest) -> int:
-    from pipeline.training.distributed import is_lost_contact, ranks_of  # torch is slow to import: signals are caught before
+    from pipeline.training.distributed import (
+        is_lost_contact,
+        ranks_of,
+    )  # torch is slow to import: signals are caught before
     from pipeline.training.hardware import choose_device, count_processes
     from pipeline.training.trainer import Trainer
 

@@ -15,15 +15,17 @@ come from torchrun, or from `python -m pipeline.training` with `devices` above o
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ContextManager
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from pipeline.training.data import Batch
 from pipeline.training.families import Network, network_of
 
 if TYPE_CHECKING:
@@ -56,9 +58,21 @@ class Alone:
         """The loss function whose backward pass adds the gradients of all processes up."""
         return loss_of
 
-    def backward_pass(self, *, is_last: bool) -> ContextManager[None]:
+    def backward_pass(self, *, is_last: bool) -> AbstractContextManager[None]:
         """Around a forward and backward pass; gradients are exchanged in a step's last."""
         return nullcontext()
+
+    def micro_batches(self, batch: Batch, rows: int) -> Iterator[tuple[Batch, float]]:
+        """This process's rows of a step's batch, by at most so many, each with its share of the loss; as many in each process.
+
+        `batch` is the whole of it: its order does not depend on how many share it.
+        """
+        own = batch.rows(self.rank, self.size)
+        micros = list(own.split(rows, num_targets=batch.num_targets))
+        most = -(-batch.num_rows // self.size)
+        idle = -(-most // rows) - len(micros)  # who has a row less may be done sooner, and takes part with a share of 0
+        yield from micros
+        yield from [(batch.part(slice(1)), 0.0)] * idle
 
     def own(self, tensor: Tensor) -> Tensor:
         """The part of a parameter, or of its gradient, that this process holds and updates; shares its memory."""
@@ -82,6 +96,9 @@ class Alone:
     ) -> Float[Tensor, "stack own_rows columns"]:
         """The updates of stacked matrices of `num_rows` rows, of which each process holds what `own` gives it."""
         return orthogonalise(matrices, dtype)
+
+    def settle(self) -> None:
+        """After forward passes without a backward pass: gives back what only they needed."""
 
     def whole(self, network: Network) -> Network:
         """The network with whole weights, to be saved; in the first process, the others return what they have."""
@@ -162,14 +179,16 @@ class Replicated(_Together):
 
     def connected(self, loss_of: Callable[..., Tensor], network: Network) -> Callable[..., Tensor]:
         # the loss is one compiled program: there is nothing to split it for
-        torch._dynamo.config.optimize_ddp = False  # type: ignore[attr-defined]
-        self._model = nn.parallel.DistributedDataParallel(
-            _Loss(network, loss_of), gradient_as_bucket_view=True, broadcast_buffers=False
-        )
-        self._model.register_comm_hook(None, _sum)
+        torch._dynamo.config.optimize_ddp = False
+        with warnings.catch_warnings():  # the last argument has another name in some releases
+            warnings.simplefilter("ignore", FutureWarning)
+            self._model = nn.parallel.DistributedDataParallel(
+                _Loss(network, loss_of), gradient_as_bucket_view=True, broadcast_buffers=False
+            )
+        self._model.register_comm_hook(None, lambda _, bucket: _sum(bucket))
         return self._model
 
-    def backward_pass(self, *, is_last: bool) -> ContextManager[None]:
+    def backward_pass(self, *, is_last: bool) -> AbstractContextManager[None]:
         return nullcontext() if is_last else self._model.no_sync()
 
     def total_norm(self, gradients: Sequence[Tensor]) -> Float[Tensor, ""]:
@@ -217,7 +236,7 @@ class Sharded(_Together):
             if isinstance(module, FSDPModule):  # shares of a mean are added up, not averaged
                 module.set_force_sum_reduction_for_comms(True)
                 module.set_gradient_divide_factor(1.0)
-        self._names = {name for name, _ in network.named_parameters()}
+        self._network, self._parameters = network, dict(network.named_parameters())
 
     def own(self, tensor: Tensor) -> Tensor:
         with torch.no_grad():
@@ -245,19 +264,23 @@ class Sharded(_Together):
         back = [some * own_rows * columns for some in counts]
         dist.all_to_all_single(whole, matrices.contiguous().flatten(), there, back)
         pieces = [
-            piece.view(counts[self.rank], some, columns) for piece, some in zip(whole.split(there), rows, strict=True)
+            piece.view(counts[self.rank], some, columns)
+            for piece, some in zip(torch.split(whole, there), rows, strict=True)
         ]
         updates = torch.cat(pieces, dim=1)
         if len(updates):
             updates = orthogonalise(updates, dtype)
-        whole = torch.cat([piece.flatten() for piece in updates.split(rows, dim=1)])
+        whole = torch.cat([piece.flatten() for piece in torch.split(updates, rows, dim=1)])
         mine = torch.empty_like(matrices).flatten()
         dist.all_to_all_single(mine, whole, back, there)
         return mine.view_as(matrices)
 
+    def settle(self) -> None:
+        self._network.reshard()  # type: ignore[operator]
+
     def whole(self, network: Network) -> Network:
         copy = network_of(network.shape) if self.is_first else None
-        for name, parameter in network.named_parameters():
+        for name, parameter in self._parameters.items():
             tensor = parameter.detach().full_tensor()  # type: ignore[attr-defined]
             if copy is not None:
                 copy.get_parameter(name).data.copy_(tensor)
@@ -265,7 +288,7 @@ class Sharded(_Together):
 
     def is_part(self, key: str, tensor: Tensor | None = None) -> bool:
         # a parameter's name, or one that says before it what is kept of the parameter, which may be a count of steps
-        return (tensor is None or tensor.ndim > 0) and bool({key, key.partition(".")[2]} & self._names)
+        return (tensor is None or tensor.ndim > 0) and bool({key, key.partition(".")[2]} & self._parameters.keys())
 
     def rows(self, num_rows: int) -> slice:
         return self._part(num_rows, self.rank)
@@ -287,10 +310,11 @@ class _Loss(nn.Module):
         return self.loss_of(*inputs)
 
 
-def _sum(_: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+def _sum(bucket: Any) -> torch.futures.Future[Tensor]:
     """Adds gradients up where DistributedDataParallel would average: they are those of shares of one mean."""
     done = dist.all_reduce(bucket.buffer(), async_op=True).get_future()
-    return done.then(lambda future: future.value()[0])
+    summed: torch.futures.Future[Tensor] = done.then(lambda future: future.value()[0])
+    return summed
 
 
 @contextmanager

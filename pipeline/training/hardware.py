@@ -38,6 +38,11 @@ class Hardware:
     """How they share the work: see `distributed.py`."""
 
     @property
+    def devices(self) -> str:
+        """For people: `cuda`, or `8 x cuda (fsdp)`."""
+        return self.device if self.num_processes == 1 else f"{self.num_processes} x {self.device} ({self.strategy})"
+
+    @property
     def dtype(self) -> torch.dtype:
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 

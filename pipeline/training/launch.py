@@ -191,6 +191,8 @@ def _spec(derived: Derived, config: TransformerConfig | RecurrentConfig, **place
         precision=train.precision,
         compile=train.compile if isinstance(config, TransformerConfig) else "off",
         device=train.device,
+        devices=train.devices,
+        strategy=train.strategy,
         validate_every_steps=derived.validate_every_steps,
         validation_windows=derived.validation_windows,
         log_every_steps=train.log_every_steps,

@@ -17,7 +17,7 @@ import threading
 import time
 from pathlib import Path
 
-from pipeline.errors import TrainingError, TrainingInterrupted
+from pipeline.errors import TrainingError
 from pipeline.training.stopping import INTERRUPTED, LAST_WORDS, LOST_CONTACT, PARENT_VARIABLE, StopRequest
 
 STOP_SECONDS = 50
@@ -82,7 +82,7 @@ def run_processes(spec_path: Path, *, num_processes: int, stop: StopRequest) -> 
             return _repeat(words, code)
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         raise TrainingError(
-            f"Training process {rank} of 0 to {num_processes - 1} {how}, and the others were stopped. Running again goes on "
+            f"Training process {rank} (of {num_processes}, from 0) {how}, and the others were stopped; running again goes on "
             "from the last checkpoint."
         ) from None
     return 0
