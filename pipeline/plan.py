@@ -15,7 +15,7 @@ from pipeline import cleaning, corpus, evaluation, ingestion, registry, shards, 
 from pipeline.artifacts import Artifact, ArtifactRef, ArtifactStore, Draft
 from pipeline.config import Project
 from pipeline.errors import ArtifactDamaged, ConfigurationError, InputError
-from pipeline.files import fingerprint
+from pipeline.files import fingerprint, sha256_file
 from pipeline.ingestion.parts import list_parts
 from pipeline.progress import Progress
 
@@ -115,7 +115,7 @@ def build_nodes(project: Project) -> dict[Key, Node]:
         shards_key, model_key = Key(SHARDS, model.dataset), Key(MODEL, name)
         add(MODEL, name, {"shards": shards_key, "tokenizer": tokenizer_key}, model.training_literals)
         inputs = {"model": model_key, "corpus": corpus_key, "shards": shards_key}
-        add(EVALUATION, name, inputs, model.evaluate.literals)
+        add(EVALUATION, name, inputs, lambda name=name: _evaluation_literals(project, name))  # type: ignore[misc]
         inputs = {"evaluation": Key(EVALUATION, name), "model": model_key, "corpus": corpus_key, "shards": shards_key}
         if model.promote.must_beat != "unigram":
             inputs["baseline"] = Key(REGISTERED, model.promote.must_beat)
@@ -131,6 +131,21 @@ def _source_literals(project: Project, name: str) -> dict[str, Any]:
     except InputError as error:
         raise InputError(f"{project.file.name}: sources.{name}.{error}") from error
     return {"source": name, **config.literals(), "parts": [part.key for part in parts]}
+
+
+def _evaluation_literals(project: Project, name: str) -> dict[str, Any]:
+    """The settings, and what stands in the files of benchmarks today."""
+    config = project.models[name].evaluate
+    literals = config.literals()
+    for benchmark, settings in config.benchmarks.items():
+        try:
+            literals["benchmarks"][benchmark]["content"] = sha256_file(project.folder / settings.path)
+        except OSError as error:
+            raise InputError(
+                f"{project.file.name}: models.{name}.evaluate.benchmarks.{benchmark}.path is {settings.path!r}, which cannot "
+                f"be read ({error.strerror}). Correct it."
+            ) from error
+    return literals
 
 
 def _models_in_order(project: Project) -> list[str]:
