@@ -8,6 +8,7 @@ quality.py   which documents a corpus keeps
 benchmarks.py  files of questions that models are asked
 mixing.py    decontamination, and how often training reads what
 data.py      sources, corpora, tokenizers, datasets
+tasks.py     what a dataset is for: template, figures, baseline and way of writing of each task
 training.py  models: architecture, training, evaluation, promotion
 project.py   the whole file, its references and its automation
 loading.py   YAML in, one sentence per mistake out
