@@ -25,9 +25,10 @@ from pipeline.training import random_state
 from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from pipeline.training.console import Console
 from pipeline.training.data import Batch, open_data
+from pipeline.training.distributed import ALONE, Alone
 from pipeline.training.families import network_of, shape_of
 from pipeline.training.guard import SpikeGuard, Verdict
-from pipeline.training.hardware import Hardware, choose_hardware, halved, peak_flops, resumed
+from pipeline.training.hardware import Hardware, choose_device, choose_hardware, halved, peak_flops, resumed
 from pipeline.training.keeping import Keep
 from pipeline.training.monitor import Monitor
 from pipeline.training.optimizer import Optimizer
@@ -46,13 +47,13 @@ from pipeline.training.warmup import loss_function, make_ready
 class Trainer:
     """One run; `run` returns when the model is saved."""
 
-    def __init__(self, spec: TrainingSpec, stop: StopRequest, pipes: Any = None) -> None:
-        """Opens data, builds the network, and takes up the newest checkpoint.
+    def __init__(self, spec: TrainingSpec, stop: StopRequest, pipes: Any = None, ranks: Alone = ALONE) -> None:
+        """Opens data, builds the network, and takes up the newest checkpoint; `ranks` are the processes that train together.
 
         Raises:
             TrainingError: the data do not fit the spec, or a checkpoint belongs to another run.
         """
-        self.spec, self._stop = spec, stop
+        self.spec, self._stop, self._ranks = spec, stop, ranks
         self.shape = shape_of(spec.family, spec.shape)
         self._data = open_data(spec, context_tokens=self.shape.context_tokens)
         self._tokens_per_step = self._data.tokens_per_step
@@ -61,17 +62,21 @@ class Trainer:
             tokens_per_step=self._tokens_per_step,
             flops_per_token=self.shape.flops_per_token,
             pipes=pipes,
+            is_silent=not ranks.is_first,
         )
-        checkpoint, remarks = load_newest(Path(spec.checkpoint_folder), version=spec.version, identity=self._identity())
+        random_state.seed_all(spec.seed)
+        self.network = network_of(self.shape)
+        self.network.initialise(spec.seed)
+        ranks.place(self.network, choose_device(spec.device))
+        self._parameters = {name: ranks.own(parameter).data for name, parameter in self.network.named_parameters()}
+        checkpoint, remarks = load_newest(
+            Path(spec.checkpoint_folder), version=spec.version, identity=self._identity(), ranks=ranks
+        )
         for remark in remarks:
             self._console.note(remark)
         self.hardware = self._choose_hardware(checkpoint)
         torch.set_num_threads(self.hardware.num_threads)
-        random_state.seed_all(spec.seed)
-        self.network = network_of(self.shape)
-        self.network.initialise(spec.seed)
         self.network.compute_dtype = self.hardware.dtype
-        self.network.to(self.hardware.device)
         self._optimizer = Optimizer(
             self.network,
             matrix_learning_rate=spec.matrix_learning_rate,
@@ -80,6 +85,7 @@ class Trainer:
             vector_learning_rate=spec.vector_learning_rate,
             weight_decay=spec.weight_decay,
             dtype=self.hardware.dtype,
+            ranks=ranks,
         )
         self._guard = SpikeGuard(
             sigma=spec.spike_sigma, max_skipped_steps=spec.max_skipped_steps, device=self.hardware.device
@@ -92,9 +98,10 @@ class Trainer:
         if checkpoint is not None:
             self._restore(checkpoint)
         self._loss_of = loss_function(self.network, compiled=False)
-        self._peak = peak_flops(self.hardware.device)
+        peak = peak_flops(self.hardware.device)
+        self._peak = None if peak is None else peak * ranks.size
         self._monitor = Monitor(device=self.hardware.device)
-        self._profile = Profile(spec.profile_steps, Path(spec.spool_folder))
+        self._profile = Profile(spec.profile_steps if ranks.is_first else None, Path(spec.spool_folder))
         self._ahead = Prefetcher(self._batch_of)
         self._tokenizer = Tokenizer.load(Path(spec.tokenizer_file))
 
@@ -110,21 +117,23 @@ class Trainer:
         with self._stop.nothing_to_lose():
             if self._step < spec.num_steps or self._lacks_validation():
                 self._warm_up()
-        self._spool = Spool(Path(spec.spool_folder))
+        self._spool = Spool(Path(spec.spool_folder) if self._ranks.is_first else None)
         self._spool.start(spec.tracking, params_of(spec, self.hardware, self.shape))
         status = "FAILED"
         try:
             self._announce()
             self._train()
             self._save_checkpoint()
-            write_results(
-                spec,
-                self.network,
-                hardware=self.hardware,
-                history=self._history,
-                timings=self._timings,
-                data=self._data,
-            )
+            network = self._ranks.whole(self.network)
+            if self._ranks.is_first:
+                write_results(
+                    spec,
+                    network,
+                    hardware=self.hardware,
+                    history=self._history,
+                    timings=self._timings,
+                    data=self._data,
+                )
             status = "FINISHED"
         except TrainingInterrupted:
             status = "KILLED"
@@ -141,10 +150,10 @@ class Trainer:
         self._monitor.restart()
         # whoever works ahead would only disturb a CPU that trains
         next_batch = self._ahead.get if self.hardware.device == "cuda" else self._batch_of
-        if self._lacks_validation():  # a stop came in the middle of it
-            self._history[-1]["validation_loss"] = self._validate()
-            self._spool.metrics(self._step, {"validation/loss": self._history[-1]["validation_loss"]})
         last_saved = time.monotonic()
+        if self._lacks_validation():
+            self._history[-1]["validation_loss"] = validation_loss = self._validate()
+            self._spool.metrics(self._step, {"validation/loss": validation_loss})
         while self._step < spec.num_steps:
             self._profile.before(self._step + 1)
             with self._monitor.waiting_for_data():
@@ -153,7 +162,7 @@ class Trainer:
             self._step += 1
             self._end_profile(self._profile.after())
             self._unread.append((self._step, row))
-            if self._is_validated(self._step):
+            if self._is_to_validate():
                 loss = self._validate()
                 self._read_figures(validation_loss=loss)
                 self._write_sample()
@@ -165,7 +174,7 @@ class Trainer:
             self._console.step(self._step)
             self._timings.append({"step": self._step, **self._console.timing()})
             by_steps = spec.checkpoint_every_steps and self._step % spec.checkpoint_every_steps == 0
-            if by_steps or time.monotonic() - last_saved > spec.checkpoint_every_seconds:
+            if by_steps or self._ranks.from_first(time.monotonic() - last_saved > spec.checkpoint_every_seconds):
                 self._save_checkpoint()
                 last_saved = time.monotonic()
 
@@ -176,7 +185,7 @@ class Trainer:
             TrainingError: not even one row fits.
         """
         while True:
-            random_state.seed_step(self.spec.seed, self._step)
+            random_state.seed_step(self.spec.seed, self._step, self._ranks.rank)
             try:
                 return train_step(
                     self._loss_of,
@@ -188,16 +197,24 @@ class Trainer:
                     scale=self._scale(self._step),
                     gradient_clip=self.spec.gradient_clip,
                     between=self._end_if_asked,
+                    ranks=self._ranks,
                 )
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
                 self.network.zero_grad(set_to_none=True)
-                self.hardware = halved(self.hardware, step=self._step + 1, error=error)
+                self.hardware = halved(self.hardware, step=self._step + 1, num_processes=self._ranks.size, error=error)
             self._console.note(
                 f"step {self._step + 1}: out of memory; forward passes of {self.hardware.micro_windows} windows from now on, "
                 "with which last bits differ"
             )
+
+    def _is_to_validate(self) -> bool:
+        return self._step == self.spec.num_steps or self._step % self.spec.validate_every_steps == 0
+
+    def _lacks_validation(self) -> bool:
+        """Whether the run that saved the checkpoint was stopped while it validated."""
+        return bool(self._history) and self._is_to_validate() and self._history[-1]["validation_loss"] is None
 
     def _batch_of(self, step: int) -> Batch:
         return self._data.batch(step).to(self.hardware.device)
@@ -207,7 +224,7 @@ class Trainer:
         return max(1, self.hardware.micro_windows * self.shape.context_tokens // batch.tokens_per_row)
 
     def _end_if_asked(self) -> None:
-        reason = self._stop.reason
+        reason = self._ranks.agreed(self._stop.reason)
         if reason is not None:
             self._save_checkpoint()
             raise TrainingInterrupted(
@@ -265,14 +282,8 @@ class Trainer:
     def _replay(self, step: int) -> tuple[Tensor, Tensor]:
         """Loss and gradient norm of a step that was masked out, again: the weights are still those before it."""
         batch = self._batch_of(step - 1)
-        random_state.seed_step(self.spec.seed, step - 1)
-        return accumulate(self._loss_of, self.network, batch, micro_rows=self._micro_rows(batch))
-
-    def _is_validated(self, step: int) -> bool:
-        return step == self.spec.num_steps or step % self.spec.validate_every_steps == 0
-
-    def _lacks_validation(self) -> bool:
-        return bool(self._history) and self._is_validated(self._step) and self._history[-1]["validation_loss"] is None
+        random_state.seed_step(self.spec.seed, step - 1, self._ranks.rank)
+        return accumulate(self._loss_of, self.network, batch, micro_rows=self._micro_rows(batch), ranks=self._ranks)
 
     def _validate(self) -> float:
         """Mean loss over the targets of validation."""
@@ -281,22 +292,26 @@ class Trainer:
         for batch in self._data.validation():
             num_targets += batch.num_targets
             rows = self._micro_rows(batch)
-            for micro, _ in batch.to(self.hardware.device).split(rows):
+            for micro, share in self._ranks.micro_batches(batch.to(self.hardware.device), rows):
                 self._end_if_asked()
                 if self.hardware.compiled and micro.num_rows == rows:
                     # with gradients and without are two programs to a compiler: the one that is there is used
-                    loss = self._loss_of(*micro.inputs, micro.targets).detach()
+                    with self._ranks.backward_pass(is_last=False):
+                        loss = self._loss_of(*micro.inputs, micro.targets).detach()
                 else:
                     self.network.eval()  # no dropout
                     with torch.no_grad():
                         loss = self.network(*micro.inputs, micro.targets)
                     self.network.train()
-                total += loss * micro.num_targets
-        mean = float(total) / num_targets
+                total += loss * micro.num_targets if share else 0.0
+        mean = float(self._ranks.total(total)) / num_targets
+        self._ranks.settle()
         self._console.note(f"step {self._step}/{self.spec.num_steps}: validation loss {mean:.4f}")
         return mean
 
     def _write_sample(self) -> None:
+        if self._ranks.is_sharded or not self._ranks.is_first:
+            return
         text = sample_text(self.network, self._tokenizer)
         self._spool.text(f"samples/step-{self._step:08d}.txt", text)
         self._console.note(f"step {self._step}/{self.spec.num_steps}: it writes {' '.join(text.split())[:160]!r}")
@@ -311,7 +326,7 @@ class Trainer:
         checkpoint = Checkpoint(
             step=self._step,
             tensors={
-                "model": self._own_parameters(),
+                "model": self._parameters,
                 "optimizer": self._optimizer.state(),
                 "guard": self._guard.state(),
                 "random": tensors,
@@ -329,16 +344,12 @@ class Trainer:
                 every_steps=self.spec.keep_every_steps,
                 best=self.spec.keep_best_checkpoint,
             ),
+            ranks=self._ranks,
         )
 
-    def _own_parameters(self) -> dict[str, Tensor]:
-        """By name, a tied table once."""
-        return {name: parameter.data for name, parameter in self.network.named_parameters()}
-
     def _restore(self, checkpoint: Checkpoint) -> None:
-        own = self._own_parameters()
         for name, tensor in checkpoint.tensors["model"].items():
-            own[name].copy_(tensor)
+            self._parameters[name].copy_(tensor)
         self._optimizer.load_state(checkpoint.tensors["optimizer"])
         self._guard.load_state(checkpoint.tensors["guard"])
         random_state.restore(checkpoint.tensors["random"], checkpoint.state["random"], self.hardware.device)
@@ -369,6 +380,8 @@ class Trainer:
             batch_windows=spec.batch_windows,
             micro_windows=spec.micro_windows,
             context_tokens=self.shape.context_tokens,
+            num_processes=self._ranks.size,
+            strategy=self._ranks.strategy,
         )
         if checkpoint is None:
             return chosen
@@ -386,6 +399,7 @@ class Trainer:
             self._batch_of(self._step),
             may_change=self._step == 0 and self.spec.compile == "auto" and self.spec.micro_windows is None,
             note=self._console.note,
+            ranks=self._ranks,
         )
         gc.collect()
         gc.freeze()  # what exists now stays: the collector need not visit it in every step
@@ -400,7 +414,7 @@ class Trainer:
         compiled = ", compiled" if hardware.compiled else ""
         self._console.note(
             f"{spec.name}: {self.shape.num_parameters:,} parameters, {spec.num_steps * self._tokens_per_step:,} tokens "
-            f"({epochs:.2f} epochs) in {spec.num_steps} steps of {self._tokens_per_step:,} on {hardware.device}, "
+            f"({epochs:.2f} epochs) in {spec.num_steps} steps of {self._tokens_per_step:,} on {hardware.devices}, "
             f"{hardware.precision}{compiled}, {hardware.num_threads} threads"
         )
         if epochs > EPOCHS_WORTH_READING:
