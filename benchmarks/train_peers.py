@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +16,15 @@ from torch.nn import functional
 
 from pipeline.models.transformer.shape import TransformerShape
 from pipeline.training.data import Batch
-from pipeline.training.derive import Derived
 from pipeline.training.families import network_of
 from pipeline.training.guard import SpikeGuard
 from pipeline.training.hardware import Hardware
 from pipeline.training.optimizer import Optimizer
 from pipeline.training.step import LossFunction, train_step
 from pipeline.training.warmup import make_ready
+
+if TYPE_CHECKING:  # it needs pydantic, which a bare machine with a GPU lacks
+    from pipeline.training.derive import Derived
 
 MODES = ("eager float32", "bfloat16 autocast", "bfloat16 autocast, compiled")
 LEARNING_RATE, WEIGHT_DECAY, BETAS = 6e-4, 0.1, (0.9, 0.95)
@@ -39,6 +41,7 @@ class OurLoop:
         self.network = network_of(run.shape)
         self.network.initialise(seed)
         self.network.compute_dtype = hardware.dtype
+        self.network.to(hardware.device)
         self._optimizer = Optimizer(
             self.network,
             matrix_learning_rate=run.matrix_learning_rate,
@@ -53,8 +56,8 @@ class OurLoop:
             self.network, hardware, Batch.of_windows(windows), may_change=True, note=print
         )
 
-    def step(self, windows: Tensor, *, scale: float = 1.0) -> float:
-        """One update; returns its loss, which the trainer reads after every step on a CPU too."""
+    def step(self, windows: Tensor, *, scale: float = 1.0) -> Tensor:
+        """One update; returns its loss, on the device."""
         row = train_step(
             self._loss_of,
             self.network,
@@ -65,7 +68,7 @@ class OurLoop:
             scale=scale,
             gradient_clip=1.0,
         )
-        return float(row.tolist()[0])
+        return row[0]
 
 
 class PlainLoop:
@@ -107,7 +110,7 @@ def cosine_scale(step: int, *, num_steps: int, warmup_fraction: float = 0.05, fl
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def qwen3(shape: TransformerShape, *, mode: str) -> PlainLoop:
+def qwen3(shape: TransformerShape, *, mode: str, device: str = "cpu") -> PlainLoop:
     """transformers' own implementation of our layout, its loss included."""
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -125,7 +128,7 @@ def qwen3(shape: TransformerShape, *, mode: str) -> PlainLoop:
         attn_implementation="sdpa",
     )
     torch.manual_seed(0)
-    network = Qwen3ForCausalLM(config).train()
+    network = Qwen3ForCausalLM(config).train().to(device)
 
     def loss_of(token_ids: Tensor, targets: Tensor) -> Tensor:
         # targets are shifted already: the library takes them so
