@@ -46,6 +46,10 @@ def load_model(folder: Path, *, device: str = "cpu") -> LanguageModel:
         from pipeline.models.ngram.model import NgramModel
 
         return NgramModel.load(folder)
+    if card["family"] in ("seq2seq_transformer", "seq2seq_rnn"):
+        from pipeline.models.seq2seq_model import Seq2SeqModel
+
+        return Seq2SeqModel.load(folder, device=device)
     if card["family"] in ("rnn", "gru", "lstm"):
         from pipeline.models.recurrent.model import RecurrentModel
 
