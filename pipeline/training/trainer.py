@@ -23,10 +23,11 @@ from pipeline.errors import TrainingInterrupted
 from pipeline.training import random_state
 from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from pipeline.training.console import Console
-from pipeline.training.data import Batch, open_data
+from pipeline.training.data import Batch
 from pipeline.training.families import network_of, shape_of
 from pipeline.training.guard import SpikeGuard, Verdict
 from pipeline.training.hardware import Hardware, choose_hardware, peak_flops, resumed
+from pipeline.training.open_data import open_data
 from pipeline.training.optimizer import Optimizer
 from pipeline.training.results import metrics_of, params_of, write_results
 from pipeline.training.schedule import learning_rate_scale
@@ -48,7 +49,7 @@ class Trainer:
         """
         self.spec, self._stop = spec, stop
         self.shape = shape_of(spec.family, spec.shape)
-        self._data = open_data(spec, context_tokens=self.shape.context_tokens)
+        self._data = open_data(spec, self.shape)
         self._tokens_per_step = self._data.tokens_per_step
         self._console = Console(
             num_steps=spec.num_steps,
@@ -96,7 +97,7 @@ class Trainer:
         """
         spec = self.spec
         with self._stop.nothing_to_lose():
-            if self._step < spec.num_steps:
+            if self._step < spec.num_steps or self._owes_validation():
                 self._warm_up()
         self._spool = Spool(Path(spec.spool_folder))
         self._spool.start(spec.tracking, params_of(spec, self.hardware, self.shape))
@@ -125,6 +126,9 @@ class Trainer:
         spec = self.spec
         self._console.begin(self._step, peak=peak_flops(self.hardware.device))
         last_saved = time.monotonic()
+        if self._owes_validation():
+            self._history[-1]["validation_loss"] = loss = self._validate()
+            self._spool.metrics(self._step, {"validation/loss": loss})
         while self._step < spec.num_steps:
             random_state.seed_step(spec.seed, self._step)
             batch = self._batch_of(self._step)
@@ -141,8 +145,7 @@ class Trainer:
             )
             self._step += 1
             self._unread.append((self._step, row))
-            is_last = self._step == spec.num_steps
-            if is_last or self._step % spec.validate_every_steps == 0:
+            if self._is_validated(self._step):
                 self._read_figures(validation_loss=self._validate())
             elif self.hardware.device == "cpu" or len(self._unread) >= spec.log_every_steps:
                 self._read_figures()
@@ -153,12 +156,19 @@ class Trainer:
                 self._save_checkpoint()
                 last_saved = time.monotonic()
 
+    def _is_validated(self, step: int) -> bool:
+        return step == self.spec.num_steps or step % self.spec.validate_every_steps == 0
+
+    def _owes_validation(self) -> bool:
+        """Whether the run was stopped in the middle of one."""
+        return self._step > 0 and self._is_validated(self._step) and self._history[-1]["validation_loss"] is None
+
     def _batch_of(self, step: int) -> Batch:
         return self._data.batch(step).to(self.hardware.device)
 
     def _micro_rows(self, batch: Batch) -> int:
         """Rows a forward pass: as many tokens as the windows of the hardware have."""
-        return max(1, self.hardware.micro_windows * self.shape.context_tokens // batch.tokens_per_row)
+        return batch.rows_within(self.hardware.micro_windows * self.shape.context_tokens)
 
     def _end_if_asked(self) -> None:
         reason = self._stop.reason

@@ -55,7 +55,7 @@ def make_ready(
     while True:
         loss_of = loss_function(network, compiled=hardware.compiled)
         try:
-            rows = hardware.micro_windows
+            rows = batch.rows_within(hardware.micro_windows * network.shape.context_tokens)
             accumulate(loss_of, network, batch.part(slice(rows)), micro_rows=rows)
             rest = batch.num_rows % rows
             if rest and hardware.compiled:  # the last share's size is compiled too
