@@ -35,7 +35,7 @@ def misfit(model: ModelConfig, dataset: DatasetConfig) -> str | None:
         return f"family is ngram, which counts text alone, but {where} has the task {dataset.task}. Use language_model"
     if dataset.target_tokenizer is not None:
         return (
-            f"family is {family}, which reads both sides as one text, but {where} has a target_tokenizer. Remove it, or choose an "
-            "encoder-decoder"
+            f"family is {family}, which reads both sides as one text, but {where} has a target_tokenizer. Remove it, or "
+            "choose an encoder-decoder"
         )
     return None
