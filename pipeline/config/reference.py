@@ -12,11 +12,18 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-<<<<<<< HEAD
-from pipeline.config import benchmarks, data, file_sources, mixing, pairs, project, quality, training, web_sources
-=======
-from pipeline.config import benchmarks, data, file_sources, mixing, project, quality, seq2seq, training, web_sources
->>>>>>> main
+from pipeline.config import (
+    benchmarks,
+    data,
+    file_sources,
+    mixing,
+    pairs,
+    project,
+    quality,
+    seq2seq,
+    training,
+    web_sources,
+)
 
 _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", project.Project),
