@@ -8,7 +8,9 @@ from __future__ import annotations
 import torch
 
 from pipeline.models.interface import GenerationParameters
+from pipeline.models.recurrent.network import Recurrent
 from pipeline.models.sampling import next_tokens
+from pipeline.models.transformer.network import Transformer
 from pipeline.tokenizer.model import Tokenizer
 from pipeline.training.families import Network
 
@@ -17,8 +19,10 @@ _PARAMETERS = GenerationParameters(max_new_tokens=NUM_TOKENS)
 
 
 @torch.no_grad()
-def sample_text(network: Network, tokenizer: Tokenizer) -> str:
-    """The beginning of a document as the network would have it."""
+def sample_text(network: Network, tokenizer: Tokenizer) -> str | None:
+    """The beginning of a document as the network would have it; None of an encoder-decoder: it needs a source."""
+    if not isinstance(network, Transformer | Recurrent):
+        return None
     generator = torch.Generator().manual_seed(_PARAMETERS.seed)
     device = network.lm_head.weight.device
     was_training = network.training

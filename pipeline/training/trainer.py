@@ -24,13 +24,14 @@ from pipeline.tokenizer.model import Tokenizer
 from pipeline.training import random_state
 from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from pipeline.training.console import Console
-from pipeline.training.data import Batch, open_data
+from pipeline.training.data import Batch
 from pipeline.training.distributed import ALONE, Alone
 from pipeline.training.families import network_of, shape_of
 from pipeline.training.guard import SpikeGuard, Verdict
 from pipeline.training.hardware import Hardware, choose_device, choose_hardware, halved, peak_flops, resumed
 from pipeline.training.keeping import Keep
 from pipeline.training.monitor import Monitor
+from pipeline.training.open_data import open_data
 from pipeline.training.optimizer import Optimizer
 from pipeline.training.prefetch import Prefetcher
 from pipeline.training.profiling import Profile
@@ -55,7 +56,7 @@ class Trainer:
         """
         self.spec, self._stop, self._ranks = spec, stop, ranks
         self.shape = shape_of(spec.family, spec.shape)
-        self._data = open_data(spec, context_tokens=self.shape.context_tokens)
+        self._data = open_data(spec, self.shape)
         self._tokens_per_step = self._data.tokens_per_step
         self._console = Console(
             num_steps=spec.num_steps,
@@ -221,7 +222,7 @@ class Trainer:
 
     def _micro_rows(self, batch: Batch) -> int:
         """Rows a forward pass: as many tokens as the windows of the hardware have."""
-        return max(1, self.hardware.micro_windows * self.shape.context_tokens // batch.tokens_per_row)
+        return batch.rows_within(self.hardware.micro_windows * self.shape.context_tokens)
 
     def _end_if_asked(self) -> None:
         reason = self._ranks.agreed(self._stop.reason)
@@ -313,6 +314,8 @@ class Trainer:
         if self._ranks.is_sharded or not self._ranks.is_first:
             return
         text = sample_text(self.network, self._tokenizer)
+        if text is None:
+            return
         self._spool.text(f"samples/step-{self._step:08d}.txt", text)
         self._console.note(f"step {self._step}/{self.spec.num_steps}: it writes {' '.join(text.split())[:160]!r}")
 
