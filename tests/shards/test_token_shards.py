@@ -307,6 +307,19 @@ def test_an_epoch_sees_every_window_once_also_across_shards(numbered: Path) -> N
         loader.batch(-1, 4)
 
 
+def test_positions_are_those_of_the_shuffle_across_blocks_and_epochs(numbered: Path) -> None:
+    loader = TokenLoader(numbered, split="train", context_tokens=7, seed=5)
+    size = loader.num_windows
+    last = 20 * size  # blocks are of eight epochs here
+    expected = [
+        int(permute(np.array([position % size]), size=size, seed=5, epoch=position // size)[0]) * 7
+        for position in range(last)
+    ]
+    assert loader.batch(0, last)[:, 0].tolist() == expected
+    assert loader.batch(8 * size - 3, 6)[:, 0].tolist() == expected[8 * size - 3 : 8 * size + 3]
+    assert loader.batch(2, 3)[:, 0].tolist() == expected[2:5]  # and back
+
+
 def test_any_batch_size_and_any_number_of_ranks_read_the_same_order(numbered: Path) -> None:
     loader = TokenLoader(numbered, split="train", context_tokens=10, seed=3)
     straight = loader.batch(0, 240)

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from argparse import Namespace
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module("gpu")
 
 
-def test_its_run_sets_every_field_of_a_spec(gpu: Any) -> None:
+def test_its_run_sets_what_a_spec_needs_and_nothing_unknown(gpu: Any) -> None:
     own = {"shape", "shards_folder", "tokenizer_file", "output_folder", "checkpoint_folder", "spool_folder"}
     own |= {"num_steps", "batch_windows", "compile", "device", "validate_every_steps"}
-    assert gpu.DEFAULTS.keys() | own == {field.name for field in fields(TrainingSpec)}
+    needed = {field.name for field in fields(TrainingSpec) if field.default is MISSING}
+    assert needed <= gpu.DEFAULTS.keys() | own <= {field.name for field in fields(TrainingSpec)}
     assert not gpu.DEFAULTS.keys() & own
 
 
