@@ -21,10 +21,12 @@ _WITHOUT_EFFECT = frozenset(
         "output_folder",
         "checkpoint_folder",
         "spool_folder",
-        "precision",  # these four: what the machine made of them is in its checkpoints
+        "precision",  # these six: what the machine made of them is in its checkpoints
         "compile",
         "device",
         "micro_windows",
+        "devices",
+        "strategy",
         "log_every_steps",
         "checkpoint_every_steps",
         "checkpoint_every_seconds",
@@ -67,6 +69,10 @@ class TrainingSpec:
     precision: str
     compile: str
     device: str
+    devices: int | str
+    """Processes, one a device; `auto` for every GPU."""
+    strategy: str
+    """What they share: see `distributed.py`."""
     validate_every_steps: int
     validation_windows: int
     log_every_steps: int
