@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from pipeline.config.data import CorpusConfig, DatasetConfig, SourceConfig, TokenizerConfig
+from pipeline.config.families import ModelConfig
 from pipeline.config.sections import Name, PathText, Section
-from pipeline.config.training import ModelConfig
 
 _CRON_FIELD = re.compile(r"^[\d*/,\-A-Za-z]+$")
 
