@@ -7,6 +7,7 @@ custom_rules.py  rules of the user's own, taken apart before they run
 quality.py   which documents a corpus keeps
 mixing.py    decontamination, and how often training reads what
 data.py      sources, corpora, tokenizers, datasets
+starting.py  where a model's weights come from
 training.py  models: architecture, training, evaluation, promotion
 project.py   the whole file, its references and its automation
 loading.py   YAML in, one sentence per mistake out

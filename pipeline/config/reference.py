@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pipeline.config import data, file_sources, mixing, project, quality, training, web_sources
+from pipeline.config import data, file_sources, mixing, project, quality, starting, training, web_sources
 
 _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", project.Project),
@@ -40,6 +40,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("models.NAME with `family: transformer`", training.TransformerConfig),
     ("models.NAME with `family: rnn`, `gru` or `lstm`", training.RecurrentConfig),
     ("models.NAME with `family: ngram`", training.NgramConfig),
+    ("models.NAME.lora", starting.LoraConfig),
     ("models.NAME.train", training.TrainConfig),
     ("models.NAME.evaluate", training.EvaluateConfig),
     ("models.NAME.promote", training.PromoteConfig),

@@ -5,6 +5,8 @@ launch.py      the asset's side: writes the spec, starts the process, collects t
 ngram.py       the n-gram family, counted and estimated at once
 spec.py        everything the process is told, as JSON
 derive.py      what the settings leave open, from the model's depth
+starting.py    weights to begin with: a folder of them, whether it fits, what of it stays frozen
+lora.py        low-rank adapters, merged on saving
 families.py    which network a spec means, and which model it becomes
 trainer.py     the loop
 warmup.py      compilation, and a forward pass that fits the memory
@@ -21,4 +23,4 @@ spool.py       metrics to a file, shipped by others
 console.py     the progress line
 """
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pipeline.config import RecurrentConfig, TransformerConfig
 from pipeline.models.recurrent.shape import RecurrentShape, derive_recurrent_shape
 from pipeline.models.transformer.shape import TransformerShape, derive_shape
+from pipeline.training.starting import shape_from
 
 TOKENS_PER_PARAMETER = 20
 REFERENCE_TOKENS, REFERENCE_BATCH_TOKENS, BATCH_EXPONENT = 3_000_000, 4_096, 0.383
@@ -52,10 +53,19 @@ class Derived:
     validation_windows: int
 
 
-def derive(config: TransformerConfig | RecurrentConfig, *, vocab_size: int) -> Derived:
-    """The resolved run of a model's settings with a vocabulary of this size."""
+def derive(
+    config: TransformerConfig | RecurrentConfig,
+    *,
+    vocab_size: int,
+    start: TransformerShape | RecurrentShape | None = None,
+) -> Derived:
+    """The resolved run of a model's settings with a vocabulary of this size; of `start`, where it begins, are the sizes.
+
+    Raises:
+        ConfigurationError: a size is set to another value than that of `start`.
+    """
     train = config.train
-    shape = _shape(config, vocab_size=vocab_size)
+    shape = _shape(config, vocab_size=vocab_size) if start is None else shape_from(start, config)
     tokens = train.tokens or TOKENS_PER_PARAMETER * shape.num_parameters
     if train.batch_tokens is not None:
         batch_windows = max(1, round(train.batch_tokens / config.context_tokens))
@@ -103,4 +113,6 @@ def _shape(config: TransformerConfig | RecurrentConfig, *, vocab_size: int) -> T
         feed_forward_width=config.feed_forward_width,
         tie_embeddings=config.tie_embeddings,
         rope_theta=config.rope_theta,
+        head_width=config.head_width,
+        query_key_norm=config.query_key_norm,
     )

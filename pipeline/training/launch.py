@@ -21,12 +21,14 @@ import pyarrow.json
 
 from pipeline.artifacts import Artifact, Draft, Report
 from pipeline.config import RecurrentConfig, TransformerConfig
-from pipeline.errors import TrainingDiverged, TrainingError, TrainingInterrupted
+from pipeline.errors import ConfigurationError, TrainingDiverged, TrainingError, TrainingInterrupted
 from pipeline.files import write_parquet
 from pipeline.progress import Progress
+from pipeline.tokenizer.model import Tokenizer
 from pipeline.training.derive import Derived, derive
 from pipeline.training.spec import TrainingSpec
 from pipeline.training.spool import TrackingInfo
+from pipeline.training.starting import StartingPoint, check_fit
 from pipeline.training.stopping import INTERRUPTED, LAST_WORDS, PARENT_VARIABLE
 
 HISTORY_SCHEMA = pa.schema(
@@ -41,9 +43,11 @@ HISTORY_SCHEMA = pa.schema(
     ]
 )
 TIMINGS_SCHEMA = pa.schema([("step", pa.int64()), ("seconds", pa.float64()), ("tokens_per_second", pa.float64())])
+SEEN_DOCUMENTS = "seen_documents.parquet"
+"""Hashes of what the starting point was trained on: the model has read these too."""
 GRACE_SECONDS = 60.0
 """From asking the process to stop to killing it."""
-_DIVERGED = 4
+BAD_SPEC, _DIVERGED = 2, 4
 
 
 def training_command(spec_path: Path) -> list[str]:
@@ -68,6 +72,7 @@ def check_exit(code: int, spec_path: Path) -> None:
     Raises:
         TrainingInterrupted: it stopped as asked, with a checkpoint.
         TrainingDiverged: running again would repeat it.
+        ConfigurationError: the settings are wrong; running again would repeat it too.
         TrainingError: anything else but success.
     """
     if code == 0:
@@ -78,6 +83,8 @@ def check_exit(code: int, spec_path: Path) -> None:
         raise TrainingInterrupted(sentence or "Training was interrupted; running again goes on from its checkpoint.")
     if code == _DIVERGED:
         raise TrainingDiverged(sentence or "Training diverged.")
+    if code == BAD_SPEC:
+        raise ConfigurationError(sentence or "The training process refused its settings.")
     if code < 0:
         name = signal.Signals(-code).name
         raise TrainingError(f"The training process was ended by {name}; running again goes on from its checkpoint.")
@@ -125,14 +132,20 @@ def build_trained_model(
     tracking: TrackingInfo,
     run_trainer: Callable[[Path], None],
     progress: Progress,
+    start: StartingPoint | None = None,
 ) -> Artifact:
-    """Trains, or goes on training, in a process of its own.
+    """Trains, or goes on training, in a process of its own; `start` holds the weights to begin with.
 
     Raises:
         TrainingError: see `check_exit`; checkpoints stay, and running again goes on.
+        ConfigurationError: the starting point is of another family, tokenizer or shape.
     """
     vocab_size = shards.manifest.counts["vocab_size"]
-    derived = derive(config, vocab_size=vocab_size)
+    if start is not None:
+        own = Tokenizer.load(tokenizer.file("tokenizer.model")).hash
+        remark = check_fit(start, name=name, family=config.family, tokenizer_hash=own, vocab_size=vocab_size)
+        progress.note(f"begins with {start.origin}" if remark is None else remark)
+    derived = derive(config, vocab_size=vocab_size, start=start.shape if start is not None else None)
     checkpoint_folder.mkdir(parents=True, exist_ok=True)
     output = checkpoint_folder / "output"
     shutil.rmtree(output, ignore_errors=True)
@@ -143,6 +156,8 @@ def build_trained_model(
         config,
         name=name,
         version=draft.version,
+        start_folder=str(start.folder) if start is not None else None,
+        started_from=start.record() if start is not None else None,
         shards_folder=str(shards.folder),
         tokenizer_file=str(tokenizer.file("tokenizer.model")),
         output_folder=str(output),
@@ -154,6 +169,8 @@ def build_trained_model(
     spec.write(path)
     progress.note(f"{derived.shape.num_parameters:,} parameters, {derived.num_steps} steps")
     run_trainer(path)
+    if start is not None and start.training_documents is not None:
+        shutil.copyfile(start.training_documents, draft.path(SEEN_DOCUMENTS))
     artifact = _collect(draft, output)
     _clear(checkpoint_folder)
     return artifact
@@ -176,6 +193,8 @@ def _spec(derived: Derived, config: TransformerConfig | RecurrentConfig, **place
         **places,
         family=config.family,
         shape=asdict(derived.shape),
+        freeze=list(config.freeze),
+        lora=config.lora.literals() if isinstance(config, TransformerConfig) and config.lora else None,
         num_steps=derived.num_steps,
         batch_windows=derived.batch_windows,
         micro_windows=derived.micro_windows,

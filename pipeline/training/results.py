@@ -13,7 +13,8 @@ from pipeline.files import write_json, write_text
 from pipeline.shards.reader import TokenShards
 from pipeline.training.families import Network, Shape, model_of
 from pipeline.training.hardware import Hardware
-from pipeline.training.spec import TrainingSpec
+from pipeline.training.lora import merge_adapters
+from pipeline.training.spec import RANDOM_WEIGHTS, TrainingSpec
 
 _FINAL_STEPS = 20
 """The final training loss is a mean over this many steps: a single one is noise."""
@@ -28,6 +29,7 @@ def write_results(
     timings: Sequence[dict[str, float]],
     shards: TokenShards,
     num_train_windows: int,
+    start_loss: float | None = None,
 ) -> None:
     """Writes everything into the spec's output folder.
 
@@ -35,6 +37,7 @@ def write_results(
         StorageError: the disk is full, read-only or forbidden.
     """
     output = Path(spec.output_folder)
+    merge_adapters(network)
     model = model_of(
         network,
         tokenizer_hash=shards.tokenizer_hash,
@@ -61,6 +64,9 @@ def write_results(
         "precision": hardware.precision,
         "compiled": hardware.compiled,
     }
+    counts["started_from"] = spec.started_from["origin"] if spec.started_from is not None else RANDOM_WEIGHTS
+    if start_loss is not None:
+        counts["start_validation_loss"] = start_loss
     write_json(output / "training.json", counts | {"settings": spec.what_decides_the_weights()})
 
 

@@ -12,6 +12,8 @@ from pipeline.files import write_json
 
 EPOCHS_WORTH_READING = 4
 """Repetitions up to this are nearly as good as new text (Muennighoff et al. 2023, arXiv 2305.16264)."""
+RANDOM_WEIGHTS = "random weights"
+"""What a run that begins with no others says it started from."""
 _WITHOUT_EFFECT = frozenset(
     {
         "name",
@@ -21,6 +23,7 @@ _WITHOUT_EFFECT = frozenset(
         "output_folder",
         "checkpoint_folder",
         "spool_folder",
+        "start_folder",
         "precision",  # these four: what the machine made of them is in its checkpoints
         "compile",
         "device",
@@ -51,6 +54,14 @@ class TrainingSpec:
     """Which network: see `families.py`."""
     shape: dict[str, Any]
     """Of the family's shape."""
+    start_folder: str | None
+    """Where the weights to begin with lie; None begins with random ones."""
+    started_from: dict[str, str] | None
+    """What these weights are: `origin` and `content_hash`."""
+    freeze: list[str]
+    """Parts that keep their weights: see `starting.freeze`."""
+    lora: dict[str, Any] | None
+    """Of `LoraConfig`."""
     num_steps: int
     batch_windows: int
     micro_windows: int | None

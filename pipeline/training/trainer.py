@@ -33,6 +33,7 @@ from pipeline.training.results import metrics_of, params_of, write_results
 from pipeline.training.schedule import learning_rate_scale
 from pipeline.training.spec import EPOCHS_WORTH_READING, TrainingSpec
 from pipeline.training.spool import Spool
+from pipeline.training.starting import begin
 from pipeline.training.step import accumulate, explain_halt, train_step
 from pipeline.training.stopping import StopRequest
 from pipeline.training.warmup import loss_function, make_ready
@@ -70,6 +71,7 @@ class Trainer:
         random_state.seed_all(spec.seed)
         self.network = network_of(self.shape)
         self.network.initialise(spec.seed)
+        begin(self.network, spec, load=checkpoint is None)
         self.network.compute_dtype = self.hardware.dtype
         self.network.to(self.hardware.device)
         self._optimizer = Optimizer(
@@ -80,6 +82,7 @@ class Trainer:
             vector_learning_rate=spec.vector_learning_rate,
             weight_decay=spec.weight_decay,
             dtype=self.hardware.dtype,
+            adapter_learning_rate=spec.lora["learning_rate"] if spec.lora else 0.0,
         )
         self._guard = SpikeGuard(
             sigma=spec.spike_sigma, max_skipped_steps=spec.max_skipped_steps, device=self.hardware.device
@@ -88,6 +91,7 @@ class Trainer:
         self._timings: list[dict[str, float]] = []
         self._unread: list[tuple[int, Tensor]] = []
         self._step = self._num_skipped = 0
+        self._start_loss: float | None = None
         if checkpoint is not None:
             self._restore(checkpoint)
         self._loss_of = loss_function(self.network, compiled=False)
@@ -109,6 +113,9 @@ class Trainer:
         status = "FAILED"
         try:
             self._announce()
+            if spec.started_from is not None and self._start_loss is None:
+                self._start_loss = self._validate()
+                self._spool.metrics(0, {"validation/loss": self._start_loss})
             self._train()
             self._save_checkpoint()
             write_results(
@@ -119,6 +126,7 @@ class Trainer:
                 timings=self._timings,
                 shards=self._loader.shards,
                 num_train_windows=self._loader.num_windows,
+                start_loss=self._start_loss,
             )
             status = "FINISHED"
         except TrainingInterrupted:
@@ -250,7 +258,12 @@ class Trainer:
                 "guard": self._guard.state(),
                 "random": tensors,
             },
-            state={"random": values, "history": self._history, "hardware": asdict(self.hardware)},
+            state={
+                "random": values,
+                "history": self._history,
+                "hardware": asdict(self.hardware),
+                "start_loss": self._start_loss,
+            },
         )
         save_checkpoint(
             Path(self.spec.checkpoint_folder),
@@ -272,6 +285,7 @@ class Trainer:
         self._guard.load_state(checkpoint.tensors["guard"])
         random_state.restore(checkpoint.tensors["random"], checkpoint.state["random"], self.hardware.device)
         self._history = checkpoint.state["history"]
+        self._start_loss = checkpoint.state["start_loss"]
         self._num_skipped = sum(row["skipped"] for row in self._history)
         self._step = checkpoint.step
         self._console.note(f"goes on from the checkpoint at step {self._step}")

@@ -20,7 +20,6 @@ from pipeline.models.transformer.shape import TransformerShape
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-NORM_EPSILON = 1e-6
 Cache = list[tuple[Tensor, Tensor]]
 """Keys and values of each layer: (B, kv heads, T, head width)."""
 
@@ -28,13 +27,14 @@ Cache = list[tuple[Tensor, Tensor]]
 class RMSNorm(nn.Module):
     """x / rms(x) * weight, over the last dimension, in float32."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, epsilon: float) -> None:
         super().__init__()
+        self.epsilon = epsilon
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
         x = x.float()
-        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + NORM_EPSILON) * self.weight
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.epsilon) * self.weight
 
 
 class Linear(nn.Linear):
@@ -75,8 +75,9 @@ class Attention(nn.Module):
         self.k_proj = Linear(shape.width, shape.num_kv_heads * shape.head_width)
         self.v_proj = Linear(shape.width, shape.num_kv_heads * shape.head_width)
         self.o_proj = Linear(shape.num_heads * shape.head_width, shape.width)
-        self.q_norm = RMSNorm(shape.head_width)
-        self.k_norm = RMSNorm(shape.head_width)
+        normed = shape.query_key_norm
+        self.q_norm = RMSNorm(shape.head_width, shape.norm_epsilon) if normed else nn.Identity()
+        self.k_norm = RMSNorm(shape.head_width, shape.norm_epsilon) if normed else nn.Identity()
 
     def forward(
         self,
@@ -126,9 +127,9 @@ class Layer(nn.Module):
 
     def __init__(self, shape: TransformerShape) -> None:
         super().__init__()
-        self.input_layernorm = RMSNorm(shape.width)
+        self.input_layernorm = RMSNorm(shape.width, shape.norm_epsilon)
         self.self_attn = Attention(shape)
-        self.post_attention_layernorm = RMSNorm(shape.width)
+        self.post_attention_layernorm = RMSNorm(shape.width, shape.norm_epsilon)
         self.mlp = FeedForward(shape)
 
     def forward(
@@ -154,7 +155,7 @@ class Body(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(shape.padded_vocab_size, shape.width)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.num_layers))
-        self.norm = RMSNorm(shape.width)
+        self.norm = RMSNorm(shape.width, shape.norm_epsilon)
 
 
 class Transformer(nn.Module):
