@@ -119,13 +119,13 @@ def build_nodes(project: Project) -> dict[Key, Node]:
         corpus_key, tokenizer_key = Key(CORPUS, dataset.corpus), Key(TOKENIZER, dataset.tokenizer)
         shards_key, model_key = Key(SHARDS, model.dataset), Key(MODEL, name)
         inputs, loose = {"shards": shards_key, "tokenizer": tokenizer_key}, frozenset[str]()
-        if (other := _start_model(project, name)) is not None:
-            inputs[START] = Key(MODEL, other)
-            inputs[START_CORPUS] = Key(CORPUS, project.datasets[project.models[other].dataset].corpus)
+        if (begun := _start_model(project, name)) is not None:
+            inputs[START] = Key(MODEL, begun)
+            inputs[START_CORPUS] = Key(CORPUS, project.datasets[project.models[begun].dataset].corpus)
             loose = frozenset({START_CORPUS})
-        elif (other := _start_registered(project, name)) is not None:
+        elif (waited := _start_registered(project, name)) is not None:
             # only the version that the reference then means counts, by its content, see _training_literals
-            inputs[START], loose = Key(REGISTERED, other), frozenset({START})
+            inputs[START], loose = Key(REGISTERED, waited), frozenset({START})
         add(MODEL, name, inputs, lambda name=name: _training_literals(project, name), loose)  # type: ignore[misc]
         inputs = {"model": model_key, "corpus": corpus_key, "shards": shards_key}
         add(EVALUATION, name, inputs, model.evaluate.literals)

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from pipeline.config import RecurrentConfig, TransformerConfig
 from pipeline.training.derive import Derived, derive
-from pipeline.training.families import Network, network_of
+from pipeline.training.families import Network, Shape, network_of
 from pipeline.training.guard import SpikeGuard
 from pipeline.training.hardware import Hardware, choose_hardware
 from pipeline.training.optimizer import Optimizer
 from pipeline.training.spec import EPOCHS_WORTH_READING
+from pipeline.training.starting import hold, lora_settings
 from pipeline.training.step import train_step
 from pipeline.training.warmup import make_ready
 
@@ -81,14 +82,19 @@ class Forecast:
 
 
 def forecast(
-    config: TransformerConfig | RecurrentConfig, *, vocab_size: int, train_tokens: int | None = None
+    config: TransformerConfig | RecurrentConfig,
+    *,
+    vocab_size: int,
+    train_tokens: int | None = None,
+    start: Shape | None = None,
 ) -> Forecast:
-    """Derives the run, builds it and takes five steps.
+    """Derives the run, builds it and takes five steps; `start` is the shape of the weights that it begins with.
 
     Raises:
         TrainingError: what it asks of the machine is not there.
+        ConfigurationError: a size is set to another value than that of `start`, or what is to be frozen is not there.
     """
-    run = derive(config, vocab_size=vocab_size)
+    run = derive(config, vocab_size=vocab_size, start=start)
     context = run.shape.context_tokens
     tokens_per_step = run.batch_windows * context
     hardware = choose_hardware(
@@ -121,6 +127,8 @@ def _probe(
     torch.set_num_threads(hardware.num_threads)
     network = network_of(run.shape)
     network.initialise(0)
+    lora = lora_settings(config)
+    hold(network, parts=config.freeze, lora=lora, seed=0)
     network.compute_dtype = hardware.dtype
     network.to(hardware.device)
     optimizer = Optimizer(
@@ -131,6 +139,7 @@ def _probe(
         vector_learning_rate=run.vector_learning_rate,
         weight_decay=config.train.weight_decay,
         dtype=hardware.dtype,
+        adapter_learning_rate=lora["learning_rate"] if lora else 0.0,
     )
     size = (run.batch_windows, run.shape.context_tokens + 1)
     generator = torch.Generator().manual_seed(0)
@@ -150,7 +159,8 @@ def _probe(
     torch.set_num_threads(threads)
     weights = sum(parameter.nbytes for parameter in network.parameters())
     state = sum(tensor.nbytes for tensor in optimizer.state().values())
-    memory = Memory(weights=weights, gradients=weights, optimizer=state, activations=activations)
+    gradients = sum(parameter.nbytes for parameter in network.parameters() if parameter.requires_grad)
+    memory = Memory(weights=weights, gradients=gradients, optimizer=state, activations=activations)
     return hardware, memory, statistics.median(seconds[1:])
 
 

@@ -28,7 +28,7 @@ from pipeline.tokenizer.model import Tokenizer
 from pipeline.training.derive import Derived, derive
 from pipeline.training.spec import TrainingSpec
 from pipeline.training.spool import TrackingInfo
-from pipeline.training.starting import StartingPoint, check_fit
+from pipeline.training.starting import StartingPoint, check_fit, lora_settings
 from pipeline.training.stopping import INTERRUPTED, LAST_WORDS, PARENT_VARIABLE
 
 HISTORY_SCHEMA = pa.schema(
@@ -194,7 +194,7 @@ def _spec(derived: Derived, config: TransformerConfig | RecurrentConfig, **place
         family=config.family,
         shape=asdict(derived.shape),
         freeze=list(config.freeze),
-        lora=config.lora.literals() if isinstance(config, TransformerConfig) and config.lora else None,
+        lora=lora_settings(config),
         num_steps=derived.num_steps,
         batch_windows=derived.batch_windows,
         micro_windows=derived.micro_windows,

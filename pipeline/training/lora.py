@@ -6,6 +6,7 @@ network. Trade-off: merging rounds once, so its last bits are not those of the t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -49,7 +50,7 @@ class AdaptedLinear(Linear):
 
 
 def add_adapters(
-    network: nn.Module, *, rank: int, alpha: float, targets: tuple[str, ...] | list[str], seed: int, name: str
+    network: nn.Module, *, rank: int, alpha: float, targets: Sequence[str], seed: int
 ) -> None:
     """Freezes the network and gives every matrix whose name ends with a target an adapter.
 
@@ -61,7 +62,7 @@ def add_adapters(
     for target in targets:
         if target not in known:
             raise ConfigurationError(
-                f"models.{name}.lora.targets names {target!r}, which is no matrix of the network; it has {', '.join(known)}. "
+                f"lora.targets names {target!r}, which is no matrix of the network; it has {', '.join(known)}. "
                 "Correct it."
             )
     network.requires_grad_(False)

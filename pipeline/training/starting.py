@@ -8,9 +8,10 @@ folder that has none is compared by its vocabulary's size, and that is said.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config import RecurrentConfig, TransformerConfig
 from pipeline.errors import ConfigurationError, InputError
@@ -181,16 +182,29 @@ def begin(network: Network, spec: TrainingSpec, *, load: bool) -> None:
     """
     if load and spec.start_folder is not None:
         load_start(network, Path(spec.start_folder))
-    if spec.freeze:
-        freeze(network, spec.freeze, name=spec.name)
-    if spec.lora is not None:
+    hold(network, parts=spec.freeze, lora=spec.lora, seed=spec.seed)
+
+
+def lora_settings(config: TransformerConfig | RecurrentConfig) -> dict[str, Any] | None:
+    """The adapters' settings as a spec has them."""
+    return config.lora.literals() if isinstance(config, TransformerConfig) and config.lora is not None else None
+
+
+def hold(network: Network, *, parts: Sequence[str], lora: Mapping[str, Any] | None, seed: int) -> None:
+    """Freezes the named parts, or all but the adapters that are added.
+
+    Raises:
+        ConfigurationError: what is to be frozen or adapted is not there.
+    """
+    if parts:
+        freeze(network, parts)
+    if lora is not None:
         from pipeline.training.lora import add_adapters
 
-        settings = {key: value for key, value in spec.lora.items() if key != "learning_rate"}
-        add_adapters(network, **settings, seed=spec.seed, name=spec.name)
+        add_adapters(network, rank=lora["rank"], alpha=lora["alpha"], targets=lora["targets"], seed=seed)
 
 
-def freeze(network: Network, parts: tuple[str, ...] | list[str], *, name: str) -> None:
+def freeze(network: Network, parts: Sequence[str]) -> None:
     """Takes the named parts out of training.
 
     `embedding`, `head` and `norm` are the tables and the last norm; any other part is what its parameters' names begin with,
@@ -210,13 +224,13 @@ def freeze(network: Network, parts: tuple[str, ...] | list[str], *, name: str) -
                     {".".join(key.split(".")[:2]) if "layers" in key else key.split(".")[0] for key in parameters}
                 )
                 raise ConfigurationError(
-                    f"models.{name}.freeze names {part!r}, and the network has no {'.'.join(wanted)}; it has {', '.join(known)}. "
+                    f"freeze names {part!r}, and the network has no {'.'.join(wanted)}; it has {', '.join(known)}. "
                     "Correct it."
                 )
             for key in found:
                 parameters[key].requires_grad_(False)
     if not any(parameter.requires_grad for parameter in parameters.values()):
-        raise ConfigurationError(f"models.{name}.freeze leaves nothing to train. Take something out of it.")
+        raise ConfigurationError("freeze leaves nothing to train. Take something out of it.")
 
 
 def _short(name: str) -> str:

@@ -211,7 +211,7 @@ def small_network(**changes: Any) -> Transformer:
 
 def test_merged_adapters_give_the_logits_of_both_products() -> None:
     network = small_network()
-    add_adapters(network, rank=3, alpha=6.0, targets=["o_proj", "up_proj"], seed=1, name="gpt")
+    add_adapters(network, rank=3, alpha=6.0, targets=["o_proj", "up_proj"], seed=1)
     generator = torch.Generator().manual_seed(2)
     for parameter in network.parameters():
         parameter.data.add_(0.1 * torch.randn(parameter.shape, generator=generator))
@@ -224,7 +224,7 @@ def test_merged_adapters_give_the_logits_of_both_products() -> None:
 
 def test_only_adapters_are_in_the_optimizers_state() -> None:
     network = small_network()
-    add_adapters(network, rank=1, alpha=1.0, targets=["v_proj"], seed=1, name="gpt")
+    add_adapters(network, rank=1, alpha=1.0, targets=["v_proj"], seed=1)
     loss = network(torch.zeros(1, 4, dtype=torch.int64), torch.ones(1, 4, dtype=torch.int64))
     loss.backward()
     rates = {f"{kind}_learning_rate": 1.0 for kind in ("matrix", "embedding", "head", "vector")}
@@ -243,14 +243,14 @@ def frozen_names(network: Transformer) -> set[str]:
 
 def test_parts_are_frozen_by_name_range_and_star() -> None:
     network = small_network(depth=3)
-    freeze(network, ["head", "layers.1-2.self_attn.q_proj", "layers.*.input_layernorm"], name="gpt")
+    freeze(network, ["head", "layers.1-2.self_attn.q_proj", "layers.*.input_layernorm"])
     assert frozen_names(network) == {
         "lm_head.weight",
         *(f"model.layers.{number}.self_attn.q_proj.weight" for number in (1, 2)),
         *(f"model.layers.{number}.input_layernorm.weight" for number in (0, 1, 2)),
     }
     tied = small_network(tie_embeddings=True)
-    freeze(tied, ["head"], name="gpt")
+    freeze(tied, ["head"])
     assert frozen_names(tied) == {"model.embed_tokens.weight"}
 
 
@@ -266,17 +266,17 @@ def test_parts_are_frozen_by_name_range_and_star() -> None:
     ],
 )
 def test_parts_that_are_not_there_are_refused(part: str, sentence: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"models.gpt.freeze .*{sentence}"):
-        freeze(small_network(), [part], name="gpt")
+    with pytest.raises(ConfigurationError, match=f"freeze .*{sentence}"):
+        freeze(small_network(), [part])
 
 
 def test_a_run_needs_something_to_train() -> None:
     with pytest.raises(ConfigurationError, match="leaves nothing to train"):
-        freeze(small_network(), ["embedding", "head", "layers", "norm"], name="gpt")
+        freeze(small_network(), ["embedding", "head", "layers", "norm"])
     with pytest.raises(
         ConfigurationError, match="names 'lm_head', which is no matrix of the network; it has down_proj"
     ):
-        add_adapters(small_network(), rank=1, alpha=1.0, targets=["lm_head"], seed=0, name="gpt")
+        add_adapters(small_network(), rank=1, alpha=1.0, targets=["lm_head"], seed=0)
 
 
 def test_all_but_hidden_matrices_can_be_frozen() -> None:
@@ -286,7 +286,7 @@ def test_all_but_hidden_matrices_can_be_frozen() -> None:
         ["embedding", "head", "norm", "layers.0.input_layernorm", "layers.0.post_attention_layernorm"],
         name="x",
     )
-    freeze(network, ["layers.0.self_attn.q_norm", "layers.0.self_attn.k_norm"], name="x")
+    freeze(network, ["layers.0.self_attn.q_norm", "layers.0.self_attn.k_norm"])
     network(torch.zeros(1, 4, dtype=torch.int64), torch.ones(1, 4, dtype=torch.int64)).backward()
     rates = {f"{kind}_learning_rate": 0.1 for kind in ("matrix", "embedding", "head", "vector")}
     optimizer = Optimizer(network, **rates, weight_decay=0.0, dtype=torch.float32)
