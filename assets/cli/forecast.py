@@ -87,7 +87,9 @@ def _start_of(project: Project, name: str, config: StartSettings) -> StartingPoi
             name=name,
             uri=tracking_uri(project.storage_folder),
             literals=node.literals(),
-            inputs={role: store.require(key.stage, key.name) for role, key in node.inputs.items() if role.startswith(START)},
+            inputs={
+                role: store.require(key.stage, key.name) for role, key in node.inputs.items() if role.startswith(START)
+            },
             project_folder=project.folder,
             folder=Path(folder),
         )

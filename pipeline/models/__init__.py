@@ -2,5 +2,6 @@
 
 interface.py  what a model can be asked: scores of given tokens, continuations, saving
 sampling.py   logits -> the next token
+target_scores.py  prompts and targets -> the targets' log-probabilities, by rows of a model that reads one stream
 loading.py    a saved model folder -> a model, by its family
 """

@@ -8,6 +8,7 @@ derive.py      what the settings leave open, from the model's depth
 starting.py    weights to begin with: a folder of them, whether it fits, what of it stays frozen
 lora.py        low-rank adapters, merged on saving
 families.py    which network a spec means, and which model it becomes
+data.py        the batch of a step, whatever the kind of data
 trainer.py     the loop
 warmup.py      compilation, and a forward pass that fits the memory
 step.py        one step: accumulated gradients, guard, update
@@ -23,4 +24,4 @@ spool.py       metrics to a file, shipped by others
 console.py     the progress line
 """
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"

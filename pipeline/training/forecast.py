@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config import RecurrentConfig, TransformerConfig
+from pipeline.training.data import Batch
 from pipeline.training.derive import Derived, derive
 from pipeline.training.families import Network, Shape, network_of
 from pipeline.training.guard import SpikeGuard
@@ -143,16 +144,16 @@ def _probe(
     )
     size = (run.batch_windows, run.shape.context_tokens + 1)
     generator = torch.Generator().manual_seed(0)
-    windows = torch.randint(run.shape.vocab_size, size, generator=generator).to(hardware.device)
-    activations = _kept_bytes(network, windows[: hardware.micro_windows])
-    loss_of, hardware = make_ready(network, hardware, windows, may_change=True, note=lambda _: None)
+    batch = Batch.of_windows(torch.randint(run.shape.vocab_size, size, generator=generator)).to(hardware.device)
+    activations = _kept_bytes(network, batch.part(slice(hardware.micro_windows)))
+    loss_of, hardware = make_ready(network, hardware, batch, may_change=True, note=lambda _: None)
     guard = SpikeGuard(sigma=config.train.spike_sigma, max_skipped_steps=PROBE_STEPS + 1, device=hardware.device)
     seconds = []
     for _ in range(PROBE_STEPS + 1):
         started = time.perf_counter()
         row = train_step(
-            loss_of, network, optimizer, guard, windows,
-            micro_windows=hardware.micro_windows, scale=1.0, gradient_clip=config.train.gradient_clip,
+            loss_of, network, optimizer, guard, batch,
+            micro_rows=hardware.micro_windows, scale=1.0, gradient_clip=config.train.gradient_clip,
         )  # fmt: skip
         row.tolist()  # waits for the device
         seconds.append(time.perf_counter() - started)
@@ -164,7 +165,7 @@ def _probe(
     return hardware, memory, statistics.median(seconds[1:])
 
 
-def _kept_bytes(network: Network, windows: Tensor) -> int:
+def _kept_bytes(network: Network, batch: Batch) -> int:
     """What autograd keeps of one uncompiled forward pass; a compiled one keeps less."""
     own = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
     kept: dict[int, int] = {}
@@ -176,6 +177,6 @@ def _kept_bytes(network: Network, windows: Tensor) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = network(windows[:, :-1], windows[:, 1:])
+        loss = network(*batch.inputs, batch.targets)
     del loss
     return sum(kept.values())

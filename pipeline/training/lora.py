@@ -49,9 +49,7 @@ class AdaptedLinear(Linear):
         return plain
 
 
-def add_adapters(
-    network: nn.Module, *, rank: int, alpha: float, targets: Sequence[str], seed: int
-) -> None:
+def add_adapters(network: nn.Module, *, rank: int, alpha: float, targets: Sequence[str], seed: int) -> None:
     """Freezes the network and gives every matrix whose name ends with a target an adapter.
 
     Raises:

@@ -19,12 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.errors import TrainingError, TrainingInterrupted
-from pipeline.shards.loader import TokenLoader
-from pipeline.tokenizer.model import Tokenizer
+from pipeline.errors import TrainingInterrupted
 from pipeline.training import random_state
 from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from pipeline.training.console import Console
+from pipeline.training.data import Batch, open_data
 from pipeline.training.families import network_of, shape_of
 from pipeline.training.guard import SpikeGuard, Verdict
 from pipeline.training.hardware import Hardware, choose_hardware, peak_flops, resumed
@@ -38,8 +37,6 @@ from pipeline.training.step import accumulate, explain_halt, train_step
 from pipeline.training.stopping import StopRequest
 from pipeline.training.warmup import loss_function, make_ready
 
-_VALIDATION_SEED = 0
-
 
 class Trainer:
     """One run; `run` returns when the model is saved."""
@@ -48,15 +45,12 @@ class Trainer:
         """Opens data, builds the network, and takes up the newest checkpoint.
 
         Raises:
-            TrainingError: the tokenizer is not the shards' own, or a checkpoint belongs to another run.
+            TrainingError: the data do not fit the spec, or a checkpoint belongs to another run.
         """
         self.spec, self._stop = spec, stop
         self.shape = shape_of(spec.family, spec.shape)
-        folder, context = Path(spec.shards_folder), self.shape.context_tokens
-        self._loader = TokenLoader(folder, split="train", context_tokens=context, seed=spec.seed)
-        self._validation = TokenLoader(folder, split="validation", context_tokens=context, seed=_VALIDATION_SEED)
-        self._check_tokenizer()
-        self._tokens_per_step = spec.batch_windows * context
+        self._data = open_data(spec, context_tokens=self.shape.context_tokens)
+        self._tokens_per_step = self._data.tokens_per_step
         self._console = Console(
             num_steps=spec.num_steps,
             tokens_per_step=self._tokens_per_step,
@@ -124,8 +118,7 @@ class Trainer:
                 hardware=self.hardware,
                 history=self._history,
                 timings=self._timings,
-                shards=self._loader.shards,
-                num_train_windows=self._loader.num_windows,
+                data=self._data,
                 start_loss=self._start_loss,
             )
             status = "FINISHED"
@@ -142,13 +135,14 @@ class Trainer:
         last_saved = time.monotonic()
         while self._step < spec.num_steps:
             random_state.seed_step(spec.seed, self._step)
+            batch = self._batch_of(self._step)
             row = train_step(
                 self._loss_of,
                 self.network,
                 self._optimizer,
                 self._guard,
-                self._windows_of(self._step),
-                micro_windows=self.hardware.micro_windows,
+                batch,
+                micro_rows=self._micro_rows(batch),
                 scale=self._scale(self._step),
                 gradient_clip=spec.gradient_clip,
                 between=self._end_if_asked,
@@ -167,11 +161,12 @@ class Trainer:
                 self._save_checkpoint()
                 last_saved = time.monotonic()
 
-    def _windows_of(self, step: int) -> Tensor:
-        windows = torch.from_numpy(self._loader.batch(step * self.spec.batch_windows, self.spec.batch_windows))
-        if self.hardware.device == "cuda":
-            return windows.pin_memory().to("cuda", non_blocking=True)
-        return windows
+    def _batch_of(self, step: int) -> Batch:
+        return self._data.batch(step).to(self.hardware.device)
+
+    def _micro_rows(self, batch: Batch) -> int:
+        """Rows a forward pass: as many tokens as the windows of the hardware have."""
+        return max(1, self.hardware.micro_windows * self.shape.context_tokens // batch.tokens_per_row)
 
     def _end_if_asked(self) -> None:
         reason = self._stop.reason
@@ -223,27 +218,29 @@ class Trainer:
 
     def _replay(self, step: int) -> tuple[Tensor, Tensor]:
         """Loss and gradient norm of a step that was masked out, again: the weights are still those before it."""
-        windows = self._windows_of(step - 1)
+        batch = self._batch_of(step - 1)
         random_state.seed_step(self.spec.seed, step - 1)
-        return accumulate(self._loss_of, self.network, windows, micro_windows=self.hardware.micro_windows)
+        return accumulate(self._loss_of, self.network, batch, micro_rows=self._micro_rows(batch))
 
     def _validate(self) -> float:
-        """Mean loss over fixed windows of the validation split."""
-        count = min(self.spec.validation_windows, self._validation.num_windows)
-        windows = torch.from_numpy(self._validation.batch(0, count)).to(self.hardware.device)
-        total = torch.zeros((), dtype=torch.float64, device=windows.device)
-        for micro in torch.split(windows, self.hardware.micro_windows):
-            self._end_if_asked()
-            if self.hardware.compiled and len(micro) == self.hardware.micro_windows:
-                # with gradients and without are two programs to a compiler: the one that is there is used
-                loss = self._loss_of(micro[:, :-1], micro[:, 1:]).detach()
-            else:
-                self.network.eval()  # no dropout
-                with torch.no_grad():
-                    loss = self.network(micro[:, :-1], micro[:, 1:])
-                self.network.train()
-            total += loss * len(micro)
-        mean = float(total) / count
+        """Mean loss over the targets of validation."""
+        num_targets = 0
+        total = torch.zeros((), dtype=torch.float64, device=self.hardware.device)
+        for batch in self._data.validation():
+            num_targets += batch.num_targets
+            rows = self._micro_rows(batch)
+            for micro, _ in batch.to(self.hardware.device).split(rows):
+                self._end_if_asked()
+                if self.hardware.compiled and micro.num_rows == rows:
+                    # with gradients and without are two programs to a compiler: the one that is there is used
+                    loss = self._loss_of(*micro.inputs, micro.targets).detach()
+                else:
+                    self.network.eval()  # no dropout
+                    with torch.no_grad():
+                        loss = self.network(*micro.inputs, micro.targets)
+                    self.network.train()
+                total += loss * micro.num_targets
+        mean = float(total) / num_targets
         self._console.note(f"step {self._step}/{self.spec.num_steps}: validation loss {mean:.4f}")
         return mean
 
@@ -324,7 +321,7 @@ class Trainer:
         self._loss_of, self.hardware = make_ready(
             self.network,
             self.hardware,
-            self._windows_of(self._step),
+            self._batch_of(self._step),
             may_change=self._step == 0 and self.spec.compile == "auto" and self.spec.micro_windows is None,
             note=self._console.note,
         )
@@ -333,26 +330,11 @@ class Trainer:
 
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint must share with this run, beside its version."""
-        shards = self._loader.shards
-        return {
-            "tokenizer_hash": shards.tokenizer_hash,
-            "train_tokens": shards.num_tokens("train"),
-            "validation_tokens": shards.num_tokens("validation"),
-            **self.spec.what_decides_the_weights(),
-        }
-
-    def _check_tokenizer(self) -> None:
-        found = Tokenizer.load(Path(self.spec.tokenizer_file)).hash
-        expected = self._loader.shards.tokenizer_hash
-        if found != expected:
-            raise TrainingError(
-                f"{self.spec.name}: the tokenizer has the hash {found[:12]}, its shards were made with {expected[:12]}. Build "
-                "the shards again with this tokenizer."
-            )
+        return {**self._data.identity, **self.spec.what_decides_the_weights()}
 
     def _announce(self) -> None:
         spec, hardware = self.spec, self.hardware
-        epochs = spec.num_steps * spec.batch_windows / self._loader.num_windows
+        epochs = self._data.epochs(spec.num_steps)
         compiled = ", compiled" if hardware.compiled else ""
         self._console.note(
             f"{spec.name}: {self.shape.num_parameters:,} parameters, {spec.num_steps * self._tokens_per_step:,} tokens "

@@ -14,20 +14,21 @@ from torch import Tensor
 
 from pipeline.errors import TrainingError
 from pipeline.models.transformer.network import Transformer
+from pipeline.training.data import Batch
 from pipeline.training.families import Network
 from pipeline.training.hardware import Hardware
 from pipeline.training.step import LossFunction, accumulate
 
 
 def loss_function(network: Network, *, compiled: bool) -> LossFunction:
-    """The network as a function of token ids and targets; static shapes, so that kernels know every size."""
+    """The network as a function of a batch's inputs and targets; static shapes, so that kernels know every size."""
     if not compiled:
         return network
     assert isinstance(network, Transformer), "the library's recurrent kernels are not compiled"
     compiled_loss = torch.compile(network.loss, dynamic=False)
 
-    def loss_of(token_ids: Tensor, targets: Tensor) -> Tensor:
-        loss: Tensor = compiled_loss(network.embedded(token_ids), targets)
+    def loss_of(token_ids: Tensor, *others: Tensor) -> Tensor:
+        loss: Tensor = compiled_loss(network.embedded(token_ids), *others)
         return loss
 
     return loss_of
@@ -36,12 +37,12 @@ def loss_function(network: Network, *, compiled: bool) -> LossFunction:
 def make_ready(
     network: Network,
     hardware: Hardware,
-    windows: Tensor,
+    batch: Batch,
     *,
     may_change: bool,
     note: Callable[[str], None],
 ) -> tuple[LossFunction, Hardware]:
-    """The loss function, and the hardware as it turned out to be able to run `windows`, one step's batch.
+    """The loss function, and the hardware as it turned out to be able to run one step's batch.
 
     `may_change`: the settings are `auto` and no step was taken yet, so that compiling may be given up, and the forward pass
     halved until it fits the GPU.
@@ -54,14 +55,15 @@ def make_ready(
     while True:
         loss_of = loss_function(network, compiled=hardware.compiled)
         try:
-            accumulate(loss_of, network, windows[: hardware.micro_windows], micro_windows=hardware.micro_windows)
-            rest = len(windows) % hardware.micro_windows
+            rows = hardware.micro_windows
+            accumulate(loss_of, network, batch.part(slice(rows)), micro_rows=rows)
+            rest = batch.num_rows % rows
             if rest and hardware.compiled:  # the last share's size is compiled too
-                accumulate(loss_of, network, windows[:rest], micro_windows=rest)
+                accumulate(loss_of, network, batch.part(slice(rest)), micro_rows=rest)
         except torch.OutOfMemoryError as error:
             if hardware.micro_windows == 1 or not may_change:
                 raise TrainingError(
-                    f"A forward pass of {hardware.micro_windows} windows of {windows.shape[1] - 1} tokens does not fit the GPU's "
+                    f"A forward pass of {hardware.micro_windows} windows of {batch.tokens_per_row} tokens does not fit the GPU's "
                     "memory. Lower train.micro_batch_tokens, context_tokens or the model's size."
                 ) from error
             hardware = replace(hardware, micro_windows=-(-hardware.micro_windows // 2))

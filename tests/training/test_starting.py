@@ -113,10 +113,10 @@ def test_continuing_begins_at_the_librarys_loss_and_lowers_it(tiny_data: Path, t
     vocab_size = json.loads((tiny_data / "shards.json").read_text())["vocab_size"]
     theirs = hugging_face_folder(tmp_path / "theirs", kind=kind, vocab_size=vocab_size)
     trainer = Trainer(continuing(tiny_data, tmp_path, tmp_path / "theirs", num_steps=20), StopRequest())
-    windows = torch.from_numpy(trainer._validation.batch(0, 5))
+    (batch,) = trainer._data.validation()
     with torch.inference_mode():
-        logits = theirs(windows[:, :-1]).logits
-        expected = functional.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten()).item()
+        logits = theirs(*batch.inputs).logits
+        expected = functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten()).item()
     trainer.run()
     counts = json.loads((tmp_path / "output" / "training.json").read_text())
     assert counts["start_validation_loss"] == pytest.approx(expected, rel=1e-6)
