@@ -6,7 +6,7 @@ Files of a saved model: `config.json` and `generation_config.json` (Qwen3 or Lla
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
