@@ -73,10 +73,10 @@ class NgramTable:
         if not known.size or not keys.size:
             return found
         # in sorted order neighbouring look-ups touch neighbouring memory, which makes up for the sort many times over
-        asked, places = sort_with_positions(contexts[known] * self.vocab_size + words[known], known)
+        asked, places = sort_with_positions(contexts[known] * self.vocab_size + words[known])
         ranks = np.minimum(np.searchsorted(keys, asked), keys.size - 1)
         hits = keys[ranks] == asked
-        found[places[hits]] = ranks[hits]
+        found[known[places[hits]]] = ranks[hits]
         return found
 
     def contexts(self, words: Int[Array, "batch seq"], *, order: int | None = None) -> list[Int[Array, "batch seq"]]:
