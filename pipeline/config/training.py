@@ -38,10 +38,21 @@ class TrainConfig(Section):
     """Norm weights and other vectors."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Of hidden matrices, cooled down with the learning rate."""
+    cautious_weight_decay: bool = False
+    """Only where the update moves a weight towards zero anyway (Chen et al. 2025, arXiv 2510.12402)."""
+    schedule: Literal["wsd", "cosine"] = "wsd"
+    """`wsd`: warm-up, plateau, linear cooldown to zero; `cosine`: warm-up, then half a cosine to zero, without a plateau."""
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.02
     """Of the steps, with a linearly rising learning rate."""
     cooldown_fraction: Annotated[float, Field(ge=0, le=1)] = 0.6
-    """Of the steps, the last ones, with a linearly falling learning rate."""
+    """Of the steps, the last ones, with a linearly falling learning rate, under `wsd`."""
+    batch_warmup_fraction: Fraction = 0.0
+    """Of the steps, the first ones, with a smaller batch: a quarter of it for the first half of them, half for the second."""
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Evaluates and saves an exponential moving average of the weights in their place; 0.999 averages about 1,000 steps."""
+    packing: Literal["stream", "best_fit"] = "stream"
+    """`stream`: windows of the documents end to end; `best_fit`: whole documents packed into windows, longest first, each
+    into the fullest window with room; what is longer than a window is cut."""
     gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0
     """Largest gradient norm; null switches it off."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -162,6 +173,8 @@ class TransformerConfig(StartSettings, ModelSection):
     """Inner width of the SwiGLU; default about 8/3 of the width."""
     context_tokens: Annotated[int, Field(ge=8, le=131_072)] = 256
     """The longest text the model sees at once."""
+    attend: Literal["window", "document"] = "window"
+    """While training: `document` attends to nothing of another document in the window, and counts positions from its begin."""
     tie_embeddings: bool = False
     """One table for input and output."""
     rope_theta: Annotated[float, Field(gt=1)] = 10_000.0

@@ -4,6 +4,7 @@ build.py     a corpus and a tokenizer in, shards out
 format.py    one shard file: header, tokens, document offsets
 reader.py    the shards of a folder, memory-mapped and checked
 loader.py    windows of tokens in a seeded global order; the position is one integer
+packing.py   whole documents packed into windows
 shuffle.py   a seeded bijection of 0..n-1 in constant memory
 """
 

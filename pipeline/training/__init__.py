@@ -9,11 +9,14 @@ starting.py    weights to begin with: a folder of them, whether it fits, what of
 lora.py        low-rank adapters, merged on saving
 families.py    which network a spec means, and which model it becomes
 data.py        the batch of a step, whatever the kind of data
+documents.py   documents within rows: borders, and best-fit packing
+batch_size.py  how many rows a step reads
 trainer.py     the loop
 warmup.py      compilation, and a forward pass that fits the memory
 step.py        one step: accumulated gradients, guard, update
 optimizer.py   Muon for hidden matrices, AdamW for the rest
-schedule.py    warm-up, plateau, linear cooldown
+schedule.py    warm-up, then plateau and linear cooldown, or a cosine
+ema.py         an average of the weights, saved in their place
 hardware.py    device, precision, compilation, threads
 random_state.py  every generator's state, and what a step draws
 results.py     what a finished run leaves

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pipeline.config import RecurrentConfig, TransformerConfig
 from pipeline.models.recurrent.shape import RecurrentShape, derive_recurrent_shape
 from pipeline.models.transformer.shape import TransformerShape, derive_shape
+from pipeline.training.batch_size import steps_for
 from pipeline.training.starting import shape_from
 
 TOKENS_PER_PARAMETER = 20
@@ -44,6 +45,7 @@ class Derived:
     shape: TransformerShape | RecurrentShape
     num_steps: int
     batch_windows: int
+    batch_warmup_steps: int
     micro_windows: int | None
     matrix_learning_rate: float
     embedding_learning_rate: float
@@ -73,13 +75,15 @@ def derive(
         batch_tokens = REFERENCE_BATCH_TOKENS * (tokens / REFERENCE_TOKENS) ** BATCH_EXPONENT
         batch_windows = 2 ** max(0, round(math.log2(batch_tokens / config.context_tokens)))
     micro_tokens = train.micro_batch_tokens
-    num_steps = max(1, round(tokens / (batch_windows * config.context_tokens)))
+    warmup = train.batch_warmup_fraction
+    num_steps = steps_for(tokens / config.context_tokens, batch_rows=batch_windows, warmup_fraction=warmup)
     scale = (768 / shape.width) ** 0.5
     embedding, head = (0.025, 0.025) if isinstance(config, RecurrentConfig) else (0.3, 0.004)
     return Derived(
         shape=shape,
         num_steps=num_steps,
         batch_windows=batch_windows,
+        batch_warmup_steps=round(warmup * num_steps),
         micro_windows=max(1, micro_tokens // config.context_tokens) if micro_tokens else None,
         matrix_learning_rate=train.matrix_learning_rate or (0.01 if config.family == "rnn" else 0.03),
         embedding_learning_rate=train.embedding_learning_rate or embedding * scale,

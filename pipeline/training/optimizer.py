@@ -56,6 +56,7 @@ class Optimizer:
         head_learning_rate: float,
         vector_learning_rate: float,
         weight_decay: float,
+        cautious_weight_decay: bool = False,
         dtype: torch.dtype,
         adapter_learning_rate: float = 0.0,
     ) -> None:
@@ -63,6 +64,7 @@ class Optimizer:
         # tied tables are one parameter; what is frozen has no update
         self._named = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
         self._matrix_rate, self._weight_decay, self._dtype = matrix_learning_rate, weight_decay, dtype
+        self._is_cautious = cautious_weight_decay
         rates = {
             "embedding": embedding_learning_rate,
             "head": head_learning_rate,
@@ -113,7 +115,10 @@ class Optimizer:
             for name, update in zip(names, updates.unbind(), strict=True):
                 parameter = self._named[name].data
                 # decay falls with the schedule, so that nothing is forgotten at the end
-                changed = parameter * (1 - rate * self._weight_decay) + update
+                decay = rate * self._weight_decay * parameter
+                if self._is_cautious:  # only where the update goes towards zero as well
+                    decay = decay * (update * parameter < 0)
+                changed = parameter - decay + update
                 parameter.copy_(torch.where(allowed, changed, parameter))
 
     def state(self) -> dict[str, Tensor]:

@@ -47,7 +47,7 @@ def write_results(
     counts = {
         "num_parameters": network.shape.num_parameters,
         "steps": spec.num_steps,
-        "tokens": spec.num_steps * batch_tokens,
+        "tokens": data.tokens(spec.num_steps),
         "batch_tokens": batch_tokens,
         "final_train_loss": sum(last) / len(last),
         "final_validation_loss": history[-1]["validation_loss"],

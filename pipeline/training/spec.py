@@ -64,6 +64,12 @@ class TrainingSpec:
     """Of `LoraConfig`."""
     num_steps: int
     batch_windows: int
+    batch_warmup_steps: int
+    """The first steps, which read fewer windows: see `batch_size.py`."""
+    packing: str
+    """`stream` or `best_fit`."""
+    attend: str
+    """`window` or `document`."""
     micro_windows: int | None
     """Windows a forward pass at most; None leaves it to the machine that trains."""
     matrix_learning_rate: float
@@ -71,6 +77,10 @@ class TrainingSpec:
     head_learning_rate: float
     vector_learning_rate: float
     weight_decay: float
+    cautious_weight_decay: bool
+    ema_decay: float | None
+    schedule: str
+    """`wsd` or `cosine`."""
     warmup_fraction: float
     cooldown_fraction: float
     gradient_clip: float | None

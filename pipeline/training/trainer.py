@@ -24,6 +24,7 @@ from pipeline.training import random_state
 from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from pipeline.training.console import Console
 from pipeline.training.data import Batch, open_data
+from pipeline.training.ema import WeightAverage
 from pipeline.training.families import network_of, shape_of
 from pipeline.training.guard import SpikeGuard, Verdict
 from pipeline.training.hardware import Hardware, choose_hardware, peak_flops, resumed
@@ -53,7 +54,7 @@ class Trainer:
         self._tokens_per_step = self._data.tokens_per_step
         self._console = Console(
             num_steps=spec.num_steps,
-            tokens_per_step=self._tokens_per_step,
+            tokens_until=self._data.tokens,
             flops_per_token=self.shape.flops_per_token,
             pipes=pipes,
         )
@@ -75,12 +76,14 @@ class Trainer:
             head_learning_rate=spec.head_learning_rate,
             vector_learning_rate=spec.vector_learning_rate,
             weight_decay=spec.weight_decay,
+            cautious_weight_decay=spec.cautious_weight_decay,
             dtype=self.hardware.dtype,
             adapter_learning_rate=spec.lora["learning_rate"] if spec.lora else 0.0,
         )
         self._guard = SpikeGuard(
             sigma=spec.spike_sigma, max_skipped_steps=spec.max_skipped_steps, device=self.hardware.device
         )
+        self._average = WeightAverage(self.network, decay=spec.ema_decay) if spec.ema_decay is not None else None
         self._history: list[dict[str, Any]] = []
         self._timings: list[dict[str, float]] = []
         self._unread: list[tuple[int, Tensor]] = []
@@ -112,6 +115,8 @@ class Trainer:
                 self._spool.metrics(0, {"validation/loss": self._start_loss})
             self._train()
             self._save_checkpoint()
+            if self._average is not None:
+                self._average.put_in_place()
             write_results(
                 spec,
                 self.network,
@@ -133,6 +138,9 @@ class Trainer:
         spec = self.spec
         self._console.begin(self._step, peak=peak_flops(self.hardware.device))
         last_saved = time.monotonic()
+        if self._lacks_validation():
+            self._history[-1]["validation_loss"] = validation_loss = self._validate()
+            self._spool.metrics(self._step, {"validation/loss": validation_loss})
         while self._step < spec.num_steps:
             random_state.seed_step(spec.seed, self._step)
             batch = self._batch_of(self._step)
@@ -148,9 +156,10 @@ class Trainer:
                 between=self._end_if_asked,
             )
             self._step += 1
+            if self._average is not None:
+                self._average.update(self._step)
             self._unread.append((self._step, row))
-            is_last = self._step == spec.num_steps
-            if is_last or self._step % spec.validate_every_steps == 0:
+            if self._is_to_validate():
                 self._read_figures(validation_loss=self._validate())
             elif self.hardware.device == "cpu" or len(self._unread) >= spec.log_every_steps:
                 self._read_figures()
@@ -160,6 +169,13 @@ class Trainer:
             if by_steps or time.monotonic() - last_saved > spec.checkpoint_every_seconds:
                 self._save_checkpoint()
                 last_saved = time.monotonic()
+
+    def _is_to_validate(self) -> bool:
+        return self._step == self.spec.num_steps or self._step % self.spec.validate_every_steps == 0
+
+    def _lacks_validation(self) -> bool:
+        """Whether the run that saved the checkpoint was stopped while it validated."""
+        return bool(self._history) and self._is_to_validate() and self._history[-1]["validation_loss"] is None
 
     def _batch_of(self, step: int) -> Batch:
         return self._data.batch(step).to(self.hardware.device)
@@ -196,7 +212,7 @@ class Trainer:
                 raise explain_halt(verdict, step=step, replay=lambda step=step: self._replay(step))  # type: ignore[misc]
             figures = {
                 "step": step,
-                "tokens": step * self._tokens_per_step,
+                "tokens": self._data.tokens(step),
                 "train_loss": verdict.loss,
                 "validation_loss": validation_loss if step == steps[-1] else None,
                 "gradient_norm": verdict.gradient_norm,
@@ -223,7 +239,16 @@ class Trainer:
         return accumulate(self._loss_of, self.network, batch, micro_rows=self._micro_rows(batch))
 
     def _validate(self) -> float:
-        """Mean loss over the targets of validation."""
+        """Mean loss over the targets of validation, of the averaged weights where there are some."""
+        if self._average is None:
+            return self._validation_loss()
+        self._average.put_in_place()
+        try:
+            return self._validation_loss()
+        finally:
+            self._average.take_back()
+
+    def _validation_loss(self) -> float:
         num_targets = 0
         total = torch.zeros((), dtype=torch.float64, device=self.hardware.device)
         for batch in self._data.validation():
@@ -246,12 +271,14 @@ class Trainer:
 
     def _save_checkpoint(self) -> None:
         self._read_figures()
+        if self._average is not None:
+            self._average.take_back()  # a stop may come in the middle of validation
         tensors, values = random_state.capture(self.hardware.device)
         checkpoint = Checkpoint(
             step=self._step,
             tensors={
                 "model": self._own_parameters(),
-                "optimizer": self._optimizer.state(),
+                "optimizer": self._optimizer.state() | (self._average.state() if self._average is not None else {}),
                 "guard": self._guard.state(),
                 "random": tensors,
             },
@@ -279,6 +306,8 @@ class Trainer:
         for name, tensor in checkpoint.tensors["model"].items():
             own[name].copy_(tensor)
         self._optimizer.load_state(checkpoint.tensors["optimizer"])
+        if self._average is not None:
+            self._average.load_state(checkpoint.tensors["optimizer"])
         self._guard.load_state(checkpoint.tensors["guard"])
         random_state.restore(checkpoint.tensors["random"], checkpoint.state["random"], self.hardware.device)
         self._history = checkpoint.state["history"]
@@ -294,6 +323,7 @@ class Trainer:
             num_steps=spec.num_steps,
             warmup_fraction=spec.warmup_fraction,
             cooldown_fraction=spec.cooldown_fraction,
+            schedule=spec.schedule,
         )
 
     def _choose_hardware(self, checkpoint: Checkpoint | None) -> Hardware:
@@ -337,7 +367,7 @@ class Trainer:
         epochs = self._data.epochs(spec.num_steps)
         compiled = ", compiled" if hardware.compiled else ""
         self._console.note(
-            f"{spec.name}: {self.shape.num_parameters:,} parameters, {spec.num_steps * self._tokens_per_step:,} tokens "
+            f"{spec.name}: {self.shape.num_parameters:,} parameters, {self._data.tokens(spec.num_steps):,} tokens "
             f"({epochs:.2f} epochs) in {spec.num_steps} steps of {self._tokens_per_step:,} on {hardware.device}, "
             f"{hardware.precision}{compiled}, {hardware.num_threads} threads"
         )

@@ -18,7 +18,7 @@ from pipeline.models.transformer.kernels import LONGEST_IN_BLOCKS, causal_attent
 from pipeline.models.transformer.shape import TransformerShape
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
 
 Cache = list[tuple[Tensor, Tensor]]
 """Keys and values of each layer: (B, kv heads, T, head width)."""
@@ -62,6 +62,13 @@ def rotate(
     """Turns each pair (i, i + width / 2) by its position's angle; the angles are one table, or (B, 1, T, W) of each row."""
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+def document_mask(starts: Int[Tensor, "batch seq"]) -> tuple[Bool[Tensor, "batch 1 seq seq"], Int[Tensor, "batch seq"]]:
+    """Which places may be attended to (those before, of the same document), and each place's position in its document."""
+    places = torch.arange(starts.shape[1], device=starts.device)
+    is_same = starts[:, None, :, None] == starts[:, None, None, :]
+    return is_same & (places[:, None] >= places), places - starts
 
 
 class Attention(nn.Module):
@@ -240,24 +247,33 @@ class Transformer(nn.Module):
         padded: Tensor = self.lm_head(hidden)
         return padded.float()[..., : self.shape.vocab_size]
 
-    def loss(self, embedded: Float[Tensor, "batch seq width"], targets: Int[Tensor, "batch seq"]) -> Float[Tensor, ""]:
-        """Mean cross entropy in nats, given what `embedded` returned.
+    def loss(
+        self, embedded: Float[Tensor, "batch seq width"], *starts_and_targets: Int[Tensor, "batch seq"]
+    ) -> Float[Tensor, ""]:
+        """Mean cross entropy in nats, given what `embedded` returned. With `starts`, the place where each token's document begins
+        in its row, no token attends to another document, and positions count from there.
 
         This is the part that training compiles. The table lookup stays outside: compiled, its gradient is added up with
         atomics, in no fixed order, and two equal runs would differ in their last bits. Compiled for a CPU, attention and head
         take the form of `kernels.py`.
         """
+        *starts, targets = starts_and_targets
+        mask = positions = None
+        if starts:
+            mask, positions = document_mask(starts[0])
         if torch.compiler.is_compiling() and embedded.device.type == "cpu":
             length = embedded.shape[1]
-            if length <= LONGEST_IN_BLOCKS:
+            if length <= LONGEST_IN_BLOCKS and mask is None:
                 hidden, _ = self._layers(embedded, mask=self.hidden_places[:length, :length], in_blocks=True)
             else:
-                hidden, _ = self._layers(embedded)
+                hidden, _ = self._layers(embedded, mask=mask, positions=positions)
             flat = hidden.flatten(0, 1)
             return mean_cross_entropy(flat, self.lm_head.weight, targets.flatten(), self.shape.vocab_size)
-        hidden, _ = self._layers(embedded)
+        hidden, _ = self._layers(embedded, mask=mask, positions=positions)
         return functional.cross_entropy(self.logits(hidden).flatten(0, 1), targets.flatten())
 
-    def forward(self, token_ids: Int[Tensor, "batch seq"], targets: Int[Tensor, "batch seq"]) -> Float[Tensor, ""]:
-        """Mean cross entropy in nats."""
-        return self.loss(self.embedded(token_ids), targets)
+    def forward(
+        self, token_ids: Int[Tensor, "batch seq"], *starts_and_targets: Int[Tensor, "batch seq"]
+    ) -> Float[Tensor, ""]:
+        """Mean cross entropy in nats; see `loss`."""
+        return self.loss(self.embedded(token_ids), *starts_and_targets)
