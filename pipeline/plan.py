@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 from pipeline import cleaning, corpus, evaluation, ingestion, registry, shards, stats, tokenizer, training
 from pipeline.artifacts import Artifact, ArtifactRef, ArtifactStore, Draft
-from pipeline.config import Project
+from pipeline.config import DatasetConfig, Project
 from pipeline.config.starting import StartSettings
 from pipeline.errors import ArtifactDamaged, ConfigurationError, InputError
-from pipeline.files import fingerprint
+from pipeline.files import fingerprint, sha256_file
 from pipeline.ingestion.parts import list_parts
 from pipeline.progress import Progress
 from pipeline.registry.connection import tracking_uri
@@ -111,14 +111,13 @@ def build_nodes(project: Project) -> dict[Key, Node]:
         loose = frozenset({"corpus"}) if tokenizer_config.refit == "on_change" else frozenset[str]()
         add(TOKENIZER, name, {"corpus": Key(CORPUS, tokenizer_config.corpus)}, tokenizer_config.literals, loose)
     for name, dataset in project.datasets.items():
-        inputs = {"corpus": Key(CORPUS, dataset.corpus), "tokenizer": Key(TOKENIZER, dataset.tokenizer)}
+        inputs = {"corpus": Key(CORPUS, dataset.corpus), **_tokenizers(dataset)}
         add(SHARDS, name, inputs, dataset.literals)
     for name in _models_in_order(project):
         model = project.models[name]
         dataset = project.datasets[model.dataset]
-        corpus_key, tokenizer_key = Key(CORPUS, dataset.corpus), Key(TOKENIZER, dataset.tokenizer)
-        shards_key, model_key = Key(SHARDS, model.dataset), Key(MODEL, name)
-        inputs, loose = {"shards": shards_key, "tokenizer": tokenizer_key}, frozenset[str]()
+        corpus_key, shards_key, model_key = Key(CORPUS, dataset.corpus), Key(SHARDS, model.dataset), Key(MODEL, name)
+        inputs, loose = {"shards": shards_key, **_tokenizers(dataset)}, frozenset[str]()
         if (begun := _start_model(project, name)) is not None:
             inputs[START] = Key(MODEL, begun)
             inputs[START_CORPUS] = Key(CORPUS, project.datasets[project.models[begun].dataset].corpus)
@@ -128,7 +127,7 @@ def build_nodes(project: Project) -> dict[Key, Node]:
             inputs[START], loose = Key(REGISTERED, waited), frozenset({START})
         add(MODEL, name, inputs, lambda name=name: _training_literals(project, name), loose)  # type: ignore[misc]
         inputs = {"model": model_key, "corpus": corpus_key, "shards": shards_key}
-        add(EVALUATION, name, inputs, model.evaluate.literals)
+        add(EVALUATION, name, inputs, lambda name=name: _evaluation_literals(project, name))  # type: ignore[misc]
         inputs = {"evaluation": Key(EVALUATION, name), "model": model_key, "corpus": corpus_key, "shards": shards_key}
         if model.promote.must_beat != "unigram":
             inputs["baseline"] = Key(REGISTERED, model.promote.must_beat)
@@ -186,6 +185,14 @@ def _training_literals(project: Project, name: str) -> dict[str, Any]:
     return literals
 
 
+def _tokenizers(dataset: DatasetConfig) -> dict[str, Key]:
+    """By role: one, or one for each side of pairs."""
+    found = {"tokenizer": Key(TOKENIZER, dataset.tokenizer)}
+    if dataset.target_tokenizer is not None:
+        found["target_tokenizer"] = Key(TOKENIZER, dataset.target_tokenizer)
+    return found
+
+
 def _source_literals(project: Project, name: str) -> dict[str, Any]:
     config = project.sources[name]
     try:
@@ -193,6 +200,21 @@ def _source_literals(project: Project, name: str) -> dict[str, Any]:
     except InputError as error:
         raise InputError(f"{project.file.name}: sources.{name}.{error}") from error
     return {"source": name, **config.literals(), "parts": [part.key for part in parts]}
+
+
+def _evaluation_literals(project: Project, name: str) -> dict[str, Any]:
+    """The settings, and what stands in the files of benchmarks today."""
+    config = project.models[name].evaluate
+    literals = config.literals()
+    for benchmark, settings in config.benchmarks.items():
+        try:
+            literals["benchmarks"][benchmark]["content"] = sha256_file(project.folder / settings.path)
+        except OSError as error:
+            raise InputError(
+                f"{project.file.name}: models.{name}.evaluate.benchmarks.{benchmark}.path is {settings.path!r}, which cannot "
+                f"be read ({error.strerror}). Correct it."
+            ) from error
+    return literals
 
 
 def _models_in_order(project: Project) -> list[str]:

@@ -5,8 +5,10 @@ file_sources.py  sources that are files: what all take, and the readers beside t
 columns.py   the columns of clean documents that rules judge by
 custom_rules.py  rules of the user's own, taken apart before they run
 quality.py   which documents a corpus keeps
+benchmarks.py  files of questions that models are asked
 mixing.py    decontamination, and how often training reads what
 data.py      sources, corpora, tokenizers, datasets
+tasks.py     what a dataset is for: template, figures, baseline and way of writing of each task
 starting.py  where a model's weights come from
 training.py  models: architecture, training, evaluation, promotion
 project.py   the whole file, its references and its automation

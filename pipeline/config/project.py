@@ -121,6 +121,8 @@ class Project(Section):
                 yield f"datasets.{name}.corpus", dataset.corpus, "corpora"
             if dataset.tokenizer not in self.tokenizers:
                 yield f"datasets.{name}.tokenizer", dataset.tokenizer, "tokenizers"
+            if dataset.target_tokenizer is not None and dataset.target_tokenizer not in self.tokenizers:
+                yield f"datasets.{name}.target_tokenizer", dataset.target_tokenizer, "tokenizers"
         for name, model in self.models.items():
             if model.dataset not in self.datasets:
                 yield f"models.{name}.dataset", model.dataset, "datasets"

@@ -12,7 +12,17 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pipeline.config import data, file_sources, mixing, project, quality, starting, training, web_sources
+from pipeline.config import (
+    benchmarks,
+    data,
+    file_sources,
+    mixing,
+    project,
+    quality,
+    starting,
+    training,
+    web_sources,
+)
 
 _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", project.Project),
@@ -43,6 +53,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("models.NAME.lora", starting.LoraConfig),
     ("models.NAME.train", training.TrainConfig),
     ("models.NAME.evaluate", training.EvaluateConfig),
+    ("models.NAME.evaluate.benchmarks.NAME", benchmarks.BenchmarkConfig),
     ("models.NAME.promote", training.PromoteConfig),
     ("schedules.NAME", project.ScheduleConfig),
     ("watch", project.WatchConfig),

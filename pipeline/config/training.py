@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.config.benchmarks import BenchmarkConfig
 from pipeline.config.sections import Name, Section
 from pipeline.config.starting import LoraConfig, StartSettings
 
@@ -98,6 +99,13 @@ class EvaluateConfig(Section):
     """Only the k most likely tokens are drawn from; null means all."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     """Only the most likely tokens that together have this probability are drawn from."""
+    benchmarks: dict[Name, BenchmarkConfig] = {}
+    """Files of questions with answers, by a name of your own: few-shot and multiple choice by log-likelihood."""
+
+    def literals(self) -> dict[str, Any]:
+        """The settings that change the result; of a benchmark's file the content does, which the plan adds."""
+        benchmarks = {name: benchmark.literals() for name, benchmark in self.benchmarks.items()}
+        return {**super().literals(), "benchmarks": benchmarks}
 
 
 class PromoteConfig(Section):

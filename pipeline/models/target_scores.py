@@ -38,9 +38,21 @@ def score_in_rows(model: Scorer, prompts: list[list[int]], targets: list[list[in
         InputError: an empty prompt.
         ValueError: not as many targets as prompts.
     """
+    return [log_probabilities for log_probabilities, _ in score_and_rank_in_rows(model, prompts, targets)]
+
+
+def score_and_rank_in_rows(
+    model: Scorer, prompts: list[list[int]], targets: list[list[int]]
+) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    """For each target its natural logarithms, float32, and int64 how many tokens were more likely, both (its length,).
+
+    Raises:
+        InputError: an empty prompt.
+        ValueError: not as many targets as prompts.
+    """
     if any(not prompt for prompt in prompts):
         raise InputError("A prompt has no tokens; begin it with the BOS token.")
-    found = [np.zeros(len(target), dtype=np.float32) for target in targets]
+    found = [(np.zeros(len(target), np.float32), np.zeros(len(target), np.int64)) for target in targets]
     texts = [[*prompt, *target] for prompt, target in zip(prompts, targets, strict=True)]
     rows = [
         (number, *window)
@@ -55,10 +67,13 @@ def score_in_rows(model: Scorer, prompts: list[list[int]], targets: list[list[in
         inputs = np.zeros((len(batch), longest), dtype=np.int64)  # what follows a row changes none of its scores
         for line, (number, start, end, _) in zip(inputs, batch, strict=True):
             line[: end - start] = texts[number][start:end]
-        scores = model.score(torch.from_numpy(inputs)).log_probabilities.float().cpu().numpy()
-        for line, (number, start, end, first) in zip(scores, batch, strict=True):
+        scores = model.score(torch.from_numpy(inputs))
+        log_probabilities, ranks = scores.log_probabilities.float().cpu().numpy(), scores.ranks.cpu().numpy()
+        for row, (number, start, end, first) in enumerate(batch):
             offset = len(prompts[number])
-            found[number][first - offset : end - offset] = line[first - start - 1 : end - start - 1]
+            kept, columns = slice(first - offset, end - offset), slice(first - start - 1, end - start - 1)
+            found[number][0][kept] = log_probabilities[row, columns]
+            found[number][1][kept] = ranks[row, columns]
     return found
 
 

@@ -10,7 +10,7 @@ Trade-off: one process; SentencePiece releases the interpreter's lock, and what 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def build_token_shards(
     with storage_errors(draft.folder):
         for split in SPLITS:
             path = corpus.file(f"documents/{split}.parquet")
-            batches = _batches(path, num_passes=num_passes.get(split, 1), progress=progress)
+            batches = document_batches(path, num_passes=num_passes.get(split, 1), progress=progress)
             streams[split] = _write(
                 draft,
                 split=split,
@@ -104,12 +104,14 @@ def build_token_shards(
     )
 
 
-def _batches(path: Path, *, num_passes: int, progress: Progress) -> Iterator[pa.RecordBatch]:
-    """Documents, pass after pass, at most BATCH_DOCUMENTS and about BATCH_BYTES at once; pass k (from 0) holds those that
-    repeat more than k times."""
+def document_batches(
+    path: Path, *, num_passes: int, progress: Progress, columns: Sequence[str] = ("text",)
+) -> Iterator[pa.RecordBatch]:
+    """Documents with these columns, pass after pass, at most BATCH_DOCUMENTS and about BATCH_BYTES at once; pass k (from 0)
+    holds those that repeat more than k times."""
     for number in range(num_passes):
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(BATCH_DOCUMENTS, columns=["id", "source", "text", "num_bytes", "repeats"]):
+            for batch in file.iter_batches(BATCH_DOCUMENTS, columns=["id", "source", "num_bytes", "repeats", *columns]):
                 places = (np.cumsum(batch["num_bytes"].to_numpy()) // BATCH_BYTES).tolist()
                 for place in sorted(set(places)):
                     start, stop = places.index(place), len(places) - places[::-1].index(place)

@@ -62,6 +62,7 @@ class Numbered:
 
         class Scores:
             log_probabilities = token_ids[:, 1:].float()
+            ranks = token_ids[:, 1:]
 
         return Scores()
 
