@@ -20,7 +20,15 @@ class TrainConfig(Section):
     """How a model learns. What is left out derives from the model's depth; `textmill check` prints what was derived."""
 
     not_in_fingerprint: ClassVar[frozenset[str]] = frozenset(
-        {"device", "log_every_steps", "checkpoint_every_seconds", "checkpoint_every_steps", "keep_checkpoints"}
+        {
+            "device",
+            "devices",
+            "strategy",
+            "log_every_steps",
+            "checkpoint_every_seconds",
+            "checkpoint_every_steps",
+            "keep_checkpoints",
+        }
     )
 
     tokens: Positive | None = None
@@ -64,6 +72,11 @@ class TrainConfig(Section):
     """`auto`: torch.compile where a compiler is at hand and the run is long enough to pay for it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a GPU where there is one."""
+    devices: Positive | Literal["auto"] = 1
+    """Processes that train together, one a GPU, or one of several on a CPU; `auto`: every GPU. More change only rounding, and the
+    draws of dropout."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """Of several devices: `ddp` keeps the whole model on each, `fsdp` divides weights, gradients and optimizer state."""
     validate_every_steps: Positive | None = None
     """Default: ten times over the run."""
     validation_tokens: Positive = 131_072

@@ -1,6 +1,8 @@
 """Training, in a process of its own: `python -m pipeline.training <spec.json>`.
 
 __main__.py    the process: its exit codes
+torchrun.py    one process a device, and how they ended
+distributed.py who of them does what, and what they tell each other
 launch.py      the asset's side: writes the spec, starts the process, collects the result
 ngram.py       the n-gram family, counted and estimated at once
 spec.py        everything the process is told, as JSON

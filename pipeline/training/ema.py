@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 _PREFIX = "average."
 
@@ -18,11 +18,10 @@ _PREFIX = "average."
 class WeightAverage:
     """The average of every parameter that is trained."""
 
-    def __init__(self, network: nn.Module, *, decay: float) -> None:
-        """Begins as the weights are now."""
+    def __init__(self, weights: Mapping[str, Tensor], *, decay: float) -> None:
+        """Of these tensors, the network's own memory, beginning as they are now."""
         self._decay, self._is_in_place = decay, False
-        self._weights = [parameter.data for parameter in network.parameters() if parameter.requires_grad]
-        self._names = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+        self._names, self._weights = list(weights), list(weights.values())
         self._average = [weights.clone() for weights in self._weights]
 
     @torch.no_grad()

@@ -12,10 +12,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.json
 
@@ -106,7 +108,8 @@ def run_subprocess(spec_path: Path) -> None:
 
 
 def stop_group(process: subprocess.Popen[bytes]) -> None:
-    """Asks the process to save a checkpoint and end, and kills its whole group if it does not in time."""
+    """Asks the process to save a checkpoint and end, and kills it, its group and all it started if it does not in time."""
+    started = _descendants(process.pid)  # of several devices, each process is a session of its own
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:
@@ -114,10 +117,17 @@ def stop_group(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-    try:  # whatever it started and left
+    for left in started:
+        with suppress(psutil.NoSuchProcess):  # it also tells a later process of the same number apart
+            left.kill()
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return
+
+
+def _descendants(process_id: int) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(process_id).children(recursive=True)
+    return []
 
 
 def build_trained_model(
@@ -216,6 +226,8 @@ def _spec(derived: Derived, config: TransformerConfig | RecurrentConfig, **place
         precision=train.precision,
         compile=train.compile if isinstance(config, TransformerConfig) else "off",
         device=train.device,
+        devices=train.devices,
+        strategy=train.strategy,
         validate_every_steps=derived.validate_every_steps,
         validation_windows=derived.validation_windows,
         log_every_steps=train.log_every_steps,

@@ -24,10 +24,12 @@ _WITHOUT_EFFECT = frozenset(
         "checkpoint_folder",
         "spool_folder",
         "start_folder",
-        "precision",  # these four: what the machine made of them is in its checkpoints
+        "precision",  # these six: what the machine made of them is in its checkpoints
         "compile",
         "device",
         "micro_windows",
+        "devices",
+        "strategy",
         "log_every_steps",
         "checkpoint_every_steps",
         "checkpoint_every_seconds",
@@ -88,6 +90,10 @@ class TrainingSpec:
     precision: str
     compile: str
     device: str
+    devices: int | str
+    """Processes, one a device; `auto` for every GPU."""
+    strategy: str
+    """What they share: see `distributed.py`."""
     validate_every_steps: int
     validation_windows: int
     log_every_steps: int

@@ -22,7 +22,6 @@ from pipeline.tokenizer.model import Tokenizer
 
 if TYPE_CHECKING:
     from pipeline.training.families import Network
-    from pipeline.training.spec import TrainingSpec
 
 WEIGHTS = "model.safetensors"
 _SIZES = {
@@ -171,18 +170,6 @@ def load_start(network: Network, folder: Path) -> None:
         raise InputError(
             f"{folder / WEIGHTS} does not load ({reason}). Restore it, or begin with another model."
         ) from error
-
-
-def begin(network: Network, spec: TrainingSpec, *, load: bool) -> None:
-    """Makes an initialised network what the spec begins with; `load` is False where a checkpoint brings the weights.
-
-    Raises:
-        ConfigurationError: what is to be frozen or adapted is not there.
-        InputError: the weights cannot be read.
-    """
-    if load and spec.start_folder is not None:
-        load_start(network, Path(spec.start_folder))
-    hold(network, parts=spec.freeze, lora=spec.lora, seed=spec.seed)
 
 
 def lora_settings(config: TransformerConfig | RecurrentConfig) -> dict[str, Any] | None:

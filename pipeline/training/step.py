@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import TrainingDiverged, TrainingError
 from pipeline.training.data import Batch
+from pipeline.training.distributed import ALONE, Alone
 from pipeline.training.guard import SpikeGuard, Verdict
 from pipeline.training.optimizer import Optimizer
 
@@ -28,20 +29,27 @@ def accumulate(
     *,
     micro_rows: int,
     between: Callable[[], None] = lambda: None,
+    ranks: Alone = ALONE,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Leaves the gradients of the mean loss over the batch's targets; returns that loss and the gradient norm.
 
-    `between` is called before every micro-batch and may raise to give the step up: nothing was updated yet.
+    `between` is called before every micro-batch and may raise to give the step up: nothing was updated yet. Each of several
+    processes is given the whole batch, takes its rows, and has the gradients, or its part of them, of the whole.
     """
     network.zero_grad(set_to_none=True)
     total = torch.zeros((), device=batch.targets.device)
-    for micro, share in batch.split(micro_rows):
+    micros = list(ranks.micro_batches(batch, micro_rows))
+    for number, (micro, share) in enumerate(micros, start=1):
         between()
-        loss = loss_of(*micro.inputs, micro.targets) * share
-        torch.autograd.backward(loss)
+        with ranks.backward_pass(is_last=number == len(micros)):
+            loss = loss_of(*micro.inputs, micro.targets) * share
+            torch.autograd.backward(loss)
         total += loss.detach()
-    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-    return total, torch.nn.utils.get_total_norm(gradients)
+    return ranks.total(total), ranks.total_norm(_gradients(network, ranks))
+
+
+def _gradients(network: nn.Module, ranks: Alone) -> list[Tensor]:
+    return [ranks.own(parameter.grad) for parameter in network.parameters() if parameter.grad is not None]
 
 
 def train_step(
@@ -55,13 +63,13 @@ def train_step(
     scale: float,
     gradient_clip: float | None,
     between: Callable[[], None] = lambda: None,
+    ranks: Alone = ALONE,
 ) -> Tensor:
     """One update, masked out where the guard forbids it; returns the row that `Verdict.read` understands."""
-    loss, norm = accumulate(loss_of, network, batch, micro_rows=micro_rows, between=between)
+    loss, norm = accumulate(loss_of, network, batch, micro_rows=micro_rows, between=between, ranks=ranks)
     allowed, row = guard.judge(loss, norm)
     if gradient_clip is not None:
-        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-        torch._foreach_mul_(gradients, (gradient_clip / norm).clamp(max=1.0))
+        torch._foreach_mul_(_gradients(network, ranks), (gradient_clip / norm).clamp(max=1.0))
     optimizer.step(scale, allowed)
     return row
 

@@ -24,16 +24,17 @@ from pipeline.training import random_state
 from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from pipeline.training.console import Console
 from pipeline.training.data import Batch, open_data
+from pipeline.training.distributed import ALONE, Alone
 from pipeline.training.ema import WeightAverage
-from pipeline.training.families import network_of, shape_of
+from pipeline.training.families import Network, network_of, shape_of
 from pipeline.training.guard import SpikeGuard, Verdict
-from pipeline.training.hardware import Hardware, choose_hardware, peak_flops, resumed
+from pipeline.training.hardware import Hardware, choose_device, choose_hardware, peak_flops, resumed
 from pipeline.training.optimizer import Optimizer
 from pipeline.training.results import metrics_of, params_of, write_results
 from pipeline.training.schedule import learning_rate_scale
 from pipeline.training.spec import EPOCHS_WORTH_READING, TrainingSpec
 from pipeline.training.spool import Spool
-from pipeline.training.starting import begin
+from pipeline.training.starting import hold, load_start
 from pipeline.training.step import accumulate, explain_halt, train_step
 from pipeline.training.stopping import StopRequest
 from pipeline.training.warmup import loss_function, make_ready
@@ -42,13 +43,13 @@ from pipeline.training.warmup import loss_function, make_ready
 class Trainer:
     """One run; `run` returns when the model is saved."""
 
-    def __init__(self, spec: TrainingSpec, stop: StopRequest, pipes: Any = None) -> None:
-        """Opens data, builds the network, and takes up the newest checkpoint.
+    def __init__(self, spec: TrainingSpec, stop: StopRequest, pipes: Any = None, ranks: Alone = ALONE) -> None:
+        """Opens data, builds the network, and takes up the newest checkpoint; `ranks` are the processes that train together.
 
         Raises:
             TrainingError: the data do not fit the spec, or a checkpoint belongs to another run.
         """
-        self.spec, self._stop = spec, stop
+        self.spec, self._stop, self._ranks = spec, stop, ranks
         self.shape = shape_of(spec.family, spec.shape)
         self._data = open_data(spec, context_tokens=self.shape.context_tokens)
         self._tokens_per_step = self._data.tokens_per_step
@@ -57,18 +58,20 @@ class Trainer:
             tokens_until=self._data.tokens,
             flops_per_token=self.shape.flops_per_token,
             pipes=pipes,
+            is_silent=not ranks.is_first,
         )
-        checkpoint, remarks = load_newest(Path(spec.checkpoint_folder), version=spec.version, identity=self._identity())
+        random_state.seed_all(spec.seed)
+        self.network = self._new_network()
+        ranks.place(self.network, choose_device(spec.device))
+        self._parameters = {name: ranks.own(parameter).data for name, parameter in self.network.named_parameters()}
+        checkpoint, remarks = load_newest(
+            Path(spec.checkpoint_folder), version=spec.version, identity=self._identity(), ranks=ranks
+        )
         for remark in remarks:
             self._console.note(remark)
         self.hardware = self._choose_hardware(checkpoint)
         torch.set_num_threads(self.hardware.num_threads)
-        random_state.seed_all(spec.seed)
-        self.network = network_of(self.shape)
-        self.network.initialise(spec.seed)
-        begin(self.network, spec, load=checkpoint is None)
         self.network.compute_dtype = self.hardware.dtype
-        self.network.to(self.hardware.device)
         self._optimizer = Optimizer(
             self.network,
             matrix_learning_rate=spec.matrix_learning_rate,
@@ -79,11 +82,16 @@ class Trainer:
             cautious_weight_decay=spec.cautious_weight_decay,
             dtype=self.hardware.dtype,
             adapter_learning_rate=spec.lora["learning_rate"] if spec.lora else 0.0,
+            ranks=ranks,
         )
         self._guard = SpikeGuard(
             sigma=spec.spike_sigma, max_skipped_steps=spec.max_skipped_steps, device=self.hardware.device
         )
-        self._average = WeightAverage(self.network, decay=spec.ema_decay) if spec.ema_decay is not None else None
+        trained = {name for name, parameter in self.network.named_parameters() if parameter.requires_grad}
+        self._average: WeightAverage | None = None
+        if spec.ema_decay is not None:
+            weights = {name: self._parameters[name] for name in self._parameters if name in trained}
+            self._average = WeightAverage(weights, decay=spec.ema_decay)
         self._history: list[dict[str, Any]] = []
         self._timings: list[dict[str, float]] = []
         self._unread: list[tuple[int, Tensor]] = []
@@ -92,6 +100,15 @@ class Trainer:
         if checkpoint is not None:
             self._restore(checkpoint)
         self._loss_of = loss_function(self.network, compiled=False)
+
+    def _new_network(self) -> Network:
+        """As the spec begins: random weights or those of its starting point, some of them frozen, adapters added."""
+        network = network_of(self.shape)
+        network.initialise(self.spec.seed)
+        if self.spec.start_folder is not None:
+            load_start(network, Path(self.spec.start_folder))
+        hold(network, parts=self.spec.freeze, lora=self.spec.lora, seed=self.spec.seed)
+        return network
 
     def run(self) -> None:
         """Trains to the end and saves the model.
@@ -103,9 +120,9 @@ class Trainer:
         """
         spec = self.spec
         with self._stop.nothing_to_lose():
-            if self._step < spec.num_steps:
+            if self._step < spec.num_steps or self._lacks_validation():
                 self._warm_up()
-        self._spool = Spool(Path(spec.spool_folder))
+        self._spool = Spool(Path(spec.spool_folder) if self._ranks.is_first else None)
         self._spool.start(spec.tracking, params_of(spec, self.hardware, self.shape))
         status = "FAILED"
         try:
@@ -117,15 +134,17 @@ class Trainer:
             self._save_checkpoint()
             if self._average is not None:
                 self._average.put_in_place()
-            write_results(
-                spec,
-                self.network,
-                hardware=self.hardware,
-                history=self._history,
-                timings=self._timings,
-                data=self._data,
-                start_loss=self._start_loss,
-            )
+            network = self._ranks.whole(self.network, self._new_network)
+            if self._ranks.is_first:
+                write_results(
+                    spec,
+                    network,
+                    hardware=self.hardware,
+                    history=self._history,
+                    timings=self._timings,
+                    data=self._data,
+                    start_loss=self._start_loss,
+                )
             status = "FINISHED"
         except TrainingInterrupted:
             status = "KILLED"
@@ -142,7 +161,7 @@ class Trainer:
             self._history[-1]["validation_loss"] = validation_loss = self._validate()
             self._spool.metrics(self._step, {"validation/loss": validation_loss})
         while self._step < spec.num_steps:
-            random_state.seed_step(spec.seed, self._step)
+            random_state.seed_step(spec.seed, self._step, self._ranks.rank)
             batch = self._batch_of(self._step)
             row = train_step(
                 self._loss_of,
@@ -154,6 +173,7 @@ class Trainer:
                 scale=self._scale(self._step),
                 gradient_clip=spec.gradient_clip,
                 between=self._end_if_asked,
+                ranks=self._ranks,
             )
             self._step += 1
             if self._average is not None:
@@ -166,7 +186,7 @@ class Trainer:
             self._console.step(self._step)
             self._timings.append({"step": self._step, **self._console.timing()})
             by_steps = spec.checkpoint_every_steps and self._step % spec.checkpoint_every_steps == 0
-            if by_steps or time.monotonic() - last_saved > spec.checkpoint_every_seconds:
+            if by_steps or self._ranks.from_first(time.monotonic() - last_saved > spec.checkpoint_every_seconds):
                 self._save_checkpoint()
                 last_saved = time.monotonic()
 
@@ -185,7 +205,7 @@ class Trainer:
         return max(1, self.hardware.micro_windows * self.shape.context_tokens // batch.tokens_per_row)
 
     def _end_if_asked(self) -> None:
-        reason = self._stop.reason
+        reason = self._ranks.agreed(self._stop.reason)
         if reason is not None:
             self._save_checkpoint()
             raise TrainingInterrupted(
@@ -235,8 +255,8 @@ class Trainer:
     def _replay(self, step: int) -> tuple[Tensor, Tensor]:
         """Loss and gradient norm of a step that was masked out, again: the weights are still those before it."""
         batch = self._batch_of(step - 1)
-        random_state.seed_step(self.spec.seed, step - 1)
-        return accumulate(self._loss_of, self.network, batch, micro_rows=self._micro_rows(batch))
+        random_state.seed_step(self.spec.seed, step - 1, self._ranks.rank)
+        return accumulate(self._loss_of, self.network, batch, micro_rows=self._micro_rows(batch), ranks=self._ranks)
 
     def _validate(self) -> float:
         """Mean loss over the targets of validation, of the averaged weights where there are some."""
@@ -254,18 +274,20 @@ class Trainer:
         for batch in self._data.validation():
             num_targets += batch.num_targets
             rows = self._micro_rows(batch)
-            for micro, _ in batch.to(self.hardware.device).split(rows):
+            for micro, share in self._ranks.micro_batches(batch.to(self.hardware.device), rows):
                 self._end_if_asked()
                 if self.hardware.compiled and micro.num_rows == rows:
                     # with gradients and without are two programs to a compiler: the one that is there is used
-                    loss = self._loss_of(*micro.inputs, micro.targets).detach()
+                    with self._ranks.backward_pass(is_last=False):
+                        loss = self._loss_of(*micro.inputs, micro.targets).detach()
                 else:
                     self.network.eval()  # no dropout
                     with torch.no_grad():
                         loss = self.network(*micro.inputs, micro.targets)
                     self.network.train()
-                total += loss * micro.num_targets
-        mean = float(total) / num_targets
+                total += loss * micro.num_targets if share else 0.0
+        mean = float(self._ranks.total(total)) / num_targets
+        self._ranks.settle()
         self._console.note(f"step {self._step}/{self.spec.num_steps}: validation loss {mean:.4f}")
         return mean
 
@@ -277,7 +299,7 @@ class Trainer:
         checkpoint = Checkpoint(
             step=self._step,
             tensors={
-                "model": self._own_parameters(),
+                "model": self._parameters,
                 "optimizer": self._optimizer.state() | (self._average.state() if self._average is not None else {}),
                 "guard": self._guard.state(),
                 "random": tensors,
@@ -295,16 +317,12 @@ class Trainer:
             version=self.spec.version,
             identity=self._identity(),
             keep=self.spec.keep_checkpoints,
+            ranks=self._ranks,
         )
 
-    def _own_parameters(self) -> dict[str, Tensor]:
-        """By name, a tied table once."""
-        return {name: parameter.data for name, parameter in self.network.named_parameters()}
-
     def _restore(self, checkpoint: Checkpoint) -> None:
-        own = self._own_parameters()
         for name, tensor in checkpoint.tensors["model"].items():
-            own[name].copy_(tensor)
+            self._parameters[name].copy_(tensor)
         self._optimizer.load_state(checkpoint.tensors["optimizer"])
         if self._average is not None:
             self._average.load_state(checkpoint.tensors["optimizer"])
@@ -337,6 +355,8 @@ class Trainer:
             batch_windows=spec.batch_windows,
             micro_windows=spec.micro_windows,
             context_tokens=self.shape.context_tokens,
+            num_processes=self._ranks.size,
+            strategy=self._ranks.strategy,
         )
         if checkpoint is None:
             return chosen
@@ -354,6 +374,7 @@ class Trainer:
             self._batch_of(self._step),
             may_change=self._step == 0 and self.spec.compile == "auto" and self.spec.micro_windows is None,
             note=self._console.note,
+            ranks=self._ranks,
         )
         gc.collect()
         gc.freeze()  # what exists now stays: the collector need not visit it in every step
@@ -368,7 +389,7 @@ class Trainer:
         compiled = ", compiled" if hardware.compiled else ""
         self._console.note(
             f"{spec.name}: {self.shape.num_parameters:,} parameters, {self._data.tokens(spec.num_steps):,} tokens "
-            f"({epochs:.2f} epochs) in {spec.num_steps} steps of {self._tokens_per_step:,} on {hardware.device}, "
+            f"({epochs:.2f} epochs) in {spec.num_steps} steps of {self._tokens_per_step:,} on {hardware.devices}, "
             f"{hardware.precision}{compiled}, {hardware.num_threads} threads"
         )
         if epochs > EPOCHS_WORTH_READING:

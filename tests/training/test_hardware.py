@@ -19,6 +19,7 @@ from pipeline.models.transformer.shape import derive_shape
 from pipeline.training import random_state, warmup
 from pipeline.training.console import Console
 from pipeline.training.data import Batch
+from pipeline.training.distributed import Alone
 from pipeline.training.hardware import Hardware, choose_hardware, even_share, num_cores, resumed
 from pipeline.training.stopping import StopRequest
 from pipeline.training.trainer import Trainer
@@ -111,7 +112,7 @@ def test_a_compiler_that_fails_is_done_without_while_nothing_depends_on_it(monke
 
 
 def test_a_forward_pass_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
-    def accumulate(loss_of: Any, net: Any, batch: Batch, *, micro_rows: int) -> None:
+    def accumulate(loss_of: Any, net: Any, batch: Batch, *, micro_rows: int, ranks: Alone) -> None:
         if micro_rows > fits:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
