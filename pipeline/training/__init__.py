@@ -7,7 +7,8 @@ launch.py      the asset's side: writes the spec, starts the process, collects t
 ngram.py       the n-gram family, counted and estimated at once
 spec.py        everything the process is told, as JSON
 derive.py      what the settings leave open, from the model's depth
-starting.py    weights to begin with: a folder of them, whether it fits, what of it stays frozen
+starting.py    weights to begin with: a folder of them, and whether it fits
+beginning.py   the network as training begins: weights loaded, parts frozen, adapters added
 lora.py        low-rank adapters, merged on saving
 families.py    which network a spec means, and which model it becomes
 data.py        the batch of a step, whatever the kind of data

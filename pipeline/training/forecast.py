@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config import RecurrentConfig, TransformerConfig
+from pipeline.training.beginning import hold
 from pipeline.training.data import Batch
 from pipeline.training.derive import Derived, derive
 from pipeline.training.families import Network, Shape, network_of
@@ -21,7 +22,7 @@ from pipeline.training.guard import SpikeGuard
 from pipeline.training.hardware import Hardware, choose_hardware
 from pipeline.training.optimizer import Optimizer
 from pipeline.training.spec import EPOCHS_WORTH_READING
-from pipeline.training.starting import hold, lora_settings
+from pipeline.training.starting import lora_settings
 from pipeline.training.step import train_step
 from pipeline.training.warmup import make_ready
 

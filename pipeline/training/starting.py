@@ -1,17 +1,15 @@
-"""Where training begins when not at random weights: what a folder of weights is, whether it fits, and what of it stays frozen.
+"""Where training begins when not at random weights: what a folder of weights is, and whether it fits.
 
 In: a folder into which Textmill saved a model or Hugging Face a Llama or Qwen3, and a model's settings. Out: the sizes of the
-network, and the network with those weights. Imports no torch until a folder is opened. A tokenizer is compared by its hash; a
-folder that has none is compared by its vocabulary's size, and that is said.
+network. Imports no torch until a folder is opened. A tokenizer is compared by its hash; a folder that has none is compared by its
+vocabulary's size, and that is said.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.config import RecurrentConfig, TransformerConfig
 from pipeline.errors import ConfigurationError, InputError
@@ -19,9 +17,6 @@ from pipeline.models.recurrent.shape import RecurrentShape
 from pipeline.models.transformer.hugging_face import shape_of_folder
 from pipeline.models.transformer.shape import TransformerShape
 from pipeline.tokenizer.model import Tokenizer
-
-if TYPE_CHECKING:
-    from pipeline.training.families import Network
 
 WEIGHTS = "model.safetensors"
 _SIZES = {
@@ -150,90 +145,6 @@ def shape_from(
     return replace(start, context_tokens=config.context_tokens)
 
 
-def load_start(network: Network, folder: Path) -> None:
-    """Fills a network with the folder's weights.
-
-    Raises:
-        InputError: they are cut short, or of another shape than the folder says.
-    """
-    from pipeline.models.recurrent.model import load_weights as load_recurrent
-    from pipeline.models.transformer.model import load_weights as load_transformer
-    from pipeline.models.transformer.network import Transformer
-
-    try:
-        if isinstance(network, Transformer):
-            load_transformer(network, folder / WEIGHTS)
-        else:
-            load_recurrent(network, folder / WEIGHTS)
-    except Exception as error:  # safetensors, missing keys and sizes each raise their own
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{folder / WEIGHTS} does not load ({reason}). Restore it, or begin with another model."
-        ) from error
-
-
 def lora_settings(config: TransformerConfig | RecurrentConfig) -> dict[str, Any] | None:
     """The adapters' settings as a spec has them."""
     return config.lora.literals() if isinstance(config, TransformerConfig) and config.lora is not None else None
-
-
-def hold(network: Network, *, parts: Sequence[str], lora: Mapping[str, Any] | None, seed: int) -> None:
-    """Freezes the named parts, or all but the adapters that are added.
-
-    Raises:
-        ConfigurationError: what is to be frozen or adapted is not there.
-    """
-    if parts:
-        freeze(network, parts)
-    if lora is not None:
-        from pipeline.training.lora import add_adapters
-
-        add_adapters(network, rank=lora["rank"], alpha=lora["alpha"], targets=lora["targets"], seed=seed)
-
-
-def freeze(network: Network, parts: Sequence[str]) -> None:
-    """Takes the named parts out of training.
-
-    `embedding`, `head` and `norm` are the tables and the last norm; any other part is what its parameters' names begin with,
-    where `0-3` stands for several numbers and `*` for any one word.
-
-    Raises:
-        ConfigurationError: a part, or a number of its range, is no parameter's; or nothing is left to train.
-    """
-    parameters = {_short(parameter_name): parameter for parameter_name, parameter in network.named_parameters()}
-    for part in parts:
-        for wanted in _expanded(part):
-            if wanted == ["lm_head"] and network.shape.tie_embeddings:
-                wanted = ["embed_tokens"]
-            found = [key for key in parameters if _begins(key.split("."), wanted)]
-            if not found:
-                known = sorted(
-                    {".".join(key.split(".")[:2]) if "layers" in key else key.split(".")[0] for key in parameters}
-                )
-                raise ConfigurationError(
-                    f"freeze names {part!r}, and the network has no {'.'.join(wanted)}; it has {', '.join(known)}. "
-                    "Correct it."
-                )
-            for key in found:
-                parameters[key].requires_grad_(False)
-    if not any(parameter.requires_grad for parameter in parameters.values()):
-        raise ConfigurationError("freeze leaves nothing to train. Take something out of it.")
-
-
-def _short(name: str) -> str:
-    return name.removeprefix("model.")
-
-
-def _expanded(part: str) -> list[list[str]]:
-    """`layers.0-1.mlp` -> [["layers", "0", "mlp"], ["layers", "1", "mlp"]]."""
-    words = {"embedding": "embed_tokens", "head": "lm_head"}.get(part, part).split(".")
-    found: list[list[str]] = [[]]
-    for word in words:
-        bounds = re.fullmatch(r"(\d+)-(\d+)", word)
-        choices = map(str, range(int(bounds[1]), int(bounds[2]) + 1)) if bounds else [word]
-        found = [[*before, choice] for choice in choices for before in found]
-    return found
-
-
-def _begins(key: list[str], wanted: list[str]) -> bool:
-    return len(key) >= len(wanted) and all(w in ("*", k) for w, k in zip(wanted, key, strict=False))

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from pipeline.errors import TrainingInterrupted
 from pipeline.training import random_state
+from pipeline.training.beginning import hold, load_start
 from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from pipeline.training.console import Console
 from pipeline.training.data import Batch, open_data
@@ -34,7 +35,6 @@ from pipeline.training.results import metrics_of, params_of, write_results
 from pipeline.training.schedule import learning_rate_scale
 from pipeline.training.spec import EPOCHS_WORTH_READING, TrainingSpec
 from pipeline.training.spool import Spool
-from pipeline.training.starting import hold, load_start
 from pipeline.training.step import accumulate, explain_halt, train_step
 from pipeline.training.stopping import StopRequest
 from pipeline.training.warmup import loss_function, make_ready

@@ -20,10 +20,11 @@ from pipeline.models.loading import load_model
 from pipeline.models.transformer.model import TransformerModel
 from pipeline.models.transformer.network import Linear, Transformer
 from pipeline.models.transformer.shape import TransformerShape, derive_shape
+from pipeline.training.beginning import freeze, load_start
 from pipeline.training.derive import derive
 from pipeline.training.lora import AdaptedLinear, add_adapters, merge_adapters
 from pipeline.training.optimizer import Optimizer
-from pipeline.training.starting import StartingPoint, check_fit, freeze, load_start, open_starting_point
+from pipeline.training.starting import StartingPoint, check_fit, open_starting_point
 from pipeline.training.stopping import StopRequest
 from pipeline.training.trainer import Trainer
 
