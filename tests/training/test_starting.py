@@ -285,7 +285,6 @@ def test_all_but_hidden_matrices_can_be_frozen() -> None:
     freeze(
         network,
         ["embedding", "head", "norm", "layers.0.input_layernorm", "layers.0.post_attention_layernorm"],
-        name="x",
     )
     freeze(network, ["layers.0.self_attn.q_norm", "layers.0.self_attn.k_norm"])
     network(torch.zeros(1, 4, dtype=torch.int64), torch.ones(1, 4, dtype=torch.int64)).backward()
