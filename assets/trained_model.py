@@ -39,7 +39,7 @@ def _build(work: Work) -> Artifact:
     shards, tokenizer = work.inputs["shards"], work.inputs["tokenizer"]
     config = work.project.models[work.name]
     checkpoints = work.storage / "checkpoints" / work.name / work.draft.version
-    start = None if isinstance(config, NgramConfig) else _find_start(work, config, checkpoints / "start")
+    start = _find_start(work, config, checkpoints / "start") if isinstance(config, StartSettings) else None
     spool = work.storage / "spool" / work.name / work.draft.version
     tracking = TrackingInfo(
         experiment=work.project.name,
@@ -81,6 +81,7 @@ def _build(work: Work) -> Artifact:
             config=config,
             shards=shards,
             tokenizer=tokenizer,
+            target_tokenizer=work.inputs.get("target_tokenizer"),
             checkpoint_folder=checkpoints,
             spool_folder=spool,
             tracking=tracking,

@@ -40,7 +40,7 @@ def show_forecast(project: Project, name: str) -> int:
     shards = ArtifactStore(project.storage_folder).current(SHARDS, config.dataset)
     train_tokens = shards.manifest.counts["tokens"]["train"] if shards is not None else None
     vocab_size = shards.manifest.counts["vocab_size"] if shards is not None else None
-    start = _start_of(project, name, config)
+    start = _start_of(project, name, config) if isinstance(config, StartSettings) else None
     console = Console()
     console.print(f"Five steps of {name} on this machine ...", style="dim", highlight=False)
     found = forecast(

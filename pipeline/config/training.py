@@ -252,6 +252,3 @@ class RecurrentConfig(StartSettings, ModelSection):
                 "sets train.compile to on, but recurrent layers run as the library's own kernels. Write auto or off"
             )
         return self
-
-
-ModelConfig = Annotated[TransformerConfig | RecurrentConfig | NgramConfig, Field(discriminator="family")]

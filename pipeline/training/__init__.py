@@ -11,7 +11,9 @@ starting.py    weights to begin with: a folder of them, and whether it fits
 beginning.py   the network as training begins: weights loaded, parts frozen, adapters added
 lora.py        low-rank adapters, merged on saving
 families.py    which network a spec means, and which model it becomes
-data.py        the batch of a step, whatever the kind of data
+data.py        the batch of a step, whatever the kind of data; windows of a stream
+pair_data.py   batches of pairs, for encoder-decoders and for decoders alone
+open_data.py   which kind of data a spec means
 documents.py   documents within rows: borders, and best-fit packing
 batch_size.py  how many rows a step reads
 trainer.py     the loop

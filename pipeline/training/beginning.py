@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.errors import ConfigurationError, InputError
 from pipeline.models.recurrent.model import load_weights as load_recurrent
+from pipeline.models.recurrent.network import Recurrent
 from pipeline.models.transformer.model import load_weights as load_transformer
 from pipeline.models.transformer.network import Transformer
 from pipeline.training.families import Network
@@ -27,6 +28,7 @@ def load_start(network: Network, folder: Path) -> None:
         if isinstance(network, Transformer):
             load_transformer(network, folder / WEIGHTS)
         else:
+            assert isinstance(network, Recurrent), "no other family has a starting point"
             load_recurrent(network, folder / WEIGHTS)
     except Exception as error:  # safetensors, missing keys and sizes each raise their own
         reason = " ".join(str(error).split())[:200]

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.config import RecurrentConfig, TransformerConfig
+from pipeline.config import NetworkConfig, TransformerConfig
+from pipeline.config.starting import StartSettings
 from pipeline.training.beginning import hold
 from pipeline.training.data import Batch
 from pipeline.training.derive import Derived, derive
-from pipeline.training.families import Network, Shape, network_of
+from pipeline.training.families import EncoderDecoderShape, Network, Shape, network_of
 from pipeline.training.guard import SpikeGuard
 from pipeline.training.hardware import Hardware, choose_hardware
 from pipeline.training.optimizer import Optimizer
@@ -84,9 +85,10 @@ class Forecast:
 
 
 def forecast(
-    config: TransformerConfig | RecurrentConfig,
+    config: NetworkConfig,
     *,
     vocab_size: int,
+    source_vocab_size: int | None = None,
     train_tokens: int | None = None,
     start: Shape | None = None,
 ) -> Forecast:
@@ -96,7 +98,7 @@ def forecast(
         TrainingError: what it asks of the machine is not there.
         ConfigurationError: a size is set to another value than that of `start`, or what is to be frozen is not there.
     """
-    run = derive(config, vocab_size=vocab_size, start=start)
+    run = derive(config, vocab_size=vocab_size, source_vocab_size=source_vocab_size, start=start)
     context = run.shape.context_tokens
     tokens_per_step = run.batch_windows * context
     hardware = choose_hardware(
@@ -121,16 +123,14 @@ def forecast(
     )
 
 
-def _probe(
-    config: TransformerConfig | RecurrentConfig, run: Derived, hardware: Hardware
-) -> tuple[Hardware, Memory, float]:
+def _probe(config: NetworkConfig, run: Derived, hardware: Hardware) -> tuple[Hardware, Memory, float]:
     """The hardware as it turned out, memory, and the median seconds of a step."""
     threads = torch.get_num_threads()
     torch.set_num_threads(hardware.num_threads)
     network = network_of(run.shape)
     network.initialise(0)
     lora = lora_settings(config)
-    hold(network, parts=config.freeze, lora=lora, seed=0)
+    hold(network, parts=config.freeze if isinstance(config, StartSettings) else (), lora=lora, seed=0)
     network.compute_dtype = hardware.dtype
     network.to(hardware.device)
     optimizer = Optimizer(
@@ -143,10 +143,9 @@ def _probe(
         dtype=hardware.dtype,
         adapter_learning_rate=lora["learning_rate"] if lora else 0.0,
     )
-    size = (run.batch_windows, run.shape.context_tokens + 1)
-    generator = torch.Generator().manual_seed(0)
-    batch = Batch.of_windows(torch.randint(run.shape.vocab_size, size, generator=generator)).to(hardware.device)
-    activations = _kept_bytes(network, batch.part(slice(hardware.micro_windows)))
+    batch = _batch(run).to(hardware.device)
+    micro_rows = batch.rows_within(hardware.micro_windows * run.shape.context_tokens)
+    activations = _kept_bytes(network, batch.part(slice(micro_rows)))
     loss_of, hardware = make_ready(network, hardware, batch, may_change=True, note=lambda _: None)
     guard = SpikeGuard(sigma=config.train.spike_sigma, max_skipped_steps=PROBE_STEPS + 1, device=hardware.device)
     seconds = []
@@ -154,7 +153,7 @@ def _probe(
         started = time.perf_counter()
         row = train_step(
             loss_of, network, optimizer, guard, batch,
-            micro_rows=hardware.micro_windows, scale=1.0, gradient_clip=config.train.gradient_clip,
+            micro_rows=micro_rows, scale=1.0, gradient_clip=config.train.gradient_clip,
         )  # fmt: skip
         row.tolist()  # waits for the device
         seconds.append(time.perf_counter() - started)
@@ -164,6 +163,18 @@ def _probe(
     gradients = sum(parameter.nbytes for parameter in network.parameters() if parameter.requires_grad)
     memory = Memory(weights=weights, gradients=gradients, optimizer=state, activations=activations)
     return hardware, memory, statistics.median(seconds[1:])
+
+
+def _batch(run: Derived) -> Batch:
+    """Random tokens of a step's size; pairs have half a context a side."""
+    shape, generator = run.shape, torch.Generator().manual_seed(0)
+    if not isinstance(shape, EncoderDecoderShape):
+        size = (run.batch_windows, shape.context_tokens + 1)
+        return Batch.of_windows(torch.randint(shape.vocab_size, size, generator=generator))
+    length = shape.context_tokens // 2
+    source = torch.randint(shape.source_vocab_size, (run.batch_windows, length), generator=generator)
+    target = torch.randint(shape.vocab_size, (run.batch_windows, length + 1), generator=generator)
+    return Batch.of((source, torch.full((run.batch_windows,), length), target[:, :-1]), target[:, 1:])
 
 
 def _kept_bytes(network: Network, batch: Batch) -> int:

@@ -22,10 +22,12 @@ import pyarrow as pa
 import pyarrow.json
 
 from pipeline.artifacts import Artifact, Draft, Report
-from pipeline.config import RecurrentConfig, TransformerConfig
+from pipeline.config import NetworkConfig, TransformerConfig
+from pipeline.config.starting import StartSettings
 from pipeline.errors import ConfigurationError, TrainingDiverged, TrainingError, TrainingInterrupted
 from pipeline.files import write_parquet
 from pipeline.progress import Progress
+from pipeline.shards.reader import PAIR_INDEX
 from pipeline.tokenizer.model import Tokenizer
 from pipeline.training.derive import Derived, derive
 from pipeline.training.spec import TrainingSpec
@@ -134,9 +136,10 @@ def build_trained_model(
     draft: Draft,
     *,
     name: str,
-    config: TransformerConfig | RecurrentConfig,
+    config: NetworkConfig,
     shards: Artifact,
     tokenizer: Artifact,
+    target_tokenizer: Artifact | None = None,
     checkpoint_folder: Path,
     spool_folder: Path,
     tracking: TrackingInfo,
@@ -144,18 +147,22 @@ def build_trained_model(
     progress: Progress,
     start: StartingPoint | None = None,
 ) -> Artifact:
-    """Trains, or goes on training, in a process of its own; `start` holds the weights to begin with.
+    """Trains, or goes on training, in a process of its own; where there is a `target_tokenizer`, the other is the sources';
+    `start` holds the weights to begin with.
 
     Raises:
         TrainingError: see `check_exit`; checkpoints stay, and running again goes on.
         ConfigurationError: the starting point is of another family, tokenizer or shape.
     """
-    vocab_size = shards.manifest.counts["vocab_size"]
+    counts = shards.manifest.counts
     if start is not None:
         own = Tokenizer.load(tokenizer.file("tokenizer.model")).hash
-        remark = check_fit(start, name=name, family=config.family, tokenizer_hash=own, vocab_size=vocab_size)
+        remark = check_fit(start, name=name, family=config.family, tokenizer_hash=own, vocab_size=counts["vocab_size"])
         progress.note(f"begins with {start.origin}" if remark is None else remark)
-    derived = derive(config, vocab_size=vocab_size, start=start.shape if start is not None else None)
+    if target_tokenizer is None:
+        derived = derive(config, vocab_size=counts["vocab_size"], start=start.shape if start is not None else None)
+    else:
+        derived = derive(config, vocab_size=counts["target_vocab_size"], source_vocab_size=counts["vocab_size"])
     checkpoint_folder.mkdir(parents=True, exist_ok=True)
     output = checkpoint_folder / "output"
     shutil.rmtree(output, ignore_errors=True)
@@ -169,7 +176,9 @@ def build_trained_model(
         start_folder=str(start.folder) if start is not None else None,
         started_from=start.record() if start is not None else None,
         shards_folder=str(shards.folder),
-        tokenizer_file=str(tokenizer.file("tokenizer.model")),
+        tokenizer_file=str((target_tokenizer or tokenizer).file("tokenizer.model")),
+        source_tokenizer_file=str(tokenizer.file("tokenizer.model")) if target_tokenizer is not None else None,
+        is_compilable=isinstance(config, TransformerConfig) and not (shards.folder / PAIR_INDEX).is_file(),
         output_folder=str(output),
         checkpoint_folder=str(checkpoint_folder),
         spool_folder=str(spool_folder),
@@ -197,13 +206,13 @@ def _clear(checkpoint_folder: Path) -> None:
         checkpoint_folder.rmdir()
 
 
-def _spec(derived: Derived, config: TransformerConfig | RecurrentConfig, **places: Any) -> TrainingSpec:
+def _spec(derived: Derived, config: NetworkConfig, *, is_compilable: bool, **places: Any) -> TrainingSpec:
     train = config.train
     return TrainingSpec(
         **places,
         family=config.family,
         shape=asdict(derived.shape),
-        freeze=list(config.freeze),
+        freeze=list(config.freeze) if isinstance(config, StartSettings) else [],
         lora=lora_settings(config),
         num_steps=derived.num_steps,
         batch_windows=derived.batch_windows,
@@ -224,7 +233,7 @@ def _spec(derived: Derived, config: TransformerConfig | RecurrentConfig, **place
         gradient_clip=train.gradient_clip,
         seed=train.seed,
         precision=train.precision,
-        compile=train.compile if isinstance(config, TransformerConfig) else "off",
+        compile=train.compile if is_compilable else "off",  # batches of pairs have many shapes
         device=train.device,
         devices=train.devices,
         strategy=train.strategy,

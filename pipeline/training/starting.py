@@ -11,14 +11,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import RecurrentConfig, TransformerConfig
+from pipeline.config import NetworkConfig, RecurrentConfig, TransformerConfig
+from pipeline.config.starting import StartSettings
 from pipeline.errors import ConfigurationError, InputError
 from pipeline.models.recurrent.shape import RecurrentShape
 from pipeline.models.transformer.hugging_face import shape_of_folder
 from pipeline.models.transformer.shape import TransformerShape
 from pipeline.tokenizer.model import Tokenizer
 
+StartShape = TransformerShape | RecurrentShape
+"""Of what can be begun with."""
 WEIGHTS = "model.safetensors"
+_BEGINNING = ("transformer", "rnn", "gru", "lstm")
 _SIZES = {
     "depth": "num_layers",
     "width": "width",
@@ -42,7 +46,7 @@ class StartingPoint:
     """What a person calls it; no path, since it goes into the run's record."""
     content_hash: str
     family: str
-    shape: TransformerShape | RecurrentShape
+    shape: StartShape
     tokenizer_hash: str | None
     """None where the folder does not say."""
     training_documents: Path | None = None
@@ -66,11 +70,15 @@ def open_starting_point(
 
     if not (folder / WEIGHTS).is_file():
         raise InputError(f"{folder} holds no {WEIGHTS} to begin with. Name a folder with all weights in that one file.")
-    shape: TransformerShape | RecurrentShape
+    shape: StartShape
     family, tokenizer_hash = "transformer", None
     if (folder / CARD).is_file():
         card = read_card(folder)
         family, tokenizer_hash = card["family"], card["tokenizer_hash"]
+        if family not in _BEGINNING:
+            raise InputError(
+                f"{origin} is of the family {family}; training goes on from {', '.join(_BEGINNING)}. Name another."
+            )
         shape = TransformerShape(**card["shape"]) if family == "transformer" else RecurrentShape(**card["shape"])
     else:
         shape = shape_of_folder(folder)
@@ -117,9 +125,7 @@ def check_fit(start: StartingPoint, *, name: str, family: str, tokenizer_hash: s
     return None
 
 
-def shape_from(
-    start: TransformerShape | RecurrentShape, config: TransformerConfig | RecurrentConfig
-) -> TransformerShape | RecurrentShape:
+def shape_from(start: StartShape, config: StartSettings) -> StartShape:
     """The starting point's sizes with the context, and the dropouts, of the settings.
 
     Raises:
@@ -142,9 +148,10 @@ def shape_from(
             embedding_dropout=config.embedding_dropout,
             weight_drop=config.weight_drop,
         )
+    assert isinstance(config, TransformerConfig)
     return replace(start, context_tokens=config.context_tokens)
 
 
-def lora_settings(config: TransformerConfig | RecurrentConfig) -> dict[str, Any] | None:
+def lora_settings(config: NetworkConfig) -> dict[str, Any] | None:
     """The adapters' settings as a spec has them."""
     return config.lora.literals() if isinstance(config, TransformerConfig) and config.lora is not None else None

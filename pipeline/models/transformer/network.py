@@ -27,7 +27,7 @@ Cache = list[tuple[Tensor, Tensor]]
 class RMSNorm(nn.Module):
     """x / rms(x) * weight, over the last dimension, in float32."""
 
-    def __init__(self, width: int, epsilon: float) -> None:
+    def __init__(self, width: int, epsilon: float = 1e-6) -> None:
         super().__init__()
         self.epsilon = epsilon
         self.weight = nn.Parameter(torch.ones(width))
