@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import DatasetConfig, NgramConfig, Seq2SeqTransformerConfig, load_project
+from pipeline.config import DatasetConfig, NgramConfig, Seq2SeqTransformerConfig, TransformerConfig, load_project
 from pipeline.config.families import misfit
 from pipeline.config.reference import render
 from pipeline.errors import ConfigurationError

@@ -21,7 +21,7 @@ from pipeline.models.transformer.shape import derive_shape
 from pipeline.shards.format import ShardWriter
 from pipeline.training.batch_size import BatchSizes
 from pipeline.training.console import Console
-from pipeline.training.data import IGNORED, open_data
+from pipeline.training.data import IGNORED, WindowData
 from pipeline.training.derive import derive
 from pipeline.training.documents import document_starts
 from pipeline.training.ema import WeightAverage
@@ -97,7 +97,7 @@ def test_the_batch_doubles_twice_and_the_tokens_are_still_those_asked_for(tiny_d
     assert abs(read - 1_000_000) < 4096
     trainer = Trainer(spec_of(tiny_data, tmp_path, batch_warmup_steps=5, checkpoint_every_steps=None), StopRequest())
     rows = [trainer._data.batch(step) for step in range(7)]
-    straight = open_data(spec_of(tiny_data, tmp_path / "other"), context_tokens=CONTEXT)
+    straight = WindowData(spec_of(tiny_data, tmp_path / "other"), context_tokens=CONTEXT)
     assert torch.equal(
         torch.cat([batch.targets for batch in rows])[:48],
         torch.cat([straight.batch(step).targets for step in range(3)]),
@@ -199,7 +199,7 @@ def test_an_epoch_of_packed_rows_predicts_every_token_of_every_document_once(
     document_data: Path, tmp_path: Path
 ) -> None:
     spec = spec_of(document_data, tmp_path, packing="best_fit", attend="document", batch_windows=1)
-    data = open_data(spec, context_tokens=CONTEXT)
+    data = WindowData(spec, context_tokens=CONTEXT)
     num_rows = round(1 / data.epochs(1))
     documents = read_documents(document_data)
     pairs = sorted(pair for document in documents for pair in pairwise(document))
@@ -218,11 +218,11 @@ def test_an_epoch_of_packed_rows_predicts_every_token_of_every_document_once(
         assert sorted(found) == pairs
     assert whole == 2 * sum(len(document) - 1 <= CONTEXT for document in documents)
     assert not torch.equal(data.batch(0).targets, data.batch(num_rows).targets)  # an order of each epoch's own
-    assert torch.equal(data.batch(7).targets, open_data(spec, context_tokens=CONTEXT).batch(7).targets)
+    assert torch.equal(data.batch(7).targets, WindowData(spec, context_tokens=CONTEXT).batch(7).targets)
 
 
 def test_windows_of_the_stream_know_their_documents(document_data: Path, tmp_path: Path) -> None:
-    data = open_data(spec_of(document_data, tmp_path, attend="document"), context_tokens=CONTEXT)
+    data = WindowData(spec_of(document_data, tmp_path, attend="document"), context_tokens=CONTEXT)
     batch = data.batch(0)
     assert batch.num_targets == 16 * CONTEXT
     token_ids, starts = batch.inputs
