@@ -130,7 +130,14 @@ def test_decoding_with_the_cache_is_full_recomputation_for_prompts_of_unequal_le
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"num_kv_heads": 4}, {"num_kv_heads": 1, "tie_embeddings": True}, {"vocab_size": 129}]
+    "changes",
+    [
+        {},
+        {"num_kv_heads": 4},
+        {"num_kv_heads": 1, "tie_embeddings": True},
+        {"query_key_norm": False, "head_width": 12},
+        {"vocab_size": 129},
+    ],
 )
 def test_a_steps_logits_are_those_of_reading_everything_anew(changes: dict[str, Any]) -> None:
     model = model_of(context_tokens=32, **changes)

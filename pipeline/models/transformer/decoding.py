@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.models.transformer.network import NORM_EPSILON, Attention, FeedForward, Layer, Transformer
+from pipeline.models.transformer.network import Attention, FeedForward, Layer, Transformer
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -40,7 +40,8 @@ class _LayerWeights:
     """Of one layer, ready for x @ weight."""
 
     queries_keys_values: Float[Tensor, "width heads_and_twice_kv_heads_times_head_width"]
-    norm_weights: Float[Tensor, "heads_and_kv_heads head_width"]
+    norm_weights: Float[Tensor, "heads_and_kv_heads head_width"] | None
+    """Of queries and keys, where they are normed."""
     output: Float[Tensor, "heads_times_head_width width"]
     gate_up: Float[Tensor, "width twice_feed_forward_width"]
     down: Float[Tensor, "feed_forward_width width"]
@@ -72,6 +73,7 @@ class Decoder:
     def __init__(self, network: Transformer) -> None:
         self._network, self._dtype = network, network.compute_dtype
         shape = network.shape
+        self._epsilon = shape.norm_epsilon
         self._num_heads, self._num_kv_heads, self._head_width = shape.num_heads, shape.num_kv_heads, shape.head_width
         with torch.inference_mode():
             self._order = torch.arange(shape.head_width, device=network.cos.device).view(2, -1).T.flatten()
@@ -87,14 +89,14 @@ class Decoder:
         assert isinstance(attention, Attention) and isinstance(feed_forward, FeedForward)
         before = layer.input_layernorm.weight
         q, k = (self._reordered(projection.weight) for projection in (attention.q_proj, attention.k_proj))
-        norms = [
-            norm.weight[self._order].expand(count, -1)
-            for norm, count in ((attention.q_norm, self._num_heads), (attention.k_norm, self._num_kv_heads))
-        ]
+        norm_weights = None
+        if self._network.shape.query_key_norm:
+            counts = ((attention.q_norm, self._num_heads), (attention.k_norm, self._num_kv_heads))
+            norm_weights = torch.cat([norm.weight[self._order].expand(count, -1) for norm, count in counts])
         gate_up = torch.cat((feed_forward.gate_proj.weight, feed_forward.up_proj.weight))
         return _LayerWeights(
             queries_keys_values=self._transposed(torch.cat((q, k, attention.v_proj.weight)) * before),
-            norm_weights=torch.cat(norms),
+            norm_weights=norm_weights,
             output=self._transposed(attention.o_proj.weight),
             gate_up=self._transposed(gate_up * layer.post_attention_layernorm.weight),
             down=self._transposed(feed_forward.down_proj.weight),
@@ -167,8 +169,10 @@ class Decoder:
         x: Tensor = self._network.model.embed_tokens(latest)  # (B, width), float32
         for weights, keys, values in zip(self._layers, cache.keys, cache.values, strict=True):
             made = (self._normed(x) @ weights.queries_keys_values).view(batch, -1, self._head_width)
-            turning = functional.rms_norm(made[:, :num_turning].float(), (self._head_width,), eps=NORM_EPSILON)
-            pairs = torch.view_as_complex((turning * weights.norm_weights).view(batch, num_turning, -1, 2))
+            turning = made[:, :num_turning].float()
+            if weights.norm_weights is not None:
+                turning = functional.rms_norm(turning, (self._head_width,), eps=self._epsilon) * weights.norm_weights
+            pairs = torch.view_as_complex(turning.reshape(batch, num_turning, -1, 2))
             turned = torch.view_as_real(pairs * angles).flatten(-2).to(self._dtype)
             keys[:, :, place] = turned[:, self._num_heads :]
             values[:, :, place] = made[:, num_turning:]
@@ -181,11 +185,11 @@ class Decoder:
             x = self._added(x, heard.reshape(batch, -1), weights.output)
             gate, up = (self._normed(x) @ weights.gate_up).chunk(2, dim=-1)
             x = self._added(x, functional.silu(gate) * up, weights.down)
-        return self._logits(functional.rms_norm(x, x.shape[-1:], self._network.model.norm.weight, NORM_EPSILON))
+        return self._logits(functional.rms_norm(x, x.shape[-1:], self._network.model.norm.weight, self._epsilon))
 
     def _normed(self, x: Float[Tensor, "batch width"]) -> Float[Tensor, "batch width"]:
         """Without the norm's weight, which is part of the matrix that follows."""
-        return functional.rms_norm(x, x.shape[-1:], eps=NORM_EPSILON).to(self._dtype)
+        return functional.rms_norm(x, x.shape[-1:], eps=self._epsilon).to(self._dtype)
 
     def _added(self, x: Tensor, inputs: Tensor, weight: Tensor) -> Float[Tensor, "batch width"]:
         """x + inputs @ weight; the stream stays float32."""
