@@ -6,6 +6,7 @@ columns.py   the columns of clean documents that rules judge by
 custom_rules.py  rules of the user's own, taken apart before they run
 quality.py   which documents a corpus keeps
 benchmarks.py  files of questions that models are asked
+pairs.py     which pairs a corpus keeps, and what joins them in a split
 mixing.py    decontamination, and how often training reads what
 data.py      sources, corpora, tokenizers, datasets
 tasks.py     what a dataset is for: template, figures, baseline and way of writing of each task
