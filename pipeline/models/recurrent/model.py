@@ -84,7 +84,7 @@ class RecurrentModel:
         scores, ranks, confidences = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
         return TokenScores(log_probabilities=scores, ranks=ranks, confidences=confidences)
 
-    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray[Any, Any]]:
+    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray[Any, np.dtype[Any]]]:
         """Scores each target after its prompt; see `target_scores.py`.
 
         Raises:
