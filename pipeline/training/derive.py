@@ -20,10 +20,11 @@ Recurrent: novels, LSTM of one layer of 256, 117 steps of 1,024 tokens, validati
 and was left out. Elman's cell without gates to hold its state: at 0.1 the run diverged at step 87; over 352 steps, 0.03 gave
 5.432 and 0.01 5.373.
 
-Encoder-decoders: Multi30k German to English, lower-cased, one vocabulary of 6,000, 49 steps of 2,048 tokens, dropout 0.1; validation
-loss in nats by the tied table's rate, and at 0.03 by the matrices'. Transformer, depth 2 of width 128: 5.217 at 0.01, 5.147 at 0.03,
-5.506 at 0.1; matrices 5.324 at 0.01, 5.133 at 0.06. Recurrent, one layer of width 256: 5.782 at 0.01, 5.171 at 0.03, 5.098 at 0.1;
-matrices 5.252 at 0.01, 5.137 at 0.06. So short a run likes high rates; the rules are 0.03 at width 128 and 0.043 at width 256.
+Encoder-decoders: Multi30k German to English, lower-cased, one vocabulary of 6,000, 49 steps of 2,048 tokens, dropout 0.1;
+validation loss in nats by the tied table's rate, and at 0.03 by the matrices'. Transformer, depth 2 of width 128: 5.217 at
+0.01, 5.147 at 0.03, 5.506 at 0.1; matrices 5.324 at 0.01, 5.133 at 0.06. Recurrent, one layer of width 256: 5.782 at 0.01,
+5.171 at 0.03, 5.098 at 0.1; matrices 5.252 at 0.01, 5.137 at 0.06. So short a run likes high rates; the rules give 0.03 at
+width 128 and 0.043 at width 256.
 """
 
 from __future__ import annotations
