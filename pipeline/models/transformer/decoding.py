@@ -92,7 +92,9 @@ class Decoder:
         norm_weights = None
         if self._network.shape.query_key_norm:
             counts = ((attention.q_norm, self._num_heads), (attention.k_norm, self._num_kv_heads))
-            norm_weights = torch.cat([norm.weight[self._order].expand(count, -1) for norm, count in counts])
+            norm_weights = torch.cat(
+                [norm.get_parameter("weight")[self._order].expand(count, -1) for norm, count in counts]
+            )
         gate_up = torch.cat((feed_forward.gate_proj.weight, feed_forward.up_proj.weight))
         return _LayerWeights(
             queries_keys_values=self._transposed(torch.cat((q, k, attention.v_proj.weight)) * before),

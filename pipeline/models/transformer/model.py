@@ -34,6 +34,7 @@ class TransformerModel:
     """A network with the special ids and the tokenizer hash it was trained with; its weights do not change any more."""
 
     family = "transformer"
+    is_encoder_decoder = False
 
     def __init__(self, network: Transformer, *, tokenizer_hash: str, bos_id: int, eos_id: int, pad_id: int) -> None:
         self.network = network.eval()
