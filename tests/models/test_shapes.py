@@ -37,7 +37,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> int:
         return wrapped
 
     for module in MODULES:
-        for name in ("Float", "Int"):  # imported for the type checker alone
+        for name in ("Bool", "Float", "Int"):  # imported for the type checker alone
             monkeypatch.setattr(module, name, getattr(jaxtyping, name), raising=False)
     for module in MODULES:
         for holder in (module, *(entry for _, entry in inspect.getmembers(module, inspect.isclass))):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -81,7 +81,7 @@ class RecurrentModel:
         scores, ranks, confidences = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
         return TokenScores(log_probabilities=scores, ranks=ranks, confidences=confidences)
 
-    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray[Any, Any]]:
+    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray]:
         """Scores each target after its prompt; see `target_scores.py`.
 
         Raises:

@@ -71,7 +71,7 @@ class TransformerModel:
             confidences=log_probabilities.amax(-1).exp(),
         )
 
-    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray[Any, Any]]:
+    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray]:
         """Scores each target after its prompt; see `target_scores.py`.
 
         Raises:

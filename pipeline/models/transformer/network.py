@@ -255,7 +255,7 @@ class Transformer(nn.Module):
     ) -> tuple[Float[Tensor, "batch seq width"], Cache]:
         values: Tensor | None = None
         if self.shape.value_embeddings:
-            x, values = x.split([self.shape.width, self.shape.values_width], dim=-1)
+            x, values = x[..., : self.shape.width], x[..., self.shape.width :]
         if positions is None:
             cos, sin = self.cos[: x.shape[1]], self.sin[: x.shape[1]]
         else:
