@@ -135,8 +135,9 @@ def test_decoding_with_the_cache_is_full_recomputation_for_prompts_of_unequal_le
         {},
         {"num_kv_heads": 4},
         {"num_kv_heads": 1, "tie_embeddings": True},
-        {"query_key_norm": False, "head_width": 12},
         {"vocab_size": 129},
+        {"query_key_norm": False, "head_width": 12},
+        {"softcap": 2.0, "relu_squared": True, "value_embeddings": True},
     ],
 )
 def test_a_steps_logits_are_those_of_reading_everything_anew(changes: dict[str, Any]) -> None:

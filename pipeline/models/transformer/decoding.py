@@ -42,8 +42,11 @@ class _LayerWeights:
     queries_keys_values: Float[Tensor, "width heads_and_twice_kv_heads_times_head_width"]
     norm_weights: Float[Tensor, "heads_and_kv_heads head_width"] | None
     """Of queries and keys, where they are normed."""
+    value_mix: Float[Tensor, " 1"] | None
+    """How much of the value embeddings the values get, where there are any."""
     output: Float[Tensor, "heads_times_head_width width"]
-    gate_up: Float[Tensor, "width twice_feed_forward_width"]
+    gate_up: Float[Tensor, "width feed_forward_width_or_twice_that"]
+    """Up alone, where its square is taken in place of a gate."""
     down: Float[Tensor, "feed_forward_width width"]
 
 
@@ -95,10 +98,13 @@ class Decoder:
             norm_weights = torch.cat(
                 [norm.get_parameter("weight")[self._order].expand(count, -1) for norm, count in counts]
             )
-        gate_up = torch.cat((feed_forward.gate_proj.weight, feed_forward.up_proj.weight))
+        gate_up = feed_forward.up_proj.weight
+        if not feed_forward.relu_squared:
+            gate_up = torch.cat((feed_forward.gate_proj.weight, gate_up))
         return _LayerWeights(
             queries_keys_values=self._transposed(torch.cat((q, k, attention.v_proj.weight)) * before),
             norm_weights=norm_weights,
+            value_mix=attention.value_mix if self._network.shape.value_embeddings else None,
             output=self._transposed(attention.o_proj.weight),
             gate_up=self._transposed(gate_up * layer.post_attention_layernorm.weight),
             down=self._transposed(feed_forward.down_proj.weight),
@@ -168,7 +174,9 @@ class Decoder:
         hidden_places = None if cache.hidden_places is None else cache.hidden_places[..., : cache.length]
         angles = self._angles[place] if cache.padding is None else self._angles[place - cache.padding][:, None]
         num_turning = self._num_heads + self._num_kv_heads
-        x: Tensor = self._network.model.embed_tokens(latest)  # (B, width), float32
+        shape = self._network.shape
+        x, added_values = self._network.embedded(latest[:, None])[:, 0].tensor_split([shape.width], dim=-1)  # float32
+        added_values = added_values.view(batch, -1, self._head_width)
         for weights, keys, values in zip(self._layers, cache.keys, cache.values, strict=True):
             made = (self._normed(x) @ weights.queries_keys_values).view(batch, -1, self._head_width)
             turning = made[:, :num_turning].float()
@@ -177,7 +185,10 @@ class Decoder:
             pairs = torch.view_as_complex(turning.reshape(batch, num_turning, -1, 2))
             turned = torch.view_as_real(pairs * angles).flatten(-2).to(self._dtype)
             keys[:, :, place] = turned[:, self._num_heads :]
-            values[:, :, place] = made[:, num_turning:]
+            said = made[:, num_turning:]
+            if weights.value_mix is not None:
+                said = said + weights.value_mix * added_values
+            values[:, :, place] = said
             heard = functional.scaled_dot_product_attention(
                 turned[:, : self._num_heads].view(batch, self._num_kv_heads, -1, self._head_width),  # (B, kv, group, W)
                 keys[:, :, : cache.length],
@@ -185,8 +196,13 @@ class Decoder:
                 attn_mask=hidden_places,
             )
             x = self._added(x, heard.reshape(batch, -1), weights.output)
-            gate, up = (self._normed(x) @ weights.gate_up).chunk(2, dim=-1)
-            x = self._added(x, functional.silu(gate) * up, weights.down)
+            wide = self._normed(x) @ weights.gate_up
+            if shape.relu_squared:
+                inner = functional.relu(wide).square()
+            else:
+                gate, up = wide.chunk(2, dim=-1)
+                inner = functional.silu(gate) * up
+            x = self._added(x, inner, weights.down)
         return self._logits(functional.rms_norm(x, x.shape[-1:], self._network.model.norm.weight, self._epsilon))
 
     def _normed(self, x: Float[Tensor, "batch width"]) -> Float[Tensor, "batch width"]:
@@ -199,4 +215,6 @@ class Decoder:
 
     def _logits(self, hidden: Float[Tensor, "batch width"]) -> Float[Tensor, "batch vocab"]:
         blocks = hidden.to(self._dtype) @ self._head  # (blocks, B, vocabulary / blocks)
-        return blocks.transpose(0, 1).flatten(1).float()[:, : self._network.shape.vocab_size]
+        logits = blocks.transpose(0, 1).flatten(1).float()[:, : self._network.shape.vocab_size]
+        cap = self._network.shape.softcap
+        return logits if cap is None else cap * torch.tanh(logits / cap)
