@@ -61,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     command("status", "What is built, what is stale, what waits.")
     models = command("models", "The registry: versions, aliases, metrics, lineage.")
     models.add_argument("names", nargs="*", metavar="MODEL")
+    board = command("leaderboard", "Every evaluated model of every family and task in one table.")
+    board.add_argument("names", nargs="*", metavar="MODEL")
     generate = command("generate", "Continue a text with a registered model.")
     generate.add_argument("model", help="MODEL (its champion), MODEL@ALIAS or MODEL/VERSION")
     generate.add_argument("text")
@@ -136,6 +138,10 @@ def _dispatch(project: Project, parsed: argparse.Namespace) -> int:
             from assets.cli.accounts import dispatch as answer
 
             return answer(project, parsed)
+        case "leaderboard":
+            from assets.cli.leaderboard import show_leaderboard
+
+            return show_leaderboard(project, parsed.names)
         case "inspect" | "harness":
             from assets.cli.inspection import dispatch as look
 

@@ -124,7 +124,7 @@ def _cells(tokens: list[TokenSurprisal], first: int, last: int) -> list[Cell]:
                 bits=bits,
                 shown=(f"{bits:.1f}" if end - start > 2 else f"{bits:.0f}") if begins_here else "…",
                 tip="; ".join(_tip(token) for token in group),
-                context=",".join(map(str, contexts)) if begins_here else "…",
+                context=str(contexts[0]) if contexts and begins_here else "…",
             )
         )
     return cells
