@@ -11,6 +11,8 @@ mixing.py    decontamination, and how often training reads what
 data.py      sources, corpora, tokenizers, datasets
 tasks.py     what a dataset is for: template, figures, baseline and way of writing of each task
 training.py  models: architecture, training, evaluation, promotion
+seq2seq.py   models: encoder-decoders
+families.py  every family's section as one
 project.py   the whole file, its references and its automation
 loading.py   YAML in, one sentence per mistake out
 """
@@ -25,11 +27,12 @@ from pipeline.config.data import (
     TextSource,
     TokenizerConfig,
 )
+from pipeline.config.families import EncoderDecoderConfig, ModelConfig, NetworkConfig
 from pipeline.config.loading import CONFIG_VARIABLE, DEFAULT_CONFIG, load_project
 from pipeline.config.project import EngineConfig, Project, ScheduleConfig, WatchConfig
+from pipeline.config.seq2seq import Seq2SeqRnnConfig, Seq2SeqTransformerConfig
 from pipeline.config.training import (
     EvaluateConfig,
-    ModelConfig,
     NgramConfig,
     PromoteConfig,
     RecurrentConfig,
@@ -42,10 +45,12 @@ __all__ = [
     "DEFAULT_CONFIG",
     "CorpusConfig",
     "DatasetConfig",
+    "EncoderDecoderConfig",
     "EngineConfig",
     "EvaluateConfig",
     "JsonSource",
     "ModelConfig",
+    "NetworkConfig",
     "NgramConfig",
     "ParquetSource",
     "Project",
@@ -53,6 +58,8 @@ __all__ = [
     "PythonDocsSource",
     "RecurrentConfig",
     "ScheduleConfig",
+    "Seq2SeqRnnConfig",
+    "Seq2SeqTransformerConfig",
     "SourceConfig",
     "TextSource",
     "TokenizerConfig",

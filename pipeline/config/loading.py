@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.config.metric_names import fitting
+from pipeline.config.families import misfit
 from pipeline.config.project import Project
 from pipeline.errors import ConfigurationError
 
@@ -80,12 +80,9 @@ def load_project(path: Path | str | None = None) -> Project:
             f"{file.name}: corpora.{useless[0]}.decontaminate.against names {useless[1]!r}, a source of its own, so none "
             "of that source would be left. Take it out of one of the two."
         )
-    if unfit := project.unfit_metric():
-        model, metric, task = unfit
-        raise ConfigurationError(
-            f"{file.name}: models.{model}.evaluate.metrics names {metric!r}, which does not fit the task {task} of its dataset. "
-            f"Choose among {', '.join(fitting(task))}."
-        )
+    for name, model in project.models.items():
+        if problem := misfit(model, project.datasets[model.dataset]):
+            raise ConfigurationError(f"{file.name}: models.{name}.{problem}.")
     if circle := project.cycle():
         raise ConfigurationError(
             f"{file.name}: models must beat each other in a circle ({' > '.join(circle)}). Let one beat `unigram`."

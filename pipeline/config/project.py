@@ -10,9 +10,8 @@ from typing import Annotated, Literal
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from pipeline.config.data import CorpusConfig, DatasetConfig, SourceConfig, TokenizerConfig
-from pipeline.config.metric_names import fitting
+from pipeline.config.families import ModelConfig
 from pipeline.config.sections import Name, PathText, Section
-from pipeline.config.training import ModelConfig
 
 _CRON_FIELD = re.compile(r"^[\d*/,\-A-Za-z]+$")
 
@@ -156,15 +155,6 @@ class Project(Section):
             for other in corpus.decontaminate.against if corpus.decontaminate else ():
                 if other in corpus.sources and other not in self.corpora:
                     return name, other
-        return None
-
-    def unfit_metric(self) -> tuple[str, str, str] | None:
-        """A model with a metric that does not fit its dataset's task, the metric and the task, or None."""
-        for name, model in self.models.items():
-            task = self.datasets[model.dataset].task
-            for metric in model.evaluate.metrics:
-                if metric not in fitting(task):
-                    return name, metric, task
         return None
 
     def cycle(self) -> list[str] | None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pipeline.config import benchmarks, data, file_sources, mixing, project, quality, training, web_sources
+from pipeline.config import benchmarks, data, file_sources, mixing, project, quality, seq2seq, training, web_sources
 
 _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", project.Project),
@@ -39,6 +39,8 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("datasets.NAME", data.DatasetConfig),
     ("models.NAME with `family: transformer`", training.TransformerConfig),
     ("models.NAME with `family: rnn`, `gru` or `lstm`", training.RecurrentConfig),
+    ("models.NAME with `family: seq2seq_transformer`", seq2seq.Seq2SeqTransformerConfig),
+    ("models.NAME with `family: seq2seq_rnn`", seq2seq.Seq2SeqRnnConfig),
     ("models.NAME with `family: ngram`", training.NgramConfig),
     ("models.NAME.train", training.TrainConfig),
     ("models.NAME.evaluate", training.EvaluateConfig),

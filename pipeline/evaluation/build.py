@@ -19,7 +19,6 @@ import torch
 
 from pipeline.artifacts import Artifact, Draft, Report
 from pipeline.config.training import EvaluateConfig
-from pipeline.errors import InputError
 from pipeline.evaluation import plots
 from pipeline.evaluation.baseline import unigram_bits_per_token
 from pipeline.evaluation.benchmarks.running import ROWS_SCHEMA, BenchmarkResult, run_benchmarks
@@ -49,12 +48,12 @@ def build_evaluation(
     """Scores the test split, asks the benchmarks (paths relative to `folder`), writes samples and the report.
 
     Raises:
-        InputError: a benchmark's file cannot be read or holds no example, or the model cannot answer one.
+        InputError: a benchmark's file cannot be read or holds no example.
         StageError: the test split is empty, or the model's probabilities are not finite.
         ArtifactError: the model's tokenizer is not the one its tokens were made with.
     """
     measured, language_model, tokenizer = _measure(name, config, model, corpus, shards, progress)
-    answered = _answer(name, config, language_model, tokenizer, folder, progress)
+    answered = run_benchmarks(language_model, tokenizer, config.benchmarks, folder=folder, progress=progress)
     drawn = _plots(model, measured)
     notes = [*_notes(measured, corpus, config), *(note for result in answered.values() for note in result.notes)]
     lineage = {"model": model.ref, **model.manifest.inputs, "corpus": corpus.ref}
@@ -155,22 +154,6 @@ def _measure(
     train = corpus.file("documents/train.parquet")
     found = measure_pairs(name, asked, test=test, train=train, unigram=unigram, config=config, progress=progress)
     return found, asked.model, tokenizer
-
-
-def _answer(
-    name: str,
-    config: EvaluateConfig,
-    model: LanguageModel,
-    tokenizer: Tokenizer,
-    folder: Path,
-    progress: Progress,
-) -> dict[str, BenchmarkResult]:
-    if config.benchmarks and getattr(model, "is_encoder_decoder", False):
-        raise InputError(
-            f"evaluation/{name}: benchmarks are answered by models that read one text, and {model.family} reads a source. Take "
-            f"`benchmarks` out of models.{name}.evaluate."
-        )
-    return run_benchmarks(model, tokenizer, config.benchmarks, folder=folder, progress=progress)
 
 
 def _plots(model: Artifact, measured: Measured) -> dict[str, tuple[str, bytes]]:

@@ -64,11 +64,13 @@ def compare_tasks(uri: str, first: str, second: str) -> list[TaskComparison]:
 def _fetch(client: MlflowClient, model: Registered, folder: Path) -> dict[str, Path]:
     """The model's evaluation, as far as it is there: name -> file."""
     folder.mkdir()
+    run_id = model.run_id
+    if run_id is None:
+        return {}
     wanted = ("outputs.parquet", "benchmarks.parquet", "metrics.json")
-    entries = [] if model.run_id is None else client.list_artifacts(model.run_id, FOLDER)
     return {
-        Path(entry.path).name: Path(client.download_artifacts(model.run_id, entry.path, str(folder)))
-        for entry in entries
+        Path(entry.path).name: Path(client.download_artifacts(run_id, entry.path, str(folder)))
+        for entry in client.list_artifacts(run_id, FOLDER)
         if Path(entry.path).name in wanted
     }
 

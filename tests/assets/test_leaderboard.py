@@ -87,7 +87,7 @@ sources: {s: {reader: text, path: "*.txt"}}
 corpora: {c: {sources: {s: 1.0}}}
 tokenizers: {t: {corpus: c}}
 datasets: {d: {corpus: c, tokenizer: t, task: TASK}}
-models: {m: {family: ngram, dataset: d, evaluate: {metrics: [chrf, METRIC]}}}
+models: {m: {family: lstm, dataset: d, evaluate: {metrics: [chrf, METRIC]}}}
 """
 
 
@@ -97,7 +97,7 @@ def test_a_metric_that_does_not_fit_the_task_is_one_sentence(tmp_path: Any, task
     file.write_text(PROJECT.replace("TASK", task).replace("METRIC", metric))
     with pytest.raises(
         ConfigurationError,
-        match=rf"models\.m\.evaluate\.metrics names '{metric}', which does not fit the task {task} of its dataset\. Choose",
+        match=rf"models\.m\.evaluate\.metrics names '{metric}', which does not fit the task {task} of datasets\.d\. Choose",
     ):
         load_project(file)
     file.write_text(PROJECT.replace("TASK", "translation").replace("METRIC", "ter"))
