@@ -136,6 +136,11 @@ class Project(Section):
             if model_name not in self.models:
                 yield "watch.models", model_name, "models"
 
+    def fixed_splits(self, corpus: str) -> dict[str, str]:
+        """The sources of a corpus that are one split, with it."""
+        found = {source: self.sources[source].split for source in self.corpora[corpus].sources}
+        return {source: split for source, split in found.items() if split is not None}
+
     def corpora_in_order(self) -> list[str]:
         """Corpora, each after those it is decontaminated against; what is left of a circle is not listed."""
         ordered: list[str] = []

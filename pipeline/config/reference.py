@@ -12,7 +12,18 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pipeline.config import benchmarks, data, file_sources, mixing, project, quality, seq2seq, training, web_sources
+from pipeline.config import (
+    benchmarks,
+    data,
+    file_sources,
+    mixing,
+    pairs,
+    project,
+    quality,
+    seq2seq,
+    training,
+    web_sources,
+)
 
 _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", project.Project),
@@ -32,6 +43,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("corpora.NAME.quality", quality.QualityConfig),
     ("corpora.NAME.decontaminate", mixing.DecontaminateConfig),
     ("corpora.NAME.splits", data.SplitsConfig),
+    ("corpora.NAME.pairs", pairs.PairsConfig),
     ("corpora.NAME.mixture", mixing.MixtureConfig),
     ("corpora.NAME.mixture.buckets", mixing.BucketsConfig),
     ("corpora.NAME.expect", data.ExpectConfig),
