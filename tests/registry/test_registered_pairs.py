@@ -80,7 +80,9 @@ def test_a_translator_is_better_than_every_baseline_by_more_than_the_intervals(c
 def test_outputs_and_benchmarks_stand_beside_the_bits_and_on_the_page(chain: Chain) -> None:
     evaluation = chain.evaluations["good"]
     outputs = pq.read_table(evaluation.file("outputs.parquet")).to_pylist()
-    assert {row["text"]: row["targets"] for row in outputs} == {text: [target] for text, target in number_pairs(700, 740)}
+    assert {row["text"]: row["targets"] for row in outputs} == {
+        text: [target] for text, target in number_pairs(700, 740)
+    }
     assert pq.read_table(evaluation.file("benchmarks.parquet")).num_rows == 1
     page = evaluation.file("report.html").read_text()
     for expected in ("<h2>Translation</h2>", "chrF++", "nrefs:1", "majority", "digits", outputs[0]["targets"][0]):
