@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.registry.connection import connection
 from pipeline.registry.queries import resolve
 from pipeline.registry.rivals import Registered, downloaded, model_folder, pairs_file
+from pipeline.shards.reader import PAIR_INDEX
 
 if TYPE_CHECKING:
     from pipeline.evaluation.pair_model import PairModel, TextModel
@@ -61,8 +62,8 @@ def load_champion(name: str, uri: str) -> LoadedModel:
             return load_registered(registered, folder)
 
 
-def load_any(reference: str, uri: str) -> tuple[LanguageModel, Tokenizer]:
-    """The model of a folder that `textmill export` wrote, or a registered one.
+def load_any(reference: str, uri: str) -> TextModel | PairModel:
+    """The model of a folder that `textmill export` wrote, or a registered one, ready to answer.
 
     Raises:
         RegistryError: no such model or version, its files are gone or changed, or the server cannot be reached.
@@ -70,12 +71,11 @@ def load_any(reference: str, uri: str) -> tuple[LanguageModel, Tokenizer]:
     """
     folder = Path(reference)
     if not (folder / "textmill.json").is_file():
-        loaded = load_champion(reference, uri)
-        return loaded.model, loaded.tokenizer
-    from pipeline.models.loading import load_model
-    from pipeline.tokenizer.model import Tokenizer
+        return load_champion(reference, uri).writer
+    from pipeline.evaluation.pair_model import load_writer
 
-    return load_model(folder), Tokenizer.load(folder / "tokenizer.model")
+    pairs = folder / PAIR_INDEX
+    return load_writer(folder, pairs if pairs.is_file() else None)
 
 
 def load_registered(registered: Registered, downloads: Any) -> LoadedModel:
