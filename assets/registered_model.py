@@ -1,4 +1,4 @@
-"""Registered model: a version in the MLflow registry, the decision about the champion alias, and the leaderboard of all models."""
+"""Registered model: a version in the MLflow registry, the decision about the champion alias, and everybody's leaderboard."""
 
 from __future__ import annotations
 

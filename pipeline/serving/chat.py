@@ -1,7 +1,7 @@
 """The next turn of a conversation: the turns so far are the text, asked for as the model's data were.
 
-In: a model ready to answer, and turns. Out: its turn. A model of pairs reads the turns, a line each, through its dataset's template
-(too many of them are cut at the end that the dataset names); one that goes on with texts is stopped at its first line's end.
+In: a model ready to answer, and turns. Out: its turn. A model of pairs reads the turns, a line each, through its dataset's
+template (too many of them are cut at the end that the dataset names); one that goes on with texts stops at its first line's end.
 """
 
 from __future__ import annotations

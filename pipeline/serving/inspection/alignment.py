@@ -1,7 +1,7 @@
 """Where an encoder-decoder looks in the source as it writes: the alignment of a target, averaged over the last layer's heads.
 
-In: a model of pairs, a source and its target (or none: what the model writes). Out: tokens of both sides and a weight for each pair
-of them (Bahdanau et al. 2015, arXiv 1409.0473, figure 3), and the bits of each target token.
+In: a model of pairs, a source and its target (or none: what the model writes). Out: tokens of both sides and a weight for each
+pair of them (Bahdanau et al. 2015, arXiv 1409.0473, figure 3), and the bits of each target token.
 """
 
 from __future__ import annotations
