@@ -24,6 +24,9 @@ from pipeline.plan import EVALUATION, MODEL, REGISTERED
 
 FILE = "leaderboard.parquet"
 
+TEXTS: dict[str, Any] = {"name": "language_model", "metric": "bits_per_byte", "metrics": []}
+"""The task of an evaluation that names none."""
+
 SCHEMA = pa.schema(
     [
         pa.field("model", pa.string(), nullable=False),
@@ -104,10 +107,12 @@ def _rank(row: Row) -> tuple[bool, float]:
 def _row(project: Project, store: ArtifactStore, name: str, evaluation: Artifact) -> Row:
     config = project.models[name]
     counts = evaluation.manifest.counts
-    metrics = json.loads(evaluation.file("metrics.json").read_text())
+    metrics = {"task": TEXTS, "benchmarks": {}, **json.loads(evaluation.file("metrics.json").read_text())}
     quality = _quality(metrics, counts)
     model, registered = store.current(MODEL, name), store.current(REGISTERED, name)
-    seconds = json.loads(evaluation.file("timings.json").read_text())["scoring_seconds"]
+    # an evaluation of before there were timings is still in use until its model is retrained
+    timings = [json.loads(path.read_text()) for path in evaluation.files("timings.json")]
+    seconds = timings[0]["scoring_seconds"] if timings else None
     trained: dict[str, Any] = {} if model is None else dict(model.manifest.counts)
     centred = [row["centred_accuracy"] for row in metrics["benchmarks"].values()]
     return Row(
