@@ -30,6 +30,8 @@ def misfit(model: ModelConfig, dataset: DatasetConfig) -> str | None:
                 f"evaluate.metrics names {metric!r}, which does not fit the task {dataset.task} of {where}. Choose among "
                 f"{', '.join(fitting(dataset.task))}"
             )
+    if dataset.is_pairs and not isinstance(model, NgramConfig) and (key := _for_windows(model)) is not None:
+        return f"{key} is set, which is for windows of text, but {where} has the task {dataset.task}. Remove it"
     if isinstance(model, EncoderDecoderConfig):
         if model.evaluate.benchmarks:
             return (
@@ -50,3 +52,12 @@ def misfit(model: ModelConfig, dataset: DatasetConfig) -> str | None:
             "choose an encoder-decoder"
         )
     return None
+
+
+def _for_windows(model: NetworkConfig) -> str | None:
+    """A setting that says how text is cut into windows; pairs are batched by their lengths."""
+    if model.train.packing != "stream":
+        return "train.packing"
+    if model.train.batch_warmup_fraction:
+        return "train.batch_warmup_fraction"
+    return "attend" if isinstance(model, TransformerConfig) and model.attend != "window" else None
