@@ -47,7 +47,7 @@ def align(asked: PairModel, text: str, target: str | None) -> Alignment:
     prompt, _ = asked.prompt(text, room=0)
     if target is None:
         (written,) = asked.answer([text], {"temperature": 0.0, "max_new_tokens": asked.max_written_tokens})
-    ids = asked.tokenizer.encode(written if target is None else target)[:MAX_TOKENS]
+    ids = asked.tokenizer.encode(written if target is None else target)[: min(MAX_TOKENS, model.context_tokens)]
     if not ids:
         ids = [asked.tokenizer.eos_id]
     weights = model.alignment(prompt, ids)[-1].mean(axis=0)  # (T, S)
