@@ -71,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--top-k", type=int, default=50, help="0 for all")
     generate.add_argument("--top-p", type=float, default=0.95)
     generate.add_argument("--seed", type=int, default=0)
+    generate.add_argument("--beams", type=int, default=1, help="more than 1: the likeliest text instead of a drawn one")
+    generate.add_argument("--length-penalty", type=float, default=0.6, help="of beams; larger prefers longer texts")
     chat = command("chat", "Talk with a registered model, a turn a line; an empty line ends it.")
     chat.add_argument("model", help="MODEL, MODEL@ALIAS, MODEL/VERSION, or a folder that `export` wrote")
     chat.add_argument("--max-tokens", type=int, default=64)
