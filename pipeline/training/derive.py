@@ -1,9 +1,14 @@
-"""What the settings leave open, derived from the shape; imports no torch.
+"""What the settings leave open, derived from one dial, the depth; imports no torch.
 
 | What | Rule | Source |
 |---|---|---|
-| tokens | 20 a parameter | Hoffmann et al. 2022, arXiv 2203.15556 |
+| width | 64 a layer; recurrent 256 | nanochat's aspect ratio; Zaremba et al. 2014, see recurrent/shape.py |
+| heads | of 64, from width 1024 on of 128 | attention kernels are fastest at 128; below, fewer than 8 heads would be left |
+| feed-forward | 8/3 of the width, in steps of 64; relu^2: 4 | as many parameters as the classical 4 (Shazeer 2020) |
+| tokens, the horizon | 20 a parameter | Hoffmann et al. 2022, arXiv 2203.15556 |
 | batch | 4,096 tokens at 3 M tokens, growing with their power 0.383; a power of two of windows | exponent as in nanochat |
+| steps | tokens by batch; batch warm-up makes more of them | batch_size.py |
+| warm-up, cooldown | 2 % and the last 60 % of the steps | Hägele et al. 2024: 20 % and more is enough; 40 to 70 % in speed runs |
 | validation | ten times, each at most 1/100 of the tokens | |
 | matrix learning rate | 0.03, Elman's 0.01 | Muon's update has unit spectral norm whatever the width; Jordan et al. 2024 |
 | embedding, head learning rate | 0.3 and 0.004, times (768 / width)^0.5 | nanochat's values at width 768, scaled as there |
@@ -179,6 +184,9 @@ def _shape(config: NetworkConfig, *, vocab_size: int, source_vocab_size: int | N
         rope_theta=config.rope_theta,
         head_width=config.head_width,
         query_key_norm=config.query_key_norm,
+        softcap=config.research.softcap,
+        relu_squared=config.research.relu_squared,
+        value_embeddings=config.research.value_embeddings,
     )
 
 
