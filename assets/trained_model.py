@@ -74,7 +74,7 @@ def _build(work: Work) -> Artifact:
             checkpoint_folder=work.storage / "checkpoints" / work.name / work.draft.version,
             spool_folder=spool,
             tracking=tracking,
-            run_trainer=partial(run_trainer, context=work.context),
+            run_trainer=partial(run_trainer, context=work.context, project=work.project),
             progress=work.progress,
         )
 

@@ -9,6 +9,7 @@ benchmarks.py  files of questions that models are asked
 mixing.py    decontamination, and how often training reads what
 data.py      sources, corpora, tokenizers, datasets
 tasks.py     what a dataset is for: template, figures, baseline and way of writing of each task
+trainer.py   where training runs
 training.py  models: architecture, training, evaluation, promotion
 project.py   the whole file, its references and its automation
 loading.py   YAML in, one sentence per mistake out
@@ -26,6 +27,7 @@ from pipeline.config.data import (
 )
 from pipeline.config.loading import CONFIG_VARIABLE, DEFAULT_CONFIG, load_project
 from pipeline.config.project import EngineConfig, Project, ScheduleConfig, WatchConfig
+from pipeline.config.trainer import KubernetesTrainer, LocalTrainer, RayTrainer, TrainerConfig
 from pipeline.config.training import (
     EvaluateConfig,
     ModelConfig,
@@ -44,18 +46,22 @@ __all__ = [
     "EngineConfig",
     "EvaluateConfig",
     "JsonSource",
+    "KubernetesTrainer",
+    "LocalTrainer",
     "ModelConfig",
     "NgramConfig",
     "ParquetSource",
     "Project",
     "PromoteConfig",
     "PythonDocsSource",
+    "RayTrainer",
     "RecurrentConfig",
     "ScheduleConfig",
     "SourceConfig",
     "TextSource",
     "TokenizerConfig",
     "TrainConfig",
+    "TrainerConfig",
     "TransformerConfig",
     "WatchConfig",
     "load_project",

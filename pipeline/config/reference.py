@@ -12,11 +12,14 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pipeline.config import benchmarks, data, file_sources, mixing, project, quality, training, web_sources
+from pipeline.config import benchmarks, data, file_sources, mixing, project, quality, trainer, training, web_sources
 
 _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", project.Project),
     ("engine", project.EngineConfig),
+    ("trainer with `kind: local`", trainer.LocalTrainer),
+    ("trainer with `kind: ray`", trainer.RayTrainer),
+    ("trainer with `kind: kubernetes`", trainer.KubernetesTrainer),
     ("sources.NAME with `reader: text`", data.TextSource),
     ("sources.NAME with `reader: json`", data.JsonSource),
     ("sources.NAME with `reader: parquet`", data.ParquetSource),

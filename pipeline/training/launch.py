@@ -29,7 +29,7 @@ from pipeline.progress import Progress
 from pipeline.training.derive import Derived, derive
 from pipeline.training.spec import TrainingSpec
 from pipeline.training.spool import TrackingInfo
-from pipeline.training.stopping import INTERRUPTED, LAST_WORDS, PARENT_VARIABLE
+from pipeline.training.stopping import INTERRUPTED, LAST_WORDS, PARENT_VARIABLE, read_last_words
 
 HISTORY_SCHEMA = pa.schema(
     [
@@ -65,7 +65,7 @@ def training_environment() -> dict[str, str]:
 
 
 def check_exit(code: int, spec_path: Path) -> None:
-    """Turns an exit code, and the sentence the process left beside its spec, into the error they stand for.
+    """Turns an exit code, and what the process left beside its spec, into the error they stand for.
 
     Raises:
         TrainingInterrupted: it stopped as asked, with a checkpoint.
@@ -74,8 +74,8 @@ def check_exit(code: int, spec_path: Path) -> None:
     """
     if code == 0:
         return
-    words = spec_path.with_name(LAST_WORDS)
-    sentence = words.read_text().strip() if words.is_file() else ""
+    said = read_last_words(spec_path)
+    sentence = said[1] if said is not None else ""
     if code == INTERRUPTED:
         raise TrainingInterrupted(sentence or "Training was interrupted; running again goes on from its checkpoint.")
     if code == _DIVERGED:
