@@ -96,7 +96,7 @@ def build_nodes(project: Project) -> dict[Key, Node]:
         read = {source: Key(CLEAN, source) for source in corpus_config.sources}
         for other in corpus_config.decontaminate.against if corpus_config.decontaminate else ():
             read[f"{AGAINST}{other}"] = Key(CORPUS if other in project.corpora else CLEAN, other)
-        add(CORPUS, name, read, corpus_config.literals)
+        add(CORPUS, name, read, lambda name=name: _corpus_literals(project, name))  # type: ignore[misc]
     for name, corpus_config in project.corpora.items():
         # the sources' rejects are counted too, so the statistics read the stages before the corpus
         upstream = {f"raw_{source}": Key(RAW, source) for source in corpus_config.sources}
@@ -121,6 +121,13 @@ def build_nodes(project: Project) -> dict[Key, Node]:
         # the champion a challenger meets is outside the version: what was decided once is not decided again
         add(REGISTERED, name, inputs, model.promote.literals, frozenset({"baseline"}))
     return {node.key: node for node in nodes}
+
+
+def _corpus_literals(project: Project, name: str) -> dict[str, Any]:
+    """Its own settings, without rules for pairs where there are none, and the splits that its sources fix."""
+    literals = {key: value for key, value in project.corpora[name].literals().items() if key != "pairs" or value}
+    fixed = project.fixed_splits(name)
+    return {**literals, "fixed_splits": fixed} if fixed else literals
 
 
 def _tokenizers(dataset: DatasetConfig) -> dict[str, Key]:

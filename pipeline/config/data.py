@@ -16,6 +16,7 @@ from pipeline.config.file_sources import (
     WikipediaSource,
 )
 from pipeline.config.mixing import DecontaminateConfig, MixtureConfig
+from pipeline.config.pairs import PairsConfig
 from pipeline.config.quality import RULES, QualityConfig
 from pipeline.config.sections import Name, Pattern, Section
 from pipeline.config.tasks import TASKS, KeepSide, TaskName, template_literals
@@ -177,7 +178,9 @@ class CorpusConfig(Section):
     deduplicate: DeduplicateConfig = DeduplicateConfig()
     """Which of them count as one."""
     splits: SplitsConfig = SplitsConfig()
-    """What is held out."""
+    """What is held out, beside sources with a `split` of their own."""
+    pairs: PairsConfig | None = None
+    """Rules for documents with a target."""
     mixture: MixtureConfig = MixtureConfig()
     """How often training reads each document, beyond the sources' epochs."""
     expect: ExpectConfig = ExpectConfig()

@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from pipeline.config.data import CorpusConfig, DatasetConfig, SourceConfig, TokenizerConfig
+from pipeline.config.families import ModelConfig
 from pipeline.config.sections import Name, PathText, Section
 from pipeline.config.trainer import LocalTrainer, TrainerConfig
-from pipeline.config.training import ModelConfig
 
 _CRON_FIELD = re.compile(r"^[\d*/,\-A-Za-z]+$")
 
@@ -138,6 +138,11 @@ class Project(Section):
         for model_name in self.watch.models if self.watch else ():
             if model_name not in self.models:
                 yield "watch.models", model_name, "models"
+
+    def fixed_splits(self, corpus: str) -> dict[str, str]:
+        """The sources of a corpus that are one split, with it."""
+        found = {source: self.sources[source].split for source in self.corpora[corpus].sources}
+        return {source: split for source, split in found.items() if split is not None}
 
     def corpora_in_order(self) -> list[str]:
         """Corpora, each after those it is decontaminated against; what is left of a circle is not listed."""

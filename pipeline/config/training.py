@@ -226,6 +226,3 @@ class RecurrentConfig(ModelSection):
                 "sets train.compile to on, but recurrent layers run as the library's own kernels. Write auto or off"
             )
         return self
-
-
-ModelConfig = Annotated[TransformerConfig | RecurrentConfig | NgramConfig, Field(discriminator="family")]

@@ -8,9 +8,13 @@ dedup.py      duplicates: which of them is kept, and the cluster it stands for
 near/         near-duplicates: sketches by part, candidates, true Jaccard, clusters
 lines.py      lines and paragraphs that many documents hold, cut out
 report.py     what a person sees of it
+rule.py       one rule
+pair_rules.py  rules for pairs: length ratio, language of each side
+pairs.py      splits that part no pairs with a side in common
+fixed_splits.py  splits that a source fixes, and leakage from them
 splits.py     a document's split as a function of its cluster's id alone
 mixture.py    how often training reads each document
 database.py   DuckDB with locked settings, spilling into the draft's folder
 """
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"

@@ -26,9 +26,11 @@ from pipeline.config.mixing import DecontaminateConfig
 from pipeline.corpus.database import database
 from pipeline.corpus.decontaminate import MARK, REJECTED_ROWS, EvaluationText, against_of, find_contaminated
 from pipeline.corpus.dedup import CLUSTERED, VERDICTS
+from pipeline.corpus.fixed_splits import drawn_fractions, fix_splits
 from pipeline.corpus.lines import REPEATED_LINES, LineCutter, find_repeated, hash_lines
 from pipeline.corpus.mixture import mix
 from pipeline.corpus.near.dedup import EMPTY_NEAR, NearCounts, find_near_duplicates, sketch_documents
+from pipeline.corpus.pairs import join_sides, limit_repeats
 from pipeline.corpus.report import make_report
 from pipeline.corpus.rules import judge
 from pipeline.corpus.splits import SPLIT_SQL
@@ -70,7 +72,8 @@ SELECT source, count(*) AS documents_in, count(*) FILTER (reason IS NULL) AS kep
        count(*) FILTER (reason = 'contaminated') AS contaminated,
        count(*) FILTER (reason = 'near_duplicate') AS near_duplicates,
        count(*) FILTER (reason = 'repeated_lines') AS repeated_lines,
-       count(*) FILTER (reason NOT IN ('duplicate', 'contaminated', 'near_duplicate', 'repeated_lines'))
+       count(*) FILTER (reason = 'leakage') AS leakage,
+       count(*) FILTER (reason NOT IN ('duplicate', 'contaminated', 'near_duplicate', 'repeated_lines', 'leakage'))
            AS rejected_by_rules
 FROM verdicts GROUP BY source ORDER BY source
 """
@@ -89,23 +92,26 @@ def build_corpus(
     config: CorpusConfig,
     sources: Mapping[str, Artifact],
     against: Mapping[str, Artifact] | None = None,
+    fixed_splits: Mapping[str, str] | None = None,
     engine: EngineConfig = IN_THIS_PROCESS,
     progress: Progress,
 ) -> Artifact:
     """Decides for every clean document whether it is kept, in which split, and how often training reads it.
 
-    `against` are the artifacts that `decontaminate` names, by any key. The number of workers changes nothing.
+    `against` are the artifacts that `decontaminate` names, by any key; `fixed_splits` the sources that are one split. The
+    number of workers changes nothing.
 
     Raises:
         StageError: nothing is left, a split is empty, or the ledger does not balance.
     """
     clean = {path: sha for name in sorted(sources) for path, sha in _documents(sources[name]).items()}
     files = [str(path) for path in clean]
+    fixed = fixed_splits or {}
     ledger = Ledger()
     rows: dict[str, int] = {}
     splits: dict[str, dict[str, int]] = {}
     if not files:
-        _refuse_emptiness(draft.name, config, ledger, splits)
+        _refuse_emptiness(draft.name, config, ledger, splits, fixed)
     near, lines = config.deduplicate.near, config.deduplicate.lines
     work: dict[str, Any] = {"clean": clean, "engine": engine, "progress": progress}
     sketches = sketch_documents(draft, config=near, **work) if near else None
@@ -123,12 +129,11 @@ def build_corpus(
             near_counts = find_near_duplicates(connection, draft, config=near, sketches=sketches, engine=engine)
         connection.execute(
             VERDICTS.format(split=SPLIT_SQL),
-            {
-                "test": config.splits.test,
-                "validation": config.splits.validation,
-                "similarity": near.similarity if near else None,
-            },
+            {**drawn_fractions(config, fixed), "similarity": near.similarity if near else None},
         )
+        fix_splits(connection, config, files, fixed)
+        pair_counts = join_sides(connection, config, files, fixed)
+        limit_repeats(connection, config, files)
         if lines:
             cutter = find_repeated(connection, config=lines, hashed=hashed)
         for reason, num_documents, num_bytes in connection.execute(_ACCOUNT).fetchall():
@@ -139,7 +144,7 @@ def build_corpus(
                 ledger.reject(reason, documents=num_documents, num_bytes=num_bytes)
         for split, num_documents, num_bytes in connection.execute(_BY_SPLIT).fetchall():
             splits[split] = {"documents": num_documents, "bytes": num_bytes}
-        _refuse_emptiness(draft.name, config, ledger, splits)
+        _refuse_emptiness(draft.name, config, ledger, splits, fixed)
         by_source = _rows(connection, _BY_SOURCE)
         (num_clusters,) = connection.execute(_CLUSTERS).fetchall()[0]
         mixture = mix(connection, config, files, draft.name)
@@ -169,7 +174,9 @@ def build_corpus(
     return draft.commit(
         counts={"ledger": ledger.to_json(), "splits": splits, "mixture": mixture},
         rows=rows,
-        report=make_report(ledger, splits, by_source, num_clusters, near_counts, cutter, mixture, unjudged),
+        report=make_report(
+            ledger, splits, by_source, num_clusters, near_counts, cutter, mixture, unjudged, pair_counts
+        ),
     )
 
 
@@ -223,7 +230,9 @@ def _rows(connection: duckdb.DuckDBPyConnection, statement: str) -> list[dict[st
     return rows
 
 
-def _refuse_emptiness(name: str, config: CorpusConfig, ledger: Ledger, splits: Mapping[str, Mapping[str, int]]) -> None:
+def _refuse_emptiness(
+    name: str, config: CorpusConfig, ledger: Ledger, splits: Mapping[str, Mapping[str, int]], fixed: Mapping[str, str]
+) -> None:
     where = f"corpora.{name}"
     if ledger.taken.documents == 0:
         raise StageError(
@@ -238,10 +247,18 @@ def _refuse_emptiness(name: str, config: CorpusConfig, ledger: Ledger, splits: M
     for split in SPLITS:
         if split in splits:
             continue
+        if split in fixed.values():
+            fixing = ", ".join(source for source, found in fixed.items() if found == split)
+            raise StageError(
+                f"{where}: the {split} split is empty: nothing of {fixing}, which has `split: {split}`, is kept. Look at the "
+                "rejects, or take `split` out of it."
+            )
         fraction = {"validation": config.splits.validation, "test": config.splits.test}.get(split)
         if fraction is None:
-            raise StageError(f"{where}: the training split is empty. Lower splits.validation and splits.test.")
+            raise StageError(
+                f"{where}: the training split is empty. Lower splits.validation and splits.test; of pairs, see pairs.joined_by."
+            )
         raise StageError(
             f"{where}: the {split} split is empty: {ledger.kept.documents} documents at splits.{split} {fraction:g}. "
-            f"Raise splits.{split}."
+            f"Raise splits.{split}; of pairs, see pairs.joined_by."
         )

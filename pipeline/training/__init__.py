@@ -9,7 +9,9 @@ ngram.py       the n-gram family, counted and estimated at once
 spec.py        everything the process is told, as JSON
 derive.py      what the settings leave open, from the model's depth
 families.py    which network a spec means, and which model it becomes
-data.py        the batch of a step, whatever the kind of data
+data.py        the batch of a step, whatever the kind of data; windows of a stream
+pair_data.py   batches of pairs, for encoder-decoders and for decoders alone
+open_data.py   which kind of data a spec means
 trainer.py     the loop
 warmup.py      compilation, and a forward pass that fits the memory
 step.py        one step: accumulated gradients, guard, update

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 IGNORED = -100
 """A target that is not predicted: torch's own default, which every loss here keeps."""
-_VALIDATION_SEED = 0
+VALIDATION_SEED = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +64,10 @@ class Batch:
     def tokens_per_row(self) -> int:
         """Of the longest tensor, padding included: what a row costs."""
         return max(tensor.shape[1] for tensor in (*self.inputs, self.targets) if tensor.ndim > 1)
+
+    def rows_within(self, num_tokens: int) -> int:
+        """How many rows at most have so many tokens, and one at least."""
+        return max(1, num_tokens // self.tokens_per_row)
 
     def part(self, rows: slice) -> Batch:
         """Some of the rows, as views."""
@@ -140,7 +144,7 @@ class WindowData:
         """
         folder = Path(spec.shards_folder)
         self._loader = TokenLoader(folder, split="train", context_tokens=context_tokens, seed=spec.seed)
-        self._validation = TokenLoader(folder, split="validation", context_tokens=context_tokens, seed=_VALIDATION_SEED)
+        self._validation = TokenLoader(folder, split="validation", context_tokens=context_tokens, seed=VALIDATION_SEED)
         self._batch_windows, self._context = spec.batch_windows, context_tokens
         self._validation_windows = min(spec.validation_windows, self._validation.num_windows)
         check_tokenizer(spec, self._loader.shards.tokenizer_hash)
@@ -174,18 +178,9 @@ class WindowData:
         return num_steps * self._batch_windows / self._loader.num_windows
 
 
-def open_data(spec: TrainingSpec, *, context_tokens: int) -> TrainingData:
-    """The data of a spec.
-
-    Raises:
-        TrainingError: it does not fit the spec.
-    """
-    return WindowData(spec, context_tokens=context_tokens)
-
-
-def check_tokenizer(spec: TrainingSpec, expected: str) -> None:
-    """Raises TrainingError where the spec's tokenizer is not the one with the hash `expected`."""
-    found = Tokenizer.load(Path(spec.tokenizer_file)).hash
+def check_tokenizer(spec: TrainingSpec, expected: str, *, file: str | None = None) -> None:
+    """Raises TrainingError where the tokenizer in `file`, or else the spec's, has not the hash `expected`."""
+    found = Tokenizer.load(Path(file or spec.tokenizer_file)).hash
     if found != expected:
         raise TrainingError(
             f"{spec.name}: the tokenizer has the hash {found[:12]}, its shards were made with {expected[:12]}. Build "

@@ -22,10 +22,11 @@ import pyarrow as pa
 import pyarrow.json
 
 from pipeline.artifacts import Artifact, Draft, Report
-from pipeline.config import RecurrentConfig, TransformerConfig
+from pipeline.config import NetworkConfig, TransformerConfig
 from pipeline.errors import TrainingDiverged, TrainingError, TrainingInterrupted
 from pipeline.files import write_parquet
 from pipeline.progress import Progress
+from pipeline.shards.reader import PAIR_INDEX
 from pipeline.training.derive import Derived, derive
 from pipeline.training.spec import TrainingSpec
 from pipeline.training.spool import TrackingInfo
@@ -127,22 +128,26 @@ def build_trained_model(
     draft: Draft,
     *,
     name: str,
-    config: TransformerConfig | RecurrentConfig,
+    config: NetworkConfig,
     shards: Artifact,
     tokenizer: Artifact,
+    target_tokenizer: Artifact | None = None,
     checkpoint_folder: Path,
     spool_folder: Path,
     tracking: TrackingInfo,
     run_trainer: Callable[[Path], None],
     progress: Progress,
 ) -> Artifact:
-    """Trains, or goes on training, in a process of its own.
+    """Trains, or goes on training, in a process of its own; where there is a `target_tokenizer`, the other is the sources'.
 
     Raises:
         TrainingError: see `check_exit`; checkpoints stay, and running again goes on.
     """
-    vocab_size = shards.manifest.counts["vocab_size"]
-    derived = derive(config, vocab_size=vocab_size)
+    counts = shards.manifest.counts
+    if target_tokenizer is None:
+        derived = derive(config, vocab_size=counts["vocab_size"])
+    else:
+        derived = derive(config, vocab_size=counts["target_vocab_size"], source_vocab_size=counts["vocab_size"])
     checkpoint_folder.mkdir(parents=True, exist_ok=True)
     output = checkpoint_folder / "output"
     shutil.rmtree(output, ignore_errors=True)
@@ -154,7 +159,9 @@ def build_trained_model(
         name=name,
         version=draft.version,
         shards_folder=str(shards.folder),
-        tokenizer_file=str(tokenizer.file("tokenizer.model")),
+        tokenizer_file=str((target_tokenizer or tokenizer).file("tokenizer.model")),
+        source_tokenizer_file=str(tokenizer.file("tokenizer.model")) if target_tokenizer is not None else None,
+        is_compilable=isinstance(config, TransformerConfig) and not (shards.folder / PAIR_INDEX).is_file(),
         output_folder=str(output),
         checkpoint_folder=str(checkpoint_folder),
         spool_folder=str(spool_folder),
@@ -180,7 +187,7 @@ def _clear(checkpoint_folder: Path) -> None:
         checkpoint_folder.rmdir()
 
 
-def _spec(derived: Derived, config: TransformerConfig | RecurrentConfig, **places: Any) -> TrainingSpec:
+def _spec(derived: Derived, config: NetworkConfig, *, is_compilable: bool, **places: Any) -> TrainingSpec:
     train = config.train
     return TrainingSpec(
         **places,
@@ -199,7 +206,7 @@ def _spec(derived: Derived, config: TransformerConfig | RecurrentConfig, **place
         gradient_clip=train.gradient_clip,
         seed=train.seed,
         precision=train.precision,
-        compile=train.compile if isinstance(config, TransformerConfig) else "off",
+        compile=train.compile if is_compilable else "off",  # batches of pairs have many shapes
         device=train.device,
         devices=train.devices,
         strategy=train.strategy,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files import write_json, write_text
+from pipeline.models.loading import SOURCE_TOKENIZER
 from pipeline.training.data import TrainingData
 from pipeline.training.families import Network, Shape, model_of
 from pipeline.training.hardware import Hardware
@@ -39,6 +40,8 @@ def write_results(
     shutil.copyfile(spec.tokenizer_file, output / "model" / "tokenizer.model")
     write_text(output / "history.jsonl", _lines(history))
     write_text(output / "timings.jsonl", _lines(timings))
+    if spec.source_tokenizer_file is not None:
+        shutil.copyfile(spec.source_tokenizer_file, output / "model" / SOURCE_TOKENIZER)
     last = [row["train_loss"] for row in history[-_FINAL_STEPS:]]
     batch_tokens = data.tokens_per_step
     counts = {

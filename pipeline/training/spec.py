@@ -18,6 +18,7 @@ _WITHOUT_EFFECT = frozenset(
         "version",
         "shards_folder",
         "tokenizer_file",
+        "source_tokenizer_file",
         "output_folder",
         "checkpoint_folder",
         "spool_folder",
@@ -45,6 +46,7 @@ class TrainingSpec:
     """The artifact version this run makes; checkpoints of another version are refused."""
     shards_folder: str
     tokenizer_file: str
+    """Of the targets, where there are pairs."""
     output_folder: str
     """Receives `model/`, `history.jsonl`, `timings.jsonl` and `training.json`."""
     checkpoint_folder: str
@@ -83,6 +85,8 @@ class TrainingSpec:
     max_skipped_steps: int
     tracking: dict[str, Any]
     """Of `TrackingInfo`."""
+    source_tokenizer_file: str | None = None
+    """Where the sources of pairs have a vocabulary of their own."""
 
     def what_decides_the_weights(self) -> dict[str, Any]:
         """The settings that change the result; places, names and habits are left out."""

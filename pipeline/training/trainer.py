@@ -23,11 +23,12 @@ from pipeline.errors import TrainingInterrupted
 from pipeline.training import random_state
 from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from pipeline.training.console import Console
-from pipeline.training.data import Batch, open_data
+from pipeline.training.data import Batch
 from pipeline.training.distributed import ALONE, Alone
 from pipeline.training.families import network_of, shape_of
 from pipeline.training.guard import SpikeGuard, Verdict
 from pipeline.training.hardware import Hardware, choose_device, choose_hardware, peak_flops, resumed
+from pipeline.training.open_data import open_data
 from pipeline.training.optimizer import Optimizer
 from pipeline.training.results import metrics_of, params_of, write_results
 from pipeline.training.schedule import learning_rate_scale
@@ -49,7 +50,7 @@ class Trainer:
         """
         self.spec, self._stop, self._ranks = spec, stop, ranks
         self.shape = shape_of(spec.family, spec.shape)
-        self._data = open_data(spec, context_tokens=self.shape.context_tokens)
+        self._data = open_data(spec, self.shape)
         self._tokens_per_step = self._data.tokens_per_step
         self._console = Console(
             num_steps=spec.num_steps,
@@ -176,7 +177,7 @@ class Trainer:
 
     def _micro_rows(self, batch: Batch) -> int:
         """Rows a forward pass: as many tokens as the windows of the hardware have."""
-        return max(1, self.hardware.micro_windows * self.shape.context_tokens // batch.tokens_per_row)
+        return batch.rows_within(self.hardware.micro_windows * self.shape.context_tokens)
 
     def _end_if_asked(self) -> None:
         reason = self._ranks.agreed(self._stop.reason)

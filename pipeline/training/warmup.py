@@ -68,9 +68,10 @@ def make_ready(
         loss_of = loss_function(network, compiled=hardware.compiled, ranks=ranks)
         found = hardware
         try:
-            sizes = [hardware.micro_windows]
+            micro_rows = batch.rows_within(hardware.micro_windows * network.shape.context_tokens)
+            sizes = [micro_rows]
             if hardware.compiled:  # the last share's size is compiled too
-                sizes += filter(None, [-(-batch.num_rows // together.size) % hardware.micro_windows])
+                sizes += filter(None, [-(-batch.num_rows // together.size) % micro_rows])
             for rows in sizes:
                 some = batch.part(slice(rows * together.size))
                 accumulate(loss_of, network, some, micro_rows=rows, ranks=together)
