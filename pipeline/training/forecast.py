@@ -18,7 +18,7 @@ from pipeline.training.data import Batch
 from pipeline.training.derive import Derived, derive
 from pipeline.training.families import EncoderDecoderShape, Network, network_of
 from pipeline.training.guard import SpikeGuard
-from pipeline.training.hardware import Hardware, choose_hardware
+from pipeline.training.hardware import Hardware, choose_device, choose_hardware, count_processes
 from pipeline.training.optimizer import Optimizer
 from pipeline.training.spec import EPOCHS_WORTH_READING
 from pipeline.training.step import train_step
@@ -68,7 +68,7 @@ class Forecast:
 
     @property
     def seconds(self) -> float:
-        """Of the steps alone: validation, checkpoints and compiling come on top."""
+        """Of the steps alone: validation, checkpoints, compiling, and what several devices exchange come on top."""
         return self.tokens / self.tokens_per_second
 
     def warnings(self) -> list[str]:
@@ -88,7 +88,7 @@ def forecast(
     source_vocab_size: int | None = None,
     train_tokens: int | None = None,
 ) -> Forecast:
-    """Derives the run, builds it and takes five steps.
+    """Derives the run, builds it and takes five steps; of several devices, one, with its share of each step.
 
     Raises:
         TrainingError: what it asks of the machine is not there.
@@ -96,6 +96,7 @@ def forecast(
     run = derive(config, vocab_size=vocab_size, source_vocab_size=source_vocab_size)
     context = run.shape.context_tokens
     tokens_per_step = run.batch_windows * context
+    num_processes = count_processes(config.train.devices, device=choose_device(config.train.device))
     hardware = choose_hardware(
         device=config.train.device,
         precision=config.train.precision,
@@ -104,6 +105,8 @@ def forecast(
         batch_windows=run.batch_windows,
         micro_windows=run.micro_windows,
         context_tokens=context,
+        num_processes=num_processes,
+        strategy=config.train.strategy if num_processes > 1 else "alone",
     )
     hardware, memory, seconds = _probe(config, run, hardware)
     return Forecast(
@@ -135,7 +138,7 @@ def _probe(config: NetworkConfig, run: Derived, hardware: Hardware) -> tuple[Har
         weight_decay=config.train.weight_decay,
         dtype=hardware.dtype,
     )
-    batch = _batch(run).to(hardware.device)
+    batch = _batch(run).rows(0, hardware.num_processes).to(hardware.device)
     micro_rows = batch.rows_within(hardware.micro_windows * run.shape.context_tokens)
     activations = _kept_bytes(network, batch.part(slice(micro_rows)))
     loss_of, hardware = make_ready(network, hardware, batch, may_change=True, note=lambda _: None)
@@ -152,7 +155,10 @@ def _probe(config: NetworkConfig, run: Derived, hardware: Hardware) -> tuple[Har
     torch.set_num_threads(threads)
     weights = sum(parameter.nbytes for parameter in network.parameters())
     state = sum(tensor.nbytes for tensor in optimizer.state().values())
-    memory = Memory(weights=weights, gradients=weights, optimizer=state, activations=activations)
+    parts = hardware.num_processes if hardware.strategy == "fsdp" else 1
+    memory = Memory(
+        weights=weights // parts, gradients=weights // parts, optimizer=state // parts, activations=activations
+    )
     return hardware, memory, statistics.median(seconds[1:])
 
 

@@ -124,6 +124,7 @@ class FakeCluster:
     def delete_namespaced_pod(self, name: str, namespace: str) -> None:
         self.process.terminate()
         self.process.wait()
+        self.process.stderr.close()
         self.deleted.append(name)
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from pair_run import pair_spec
+from safetensors.torch import load_file, save_file
 from tiny_run import lstm, odd, spec_of
 
 from pipeline.errors import TrainingError, TrainingInterrupted
