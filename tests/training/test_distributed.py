@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from pair_run import pair_spec
+from pair_run import pair_spec, tiny_pairs
 from safetensors.torch import load_file, save_file
 from tiny_run import lstm, odd, spec_of
 
@@ -25,6 +25,8 @@ from pipeline.training.distributed import Sharded
 from pipeline.training.hardware import choose_hardware, count_processes
 from pipeline.training.stopping import StopRequest
 from pipeline.training.trainer import Trainer
+
+__all__ = ["tiny_pairs"]
 
 ROOT, HERE = Path(__file__).parents[2], Path(__file__).parent
 needs_two_processors = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two processes need two processors")
