@@ -111,8 +111,9 @@ def run_subprocess(spec_path: Path) -> None:
 
 def stop_group(process: subprocess.Popen[bytes]) -> None:
     """Asks the process to save a checkpoint and end, and kills it, its group and all it started if it does not in time."""
-    started = _descendants(process.pid)  # of several devices, each process is a session of its own
+    started: list[psutil.Process] = []
     if process.poll() is None:
+        started = _descendants(process.pid)  # of several devices, each process is a session of its own
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(GRACE_SECONDS)
