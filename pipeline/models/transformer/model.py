@@ -33,6 +33,7 @@ class TransformerModel:
     """A network with the special ids and the tokenizer hash it was trained with."""
 
     family = "transformer"
+    is_encoder_decoder = False
 
     def __init__(self, network: Transformer, *, tokenizer_hash: str, bos_id: int, eos_id: int, pad_id: int) -> None:
         self.network = network.eval()
@@ -70,7 +71,7 @@ class TransformerModel:
             confidences=log_probabilities.amax(-1).exp(),
         )
 
-    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray[Any, Any]]:
+    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray[Any, np.dtype[Any]]]:
         """Scores each target after its prompt; see `target_scores.py`.
 
         Raises:
