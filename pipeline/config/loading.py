@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from pipeline.config.families import misfit
 from pipeline.config.project import Project
+from pipeline.config.starting import starting_problem
 from pipeline.errors import ConfigurationError
 
 DEFAULT_CONFIG = "dagster_project.yaml"
@@ -87,6 +88,8 @@ def load_project(path: Path | str | None = None) -> Project:
         raise ConfigurationError(
             f"{file.name}: models must beat each other in a circle ({' > '.join(circle)}). Let one beat `unigram`."
         )
+    if problem := starting_problem(project.models):
+        raise ConfigurationError(f"{file.name}: {problem}")
     return project
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import DatasetConfig, NgramConfig, Seq2SeqTransformerConfig, load_project
+from pipeline.config import DatasetConfig, NgramConfig, Seq2SeqTransformerConfig, TransformerConfig, load_project
 from pipeline.config.families import misfit
 from pipeline.config.reference import render
 from pipeline.errors import ConfigurationError
@@ -133,3 +133,14 @@ def test_families_and_datasets_that_do_not_fit_are_told_apart() -> None:
     assert "counts text alone, but datasets.d has the task translation" in str(
         misfit(NgramConfig(family="ngram", dataset="d"), one)
     )
+
+
+def test_settings_of_windows_are_refused_for_pairs() -> None:
+    pairs = DatasetConfig(corpus="c", tokenizer="t", task="translation")
+    for key, value in (("packing", "best_fit"), ("batch_warmup_fraction", 0.1)):
+        model = TransformerConfig(family="transformer", dataset="d", train={key: value})
+        assert f"train.{key} is set, which is for windows of text" in str(misfit(model, pairs))
+    assert "attend is set" in str(
+        misfit(TransformerConfig(family="transformer", dataset="d", attend="document"), pairs)
+    )
+    assert misfit(TransformerConfig(family="transformer", dataset="d", init_from="base"), pairs) is None

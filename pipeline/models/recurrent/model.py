@@ -146,10 +146,7 @@ class RecurrentModel:
         card = read_card(folder)
         network = Recurrent(RecurrentShape(**card["shape"]))
         try:
-            state = load_file(folder / "model.safetensors")
-            if network.shape.tie_embeddings:
-                state["lm_head.weight"] = state["embed_tokens.weight"]
-            network.load_state_dict(state)
+            load_weights(network, folder / "model.safetensors")
         except Exception as error:  # safetensors, missing keys and sizes each raise their own
             reason = " ".join(str(error).split())[:200]
             raise ArtifactDamaged(f"{folder}: model.safetensors does not load ({reason}). Train it again.") from error
@@ -160,3 +157,15 @@ class RecurrentModel:
             eos_id=card["eos_id"],
             pad_id=card["pad_id"],
         )
+
+
+def load_weights(network: Recurrent, file: Path) -> None:
+    """Fills a network with saved weights of its shape; a tied table is written once.
+
+    Raises:
+        SafetensorError, KeyError, RuntimeError, OSError: the file is missing, cut short or of another shape.
+    """
+    state = load_file(file)
+    if network.shape.tie_embeddings:
+        state["lm_head.weight"] = state["embed_tokens.weight"]
+    network.load_state_dict(state)
