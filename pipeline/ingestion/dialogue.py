@@ -2,8 +2,8 @@
 
 In: JSON Lines, an array or one object a file, whose records hold a list of turns (`turns: a.b` is `b` within `a`): texts, pairs
 of speaker and text, or objects; or one text with a turn a line. Out: a document for each turn from the second on; its text is the
-conversation so far, a line a turn, and its target the turn. Where speakers are named, a line begins with its speaker, and the text
-ends with the name of who speaks next. The turns of a conversation are a group, which no split parts.
+conversation so far, a line a turn, and its target the turn. Where speakers are named, a line begins with its speaker, and the
+text ends with the name of who speaks next. The turns of a conversation are a group, which no split parts.
 Trade-off: a conversation of n turns is written n times, each time a turn longer; `max_turns` bounds it.
 """
 

@@ -8,7 +8,9 @@ In: a package's files. Out: documents that read like pages of a manual, each ope
 - one for each docstring added from outside (`add_newdoc("numpy", "abs", "...")`), as compiled modules need;
 - one for each shipped text file;
 
-or, where the source asks for them, pairs (docstring_pairs.py). Nothing is imported or run. Private names (`_f`) are left out, modules with private names are not: that is where
+or, where the source asks for them, pairs (docstring_pairs.py).
+
+Nothing is imported or run. Private names (`_f`) are left out, modules with private names are not: that is where
 packages keep what they publish. A docstring shorter than its threshold is no record; a file that does not parse is a
 reject.
 """
