@@ -74,6 +74,8 @@ def test_a_good_file_loads_with_its_defaults_and_paths_relative_to_itself(tmp_pa
         ("train: {tokens: 1000}", "promote: {must_beat: gpt}", "models must beat each other in a circle (gpt > gpt)."),
         ("{notes: 1.0}", "{notes: 1.0}, quality: {overrides: {basic.min_chars: 3}}", "overrides 'basic.min_chars', which no chosen rule set has."),
         ("reader: text,", "reader: text, heading: '(',", "sources.notes.heading is no regular expression"),
+        ("reader: text,", "reader: text, redact: [emial],", "sources.notes.redact.0 is 'emial'; allowed are 'email', 'ip', "),
+        ("reader: text,", "reader: text, redact: 5,", "sources.notes.redact is 5; input should be a valid boolean"),
         (GPT, "gpt: {family: seq2seq_rnn, dataset: tokens}", "models.gpt.family is seq2seq_rnn, which learns from pairs, but datasets.tokens has the task language_model. Set a task of pairs."),
         (GPT, "gpt: {family: seq2seq_rnn, dataset: tokens, train: {compile: 'on'}}", "batches of pairs have many shapes"),
         (GPT, "gpt: {family: seq2seq_transformer, dataset: tokens, width: 100, num_heads: 3}", "has width 100, which 3 heads do not divide"),
