@@ -175,6 +175,18 @@ class NgramConfig(ModelSection):
         return self
 
 
+class ResearchConfig(Section):
+    """Parts of a Transformer that no other library loads: such a model trains, writes and is registered, but not exported."""
+
+    softcap: Annotated[float, Field(gt=0)] | None = None
+    """Logits become softcap tanh(logits / softcap) (Gemma Team 2024, arXiv 2408.00118, took 30)."""
+    relu_squared: bool = False
+    """down(relu(up(x))^2) in place of the SwiGLU (So et al. 2021, arXiv 2109.08668), by default 4 times the width inside."""
+    value_embeddings: bool = False
+    """A second table of the vocabulary, whose entries are added to every layer's values (after Zhou et al. 2024, arXiv
+    2410.17897, who add the first layer's values)."""
+
+
 class TransformerConfig(StartSettings, ModelSection):
     """A decoder-only Transformer in the Qwen3 layout."""
 
@@ -202,6 +214,8 @@ class TransformerConfig(StartSettings, ModelSection):
     """Base of the rotary position angles (Su et al. 2021)."""
     query_key_norm: bool = True
     """Norms of each head's queries and keys, as Qwen3 has them; false exports as Llama."""
+    research: ResearchConfig = ResearchConfig()
+    """Parts that do not export."""
     lora: LoraConfig | None = None
     """Trains low-rank adapters alone, which are merged into the weights when the model is saved."""
     train: TrainConfig = TrainConfig()
