@@ -55,7 +55,7 @@ def show_forecast(project: Project, name: str) -> int:
         start=start.shape if start is not None else None,
     )
     hardware, memory = found.hardware, found.memory
-    how = f"{hardware.device}, {hardware.precision}, {'compiled' if hardware.compiled else 'not compiled'}"
+    how = f"{hardware.devices}, {hardware.precision}, {'compiled' if hardware.compiled else 'not compiled'}"
     data = f"{found.epochs:.2f} over {train_tokens:,} tokens" if found.epochs else "known once the dataset is built"
     rows = {
         "parameters": f"{found.num_parameters:,}",
