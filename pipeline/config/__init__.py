@@ -5,6 +5,7 @@ file_sources.py  sources that are files: what all take, and the readers beside t
 columns.py   the columns of clean documents that rules judge by
 custom_rules.py  rules of the user's own, taken apart before they run
 quality.py   which documents a corpus keeps
+metric_names.py  metrics, and the tasks that each fits
 benchmarks.py  files of questions that models are asked
 pairs.py     which pairs a corpus keeps, and what joins them in a split
 mixing.py    decontamination, and how often training reads what

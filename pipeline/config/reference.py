@@ -43,6 +43,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("sources.NAME with `reader: html`", web_sources.HtmlSource),
     ("sources.NAME with `reader: warc`", web_sources.WarcSource),
     ("sources.NAME with `reader: parallel`", file_sources.ParallelSource),
+    ("sources.NAME with `reader: dialogue`", file_sources.DialogueSource),
     ("sources.NAME with `reader: python_docs`", data.PythonDocsSource),
     ("corpora.NAME", data.CorpusConfig),
     ("corpora.NAME.quality", quality.QualityConfig),

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.benchmarks import BenchmarkConfig
+from pipeline.config.metric_names import MetricName
 from pipeline.config.sections import Name, Section
 from pipeline.config.starting import LoraConfig, StartSettings
 
@@ -112,6 +113,9 @@ class EvaluateConfig(Section):
     """Only the k most likely tokens are drawn from; null means all."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     """Only the most likely tokens that together have this probability are drawn from."""
+    metrics: tuple[MetricName, ...] = ()
+    """Of what a model of pairs writes, such as `[chrf, bleu]`, the first one for the leaderboard; empty takes those of the
+    dataset's task."""
     benchmarks: dict[Name, BenchmarkConfig] = {}
     """Files of questions with answers, by a name of your own: few-shot and multiple choice by log-likelihood."""
 

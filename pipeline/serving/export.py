@@ -14,7 +14,7 @@ from pipeline.files import storage_errors
 from pipeline.models.interface import LanguageModel
 from pipeline.registry.connection import connection
 from pipeline.registry.queries import resolve
-from pipeline.registry.rivals import Registered, downloaded, model_folder
+from pipeline.registry.rivals import Registered, downloaded, model_folder, pairs_file
 from pipeline.serving.generate import load_registered
 
 ARPA = "model.arpa"
@@ -39,6 +39,9 @@ def export_model(name: str, uri: str, folder: Path) -> list[Path]:
                 folder.mkdir(parents=True, exist_ok=True)
                 for file in sorted(model_folder(downloads).iterdir()):
                     shutil.copyfile(file, folder / file.name)
+                pairs = pairs_file(downloads)
+                if pairs is not None:
+                    shutil.copyfile(pairs, folder / pairs.name)
     if loaded.model.family == "ngram":
         from pipeline.models.ngram.arpa import write_arpa
         from pipeline.models.ngram.model import NgramModel
