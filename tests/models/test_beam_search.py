@@ -20,6 +20,9 @@ from pipeline.models.ngram.table import NgramTable
 from pipeline.models.recurrent.model import RecurrentModel
 from pipeline.models.recurrent.network import Recurrent
 from pipeline.models.recurrent.shape import derive_recurrent_shape
+from pipeline.models.transformer.model import TransformerModel
+from pipeline.models.transformer.network import Transformer
+from pipeline.models.transformer.shape import derive_shape
 
 EOS = 0
 
@@ -148,16 +151,19 @@ def stream_model(family: str) -> Any:
         tokens = np.concatenate(documents)
         counted = list(count_ngrams(tokens, order=3, vocab_size=5, bos_id=1))
         return NgramModel(NgramTable.of(counted, estimate(counted, never_predicted=[1]), vocab_size=5), **ids)
-    network = Recurrent(derive_recurrent_shape(cell=family, vocab_size=5, context_tokens=16, depth=2, width=16))
+    if family == "transformer":
+        network: Any = Transformer(derive_shape(vocab_size=5, context_tokens=16, depth=2, width=16, num_heads=2))
+    else:
+        network = Recurrent(derive_recurrent_shape(cell=family, vocab_size=5, context_tokens=16, depth=2, width=16))
     network.initialise(seed=0)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.5)
-    return RecurrentModel(network, **{**ids, "pad_id": 0})
+    return (TransformerModel if family == "transformer" else RecurrentModel)(network, **{**ids, "pad_id": 0})
 
 
-@pytest.mark.parametrize("family", ["ngram", "gru", "lstm"])
+@pytest.mark.parametrize("family", ["ngram", "gru", "lstm", "transformer"])
 def test_beams_of_a_decoder_alone_equal_the_best_of_all_continuations_it_scores(family: str) -> None:
     model = stream_model(family)
     prompts = [[1, 2], [1, 3, 3, 4, 2], [1]]
@@ -172,3 +178,12 @@ def test_beams_of_a_decoder_alone_equal_the_best_of_all_continuations_it_scores(
     few = GenerationParameters(max_new_tokens=7, num_beams=3, stop_ids=(EOS,))
     assert model.generate(prompts, few) == [model.generate([prompt], few)[0] for prompt in prompts]
     assert model.generate([], few) == []
+
+
+def test_a_prompt_that_fills_the_context_leaves_room_for_the_beams() -> None:
+    model = stream_model("transformer")
+    parameters = GenerationParameters(max_new_tokens=30, num_beams=2)
+    long = [1, *[2, 3, 4] * 10]
+    (found,) = model.generate([long], parameters)
+    assert len(found) == 8  # half the context of 16
+    assert model.generate([long[-8:]], parameters) == [found]

@@ -20,6 +20,7 @@ from pipeline.models.loading import read_card
 from pipeline.models.sampling import next_tokens
 from pipeline.models.saving import save_network
 from pipeline.models.target_scores import score_in_rows
+from pipeline.models.transformer.beams import search
 from pipeline.models.transformer.decoding import Cache, Decoder
 from pipeline.models.transformer.hugging_face import config_of
 from pipeline.models.transformer.network import Transformer
@@ -86,7 +87,7 @@ class TransformerModel:
     def generate(self, prompts: list[list[int]], parameters: GenerationParameters) -> list[list[int]]:
         """Continues prompts of any lengths together.
 
-        A text that outgrows the context goes on with the last half of it as its new context.
+        A text that outgrows the context goes on with the last half of it as its new context; beams stay within one context.
 
         Raises:
             InputError: an empty prompt.
@@ -97,6 +98,10 @@ class TransformerModel:
             raise InputError("A prompt has no tokens; begin it with the BOS token.")
         self._decoder = self._decoder or Decoder(self.network)
         with self._decoder.threads():
+            if parameters.num_beams > 1:
+                return search(
+                    self._decoder, prompts, parameters, context_tokens=self.context_tokens, pad_id=self.pad_id
+                )
             return self._continued(self._decoder, prompts, parameters)
 
     def _continued(
