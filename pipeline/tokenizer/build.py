@@ -7,11 +7,13 @@ the shards count every token of the corpus.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.artifacts import Artifact, Draft, Report
 from pipeline.config import TokenizerConfig
+from pipeline.corpus.layout import split_files, train_files
 from pipeline.files import write_bytes
 from pipeline.progress import Progress
 from pipeline.tokenizer import sample
@@ -31,7 +33,7 @@ def build_tokenizer(draft: Draft, *, config: TokenizerConfig, corpus: Artifact, 
     Raises:
         StageError: the text allows no vocabulary of this size; names the largest or smallest that it does.
     """
-    documents, validation = corpus.file("documents/train.parquet"), corpus.file("documents/validation.parquet")
+    documents, validation = train_files(corpus), split_files(corpus, "validation")
     train_bytes = corpus.manifest.counts["splits"]["train"]["bytes"]
     shares = sample.draw(documents, budget_bytes=config.sample_bytes, seed=config.seed)
     account = sample.Account()
@@ -80,7 +82,7 @@ def build_tokenizer(draft: Draft, *, config: TokenizerConfig, corpus: Artifact, 
 def measure_fit(tokenizer: Artifact, corpus: Artifact) -> Report:
     """How much of today's corpus the tokenizer was trained on, and how well it still compresses it."""
     model = Tokenizer.load(tokenizer.file("tokenizer.model"))
-    fit = measure(model, sample.texts(corpus.file("documents/validation.parquet")), max_bytes=MEASURED_BYTES)
+    fit = measure(model, sample.texts(split_files(corpus, "validation")), max_bytes=MEASURED_BYTES)
     then, today = tokenizer.manifest.counts, corpus.manifest.counts["splits"]["train"]["bytes"]
     return Report(
         figures={
@@ -95,7 +97,7 @@ def measure_fit(tokenizer: Artifact, corpus: Artifact) -> Report:
     )
 
 
-def _examples(tokenizer: Tokenizer, validation: Path) -> dict[str, str]:
+def _examples(tokenizer: Tokenizer, validation: Sequence[Path]) -> dict[str, str]:
     """How the first held-out documents begin, in pieces."""
     examples: dict[str, str] = {}
     for text in sample.texts(validation):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,12 +32,12 @@ class Account:
     """Left out of the training; texts that hold them are encoded and come back as any other."""
 
 
-def draw(path: Path, *, budget_bytes: int, seed: int) -> dict[str, int] | None:
+def draw(paths: Sequence[Path], *, budget_bytes: int, seed: int) -> dict[str, int] | None:
     """How many bytes of which documents to learn from, in the order of a seeded hash of the ids; None means all.
 
     The document that crosses the budget gives its beginning, so that one long document cannot spoil the sample.
     """
-    table = pq.read_table(path, columns=["id", "num_bytes"])
+    table = pq.read_table(paths, columns=["id", "num_bytes"])
     if (pc.sum(table["num_bytes"]).as_py() or 0) <= budget_bytes:
         return None
     ranked = sorted(
@@ -54,20 +54,21 @@ def draw(path: Path, *, budget_bytes: int, seed: int) -> dict[str, int] | None:
     return shares
 
 
-def texts(path: Path, shares: Mapping[str, int] | None = None) -> Iterator[str]:
-    """The documents' texts, or the shares of those drawn, in the file's order."""
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(BATCH_ROWS, columns=["id", "text"]):
-            for id_, text in zip(batch["id"].to_pylist(), batch["text"].to_pylist(), strict=True):
-                if shares is None:
-                    yield text
-                elif id_ in shares:
-                    yield text.encode()[: shares[id_]].decode(errors="ignore")
+def texts(paths: Sequence[Path], shares: Mapping[str, int] | None = None) -> Iterator[str]:
+    """The documents' texts, or the shares of those drawn, in the files' order."""
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(BATCH_ROWS, columns=["id", "text"]):
+                for id_, text in zip(batch["id"].to_pylist(), batch["text"].to_pylist(), strict=True):
+                    if shares is None:
+                        yield text
+                    elif id_ in shares:
+                        yield text.encode()[: shares[id_]].decode(errors="ignore")
 
 
-def sentences(path: Path, shares: Mapping[str, int] | None, account: Account) -> Iterator[str]:
+def sentences(paths: Sequence[Path], shares: Mapping[str, int] | None, account: Account) -> Iterator[str]:
     """What SentencePiece learns from; `account` counts it as it goes by."""
-    for text in texts(path, shares):
+    for text in texts(paths, shares):
         account.num_documents += 1
         account.num_bytes += len(text.encode())
         for number, part in enumerate(_RESERVED.split(text)):
