@@ -29,6 +29,7 @@ _BATCH_ROWS = 1024
 _RESTRICT = """
 SET allowed_directories = {folders};
 SET enable_external_access = false;
+SET enable_progress_bar = false;
 SET lock_configuration = true;
 """
 

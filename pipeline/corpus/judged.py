@@ -23,15 +23,17 @@ from pipeline.config import CorpusConfig, EngineConfig
 from pipeline.config.quality import RULE_LANGUAGES
 from pipeline.corpus.database import WORKER_SETTINGS, locked, stream
 from pipeline.corpus.rules import Unjudged, failing, judging, rules_of
+from pipeline.engine import IN_THIS_PROCESS, map_parts
 from pipeline.errors import StageError
-from pipeline.files import fingerprint, stream_parquet
-from pipeline.part_cache import DOCUMENTS, REJECTS, CachedPart, Tables, build_parts, write_tables
+from pipeline.files import fingerprint, storage_errors, stream_parquet
+from pipeline.part_cache import DOCUMENTS, REJECTS, CachedPart, Tables, aside, load_parts, write_tables
 from pipeline.progress import Progress
 from pipeline.records import REJECT_SCHEMA, Ledger
 
 CODE_VERSION = "1"
 SMALL_WORK_BYTES = 2_000_000
 """Of compressed documents: judging these takes this process less time than starting workers."""
+_FILES_A_TASK, _LEAST_TASKS = 16, 8
 
 SCHEMA = pa.schema(
     [
@@ -45,16 +47,16 @@ SCHEMA = pa.schema(
     ]
 )
 
-_LANGUAGES = "SELECT language, count(*) FROM read_parquet($files) GROUP BY language ORDER BY language"
+_LANGUAGES = "SELECT language, count(*) FROM read_parquet($file) GROUP BY language ORDER BY language"
 
-_KEPT = "SELECT * FROM judged WHERE rule IS NULL ORDER BY file_row_number"
+_KEPT = "SELECT * FROM judged WHERE filename = $file AND rule IS NULL ORDER BY file_row_number"
 
 _REJECTED = """
 SELECT 'corpus' AS stage, judged.source, judged.path, judged."index", judged.id, judged.rule AS reason,
        judged.rule_detail AS detail, judged.value, judged.threshold, NULL::VARCHAR AS cluster_id, judged.num_bytes,
        left(documents.text, 200) AS excerpt
-FROM read_parquet($files, file_row_number = true) AS documents JOIN judged USING (file_row_number)
-WHERE judged.rule IS NOT NULL
+FROM read_parquet($file, file_row_number = true) AS documents JOIN judged USING (file_row_number)
+WHERE judged.filename = $file AND judged.rule IS NOT NULL
 ORDER BY judged.file_row_number
 """
 
@@ -62,24 +64,25 @@ LOADED = """
 CREATE TABLE judged AS
 SELECT names.clean AS filename, parts.* EXCLUDE (filename), NULL::VARCHAR AS rule, NULL::VARCHAR AS rule_detail,
        NULL::DOUBLE AS value, NULL::DOUBLE AS threshold
-FROM read_parquet($parts, filename = true) AS parts
+FROM read_parquet($files, filename = true) AS parts
 JOIN (SELECT unnest($parts) AS part, unnest($clean) AS clean) AS names ON names.part = parts.filename
 """
-"""Of several files that are equal, the first names their one part."""
+"""Files that are equal share a part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Task:
-    key: str
-    clean: Path
-    num_bytes: int
+    """Several files for one worker: planning the rules' statement takes longer than running it over one."""
+
+    files: tuple[tuple[Path, str], ...]
+    """Clean documents, and the key of what is said of them."""
     parts_folder: Path
     where: str
     config: CorpusConfig
 
     @property
     def description(self) -> str:
-        return f"{self.where} {self.clean}"
+        return f"{self.where}, its rules over {self.files[0][0]} and what follows"
 
 
 def judge_documents(
@@ -92,28 +95,37 @@ def judge_documents(
         StorageError: the disk is full, read-only or forbidden.
     """
     parts_folder = draft.folder.parent / "parts"
-    statement, values = judging(rules_of(config))
+    rules = list(judging(rules_of(config)))
+    keys = {path: f"judged-{fingerprint([CODE_VERSION, sha, *rules])}" for path, sha in clean.items()}
+    found = load_parts(parts_folder, keys.values())
+    missing = [(path, key) for key, path in {key: path for path, key in keys.items() if key not in found}.items()]
+    size = min(max(len(missing) // _LEAST_TASKS, 1), _FILES_A_TASK)
     tasks = [
         _Task(
-            key=f"judged-{fingerprint([CODE_VERSION, sha, statement, values])}",
-            clean=path,
-            num_bytes=path.stat().st_size,
+            files=tuple(missing[start : start + size]),
             parts_folder=parts_folder,
             where=f"corpora.{draft.name}",
             config=config,
         )
-        for path, sha in clean.items()
+        for start in range(0, len(missing), size)
     ]
-    built = build_parts(
-        tasks, _judge, parts_folder=parts_folder, engine=engine, progress=progress, small_work_bytes=SMALL_WORK_BYTES
+    sizes = [sum(path.stat().st_size for path, _ in task.files) for task in tasks]
+    built = map_parts(
+        _judge,
+        tasks,
+        engine=IN_THIS_PROCESS if sum(sizes) < SMALL_WORK_BYTES else engine,
+        describe=lambda task: task.description,
+        progress=progress,
+        sizes=sizes,
     )
-    return {task.clean: part for task, part in zip(tasks, built.parts, strict=True)}
+    found |= {part.key: part for parts in built for part in parts}
+    return {path: found[key] for path, key in keys.items()}
 
 
 def load_judged(connection: duckdb.DuckDBPyConnection, judged: Mapping[Path, CachedPart]) -> None:
     """Makes the table `judged`: the documents that no rule rejects, with the file and row where each lies."""
     parts = [str(part.table(DOCUMENTS)) for part in judged.values()]
-    connection.execute(LOADED, {"parts": parts, "clean": list(map(str, judged))})
+    connection.execute(LOADED, {"files": sorted(set(parts)), "parts": parts, "clean": list(map(str, judged))})
 
 
 def rejected_rows(judged: Mapping[Path, CachedPart]) -> dict[str, Sequence[int]]:
@@ -140,30 +152,41 @@ def unjudged(config: CorpusConfig, judged: Mapping[Path, CachedPart]) -> list[Un
     ]
 
 
-def _judge(task: _Task) -> CachedPart:
-    return write_tables(task.parts_folder, task.key, where=task.description, write=lambda folder: _write(folder, task))
-
-
-def _write(folder: Path, task: _Task) -> Tables:
+def _judge(task: _Task) -> list[CachedPart]:
     statement, values = judging(rules_of(task.config))
-    files = {"files": [str(task.clean)]}
-    with locked(folder / "scratch", files=[task.clean], where=task.where, settings=WORKER_SETTINGS) as connection:
+    names = [str(path) for path, _ in task.files]
+    with storage_errors(task.parts_folder):
+        task.parts_folder.mkdir(parents=True, exist_ok=True)
+    scratch = aside(task.parts_folder, "judged-scratch")
+    paths = [path for path, _ in task.files]
+    with locked(scratch, files=paths, where=task.where, settings=WORKER_SETTINGS) as connection:
         try:
-            connection.execute(statement, {**files, **values})
+            connection.execute(statement, {"files": names, **values})
         except duckdb.DataError as error:
             raise StageError(
-                f"{task.where}.quality.{failing(connection, task.config, files['files'])} cannot be computed for every "
-                f"document ({str(error).splitlines()[0]}). Correct it; TRY_CAST gives null, which keeps the document."
+                f"{task.where}.quality.{failing(connection, task.config, names)} cannot be computed for every document "
+                f"({str(error).splitlines()[0]}). Correct it; TRY_CAST gives null, which keeps the document."
             ) from error
-        languages = dict(connection.execute(_LANGUAGES, files).fetchall())
-        rows = {
-            DOCUMENTS: stream_parquet(folder / f"{DOCUMENTS}.parquet", stream(connection, _KEPT, SCHEMA, {}), SCHEMA),
-            REJECTS: stream_parquet(
-                folder / f"{REJECTS}.parquet", stream(connection, _REJECTED, REJECT_SCHEMA, files), REJECT_SCHEMA
-            ),
-        }
+        return [
+            write_tables(
+                task.parts_folder,
+                key,
+                where=f"{task.where} {path}",
+                write=lambda folder, path=path: _write(folder, connection, path),  # type: ignore[misc]
+            )
+            for path, key in task.files
+        ]
+
+
+def _write(folder: Path, connection: duckdb.DuckDBPyConnection, clean: Path) -> Tables:
+    of_file = {"file": str(clean)}
+    languages = dict(connection.execute(_LANGUAGES, of_file).fetchall())
+    rows = {
+        name: stream_parquet(folder / f"{name}.parquet", stream(connection, statement, schema, of_file), schema)
+        for name, statement, schema in ((DOCUMENTS, _KEPT, SCHEMA), (REJECTS, _REJECTED, REJECT_SCHEMA))
+    }
     ledger = Ledger()
-    sizes = pq.read_table(task.clean, columns=["num_bytes"])["num_bytes"]
+    sizes = pq.read_table(clean, columns=["num_bytes"])["num_bytes"]
     ledger.take(documents=len(sizes), num_bytes=pc.sum(sizes).as_py() or 0)
     count_kept(ledger, folder / f"{DOCUMENTS}.parquet")
     count_rejects(ledger, folder / f"{REJECTS}.parquet")
