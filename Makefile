@@ -1,6 +1,7 @@
 # make run     from a fresh clone to a trained, evaluated, registered model
 # make ui      the Dagster and MLflow pages, on this machine only
-# make check   format, lint, types, import contracts, fast tests
+# make lint    format, lint, types, import contracts
+# make check   the same and the fast tests
 # make test    every test
 # make bench   the benchmarks
 # make docs    what of the documentation is made from the code
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: run ui check test bench docs
+.PHONY: run ui lint check test bench docs
 
 run: $(VENV)/.installed
 	$(BIN)/textmill run
@@ -18,11 +19,13 @@ run: $(VENV)/.installed
 ui: $(VENV)/.installed
 	$(BIN)/textmill ui
 
-check: $(VENV)/.installed-dev
+lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check: lint
 	$(BIN)/pytest -m "not slow"
 
 test: $(VENV)/.installed-dev

@@ -23,6 +23,7 @@ def _build(work: Work) -> Artifact:
         work.draft,
         config=config,
         sources={source: work.inputs[source] for source in config.sources},
+        fixed_splits=work.project.fixed_splits(work.name),
         against={role: artifact for role, artifact in work.inputs.items() if role.startswith(AGAINST)},
         engine=work.project.engine,
         progress=work.progress,

@@ -24,6 +24,7 @@ def _build(work: Work) -> Artifact:
         corpus=work.inputs["corpus"],
         shards=work.inputs["shards"],
         progress=work.progress,
+        folder=work.project.folder,
     )
 
 

@@ -71,6 +71,7 @@ def _build(work: Work) -> Artifact:
             config=config,
             shards=shards,
             tokenizer=tokenizer,
+            target_tokenizer=work.inputs.get("target_tokenizer"),
             checkpoint_folder=work.storage / "checkpoints" / work.name / work.draft.version,
             spool_folder=spool,
             tracking=tracking,

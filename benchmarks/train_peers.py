@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.models.transformer.shape import TransformerShape
+from pipeline.training.data import Batch
 from pipeline.training.derive import Derived
 from pipeline.training.families import network_of
 from pipeline.training.guard import SpikeGuard
@@ -48,7 +49,9 @@ class OurLoop:
             dtype=hardware.dtype,
         )
         self._guard = SpikeGuard(sigma=6.0, max_skipped_steps=20, device=hardware.device)
-        self._loss_of, self.hardware = make_ready(self.network, hardware, windows, may_change=True, note=print)
+        self._loss_of, self.hardware = make_ready(
+            self.network, hardware, Batch.of_windows(windows), may_change=True, note=print
+        )
 
     def step(self, windows: Tensor, *, scale: float = 1.0) -> float:
         """One update; returns its loss, which the trainer reads after every step on a CPU too."""
@@ -57,8 +60,8 @@ class OurLoop:
             self.network,
             self._optimizer,
             self._guard,
-            windows,
-            micro_windows=self.hardware.micro_windows,
+            Batch.of_windows(windows),
+            micro_rows=self.hardware.micro_windows,
             scale=scale,
             gradient_clip=1.0,
         )

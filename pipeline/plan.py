@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from pipeline import cleaning, corpus, evaluation, ingestion, registry, shards, stats, tokenizer, training
 from pipeline.artifacts import Artifact, ArtifactRef, ArtifactStore, Draft
-from pipeline.config import Project
+from pipeline.config import DatasetConfig, Project
 from pipeline.errors import ArtifactDamaged, ConfigurationError, InputError
-from pipeline.files import fingerprint
+from pipeline.files import fingerprint, sha256_file
 from pipeline.ingestion.parts import list_parts
 from pipeline.progress import Progress
 
@@ -96,7 +96,7 @@ def build_nodes(project: Project) -> dict[Key, Node]:
         read = {source: Key(CLEAN, source) for source in corpus_config.sources}
         for other in corpus_config.decontaminate.against if corpus_config.decontaminate else ():
             read[f"{AGAINST}{other}"] = Key(CORPUS if other in project.corpora else CLEAN, other)
-        add(CORPUS, name, read, corpus_config.literals)
+        add(CORPUS, name, read, lambda name=name: _corpus_literals(project, name))  # type: ignore[misc]
     for name, corpus_config in project.corpora.items():
         # the sources' rejects are counted too, so the statistics read the stages before the corpus
         upstream = {f"raw_{source}": Key(RAW, source) for source in corpus_config.sources}
@@ -106,22 +106,36 @@ def build_nodes(project: Project) -> dict[Key, Node]:
         loose = frozenset({"corpus"}) if tokenizer_config.refit == "on_change" else frozenset[str]()
         add(TOKENIZER, name, {"corpus": Key(CORPUS, tokenizer_config.corpus)}, tokenizer_config.literals, loose)
     for name, dataset in project.datasets.items():
-        inputs = {"corpus": Key(CORPUS, dataset.corpus), "tokenizer": Key(TOKENIZER, dataset.tokenizer)}
+        inputs = {"corpus": Key(CORPUS, dataset.corpus), **_tokenizers(dataset)}
         add(SHARDS, name, inputs, dataset.literals)
     for name in _models_in_order(project):
         model = project.models[name]
         dataset = project.datasets[model.dataset]
-        corpus_key, tokenizer_key = Key(CORPUS, dataset.corpus), Key(TOKENIZER, dataset.tokenizer)
-        shards_key, model_key = Key(SHARDS, model.dataset), Key(MODEL, name)
-        add(MODEL, name, {"shards": shards_key, "tokenizer": tokenizer_key}, model.training_literals)
+        corpus_key, shards_key, model_key = Key(CORPUS, dataset.corpus), Key(SHARDS, model.dataset), Key(MODEL, name)
+        add(MODEL, name, {"shards": shards_key, **_tokenizers(dataset)}, model.training_literals)
         inputs = {"model": model_key, "corpus": corpus_key, "shards": shards_key}
-        add(EVALUATION, name, inputs, model.evaluate.literals)
+        add(EVALUATION, name, inputs, lambda name=name: _evaluation_literals(project, name))  # type: ignore[misc]
         inputs = {"evaluation": Key(EVALUATION, name), "model": model_key, "corpus": corpus_key, "shards": shards_key}
         if model.promote.must_beat != "unigram":
             inputs["baseline"] = Key(REGISTERED, model.promote.must_beat)
         # the champion a challenger meets is outside the version: what was decided once is not decided again
         add(REGISTERED, name, inputs, model.promote.literals, frozenset({"baseline"}))
     return {node.key: node for node in nodes}
+
+
+def _corpus_literals(project: Project, name: str) -> dict[str, Any]:
+    """Its own settings, without rules for pairs where there are none, and the splits that its sources fix."""
+    literals = {key: value for key, value in project.corpora[name].literals().items() if key != "pairs" or value}
+    fixed = project.fixed_splits(name)
+    return {**literals, "fixed_splits": fixed} if fixed else literals
+
+
+def _tokenizers(dataset: DatasetConfig) -> dict[str, Key]:
+    """By role: one, or one for each side of pairs."""
+    found = {"tokenizer": Key(TOKENIZER, dataset.tokenizer)}
+    if dataset.target_tokenizer is not None:
+        found["target_tokenizer"] = Key(TOKENIZER, dataset.target_tokenizer)
+    return found
 
 
 def _source_literals(project: Project, name: str) -> dict[str, Any]:
@@ -131,6 +145,21 @@ def _source_literals(project: Project, name: str) -> dict[str, Any]:
     except InputError as error:
         raise InputError(f"{project.file.name}: sources.{name}.{error}") from error
     return {"source": name, **config.literals(), "parts": [part.key for part in parts]}
+
+
+def _evaluation_literals(project: Project, name: str) -> dict[str, Any]:
+    """The settings, and what stands in the files of benchmarks today."""
+    config = project.models[name].evaluate
+    literals = config.literals()
+    for benchmark, settings in config.benchmarks.items():
+        try:
+            literals["benchmarks"][benchmark]["content"] = sha256_file(project.folder / settings.path)
+        except OSError as error:
+            raise InputError(
+                f"{project.file.name}: models.{name}.evaluate.benchmarks.{benchmark}.path is {settings.path!r}, which cannot "
+                f"be read ({error.strerror}). Correct it."
+            ) from error
+    return literals
 
 
 def _models_in_order(project: Project) -> list[str]:

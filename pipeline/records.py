@@ -25,6 +25,7 @@ RAW_SCHEMA = pa.schema(
         pa.field("text", pa.large_string(), nullable=False),
         pa.field("num_bytes", pa.int64(), nullable=False),  # UTF-8 bytes of `text`
         pa.field("target", pa.large_string()),  # the other half of a pair (a translation, an answer); None for others
+        pa.field("group_id", pa.string()),  # what no split may part: a conversation, the context of questions; or None
     ]
 )
 
@@ -44,6 +45,14 @@ CLEAN_SCHEMA = pa.schema(
         pa.field("duplicate_line_fraction", pa.float32(), nullable=False),  # repeated non-empty lines, 0 to 1
         pa.field("repaired", pa.bool_(), nullable=False),  # mojibake was repaired
         pa.field("redactions", pa.map_(pa.string(), pa.int32())),  # kind of personal data -> placeholders put; or None
+        pa.field(
+            "target_language", pa.string()
+        ),  # this and what follows of pairs alone, else null: ISO 639-1, or "und"
+        pa.field("target_language_confidence", pa.float32()),  # 0 to 1
+        pa.field("target_characters", pa.int64()),
+        pa.field("length_ratio", pa.float32()),  # characters of the target per character of the text
+        pa.field("source_hash", pa.string()),  # of the text's words: equal sentences share it
+        pa.field("target_hash", pa.string()),  # of the target's words
         *(pa.field(name, pa.int64()) for name in SIGNAL_COUNTS),
         *(pa.field(name, pa.float32()) for name in SIGNAL_FRACTIONS),
     ]

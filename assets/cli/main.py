@@ -69,6 +69,17 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--top-k", type=int, default=50, help="0 for all")
     generate.add_argument("--top-p", type=float, default=0.95)
     generate.add_argument("--seed", type=int, default=0)
+    inspect = command("inspect", "What models make of one text, as one HTML page.")
+    inspect.add_argument("model", help="MODEL, MODEL@ALIAS, MODEL/VERSION, or a folder that `export` wrote")
+    inspect.add_argument("text")
+    inspect.add_argument("--against", nargs="+", default=[], metavar="OTHER", help="more models, side by side")
+    inspect.add_argument("--out", default="inspection.html", metavar="FILE", help="(default: inspection.html)")
+    harness = command("harness", "lm-evaluation-harness on local task files (the extra lm_eval).")
+    harness.add_argument("model", help="MODEL, MODEL@ALIAS, MODEL/VERSION, or a folder that `export` wrote")
+    harness.add_argument("tasks", nargs="+", metavar="TASK")
+    harness.add_argument("--include", required=True, metavar="FOLDER", help="of the YAML files that define the tasks")
+    harness.add_argument("--few-shot", type=int, metavar="K", help="(default: what the task says)")
+    harness.add_argument("--limit", type=int, metavar="N", help="the first N examples of each task")
     export = command(
         "export", "Write a registered model for other tools: Hugging Face files; an n-gram model as ARPA too."
     )
@@ -125,6 +136,10 @@ def _dispatch(project: Project, parsed: argparse.Namespace) -> int:
             from assets.cli.accounts import dispatch as answer
 
             return answer(project, parsed)
+        case "inspect" | "harness":
+            from assets.cli.inspection import dispatch as look
+
+            return look(project, parsed)
         case _:
             from assets.cli.registry import dispatch
 

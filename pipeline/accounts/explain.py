@@ -162,16 +162,20 @@ def _encoded(connection: duckdb.DuckDBPyConnection, artifact: Artifact, id_: str
     for split in SPLITS:
         rows = _rows(connection, [artifact.file(f"{split}.documents.parquet")], "id = $id", id=id_)
         if rows:
-            firsts = [f"{row['first_token']:,}" for row in rows[:NUM_DUPLICATES_NAMED]]
+            is_pair = "num_target_tokens" in rows[0]
+            first, size = ("first_source_token", "num_source_tokens") if is_pair else ("first_token", "num_tokens")
+            firsts = [f"{row[first]:,}" for row in rows[:NUM_DUPLICATES_NAMED]]
             more = ", ..." if len(rows) > len(firsts) else ""
+            target = f", its target {rows[0]['num_target_tokens']:,}" if is_pair else ""
             facts = {
                 "split": split,
-                "size": f"{rows[0]['num_tokens']:,} tokens",
+                "size": f"{rows[0][size]:,} tokens{target}",
                 "from token": ", ".join(firsts) + more,
                 "times": str(len(rows)),
             }
             return Step(asset=str(artifact.ref), verdict="encoded", facts=facts)
-    return Step(asset=str(artifact.ref), verdict="absent", facts={"why": "The mixture reads it no time in training."})
+    why = "The mixture reads it no time in training, or it is a pair whose target is longer than max_target_tokens."
+    return Step(asset=str(artifact.ref), verdict="absent", facts={"why": why})
 
 
 def _row(connection: duckdb.DuckDBPyConnection, files: Sequence[Path], place: Place) -> dict[str, Any] | None:

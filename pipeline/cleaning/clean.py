@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.cleaning.language import identify_languages
+from pipeline.cleaning.pairs import pair_columns
 from pipeline.cleaning.pii.redact import redact
 from pipeline.cleaning.signals import measure
 from pipeline.cleaning.text import CleanText, clean_text, clean_title
@@ -35,9 +36,12 @@ def clean_batch(batch: pa.RecordBatch, kinds: Collection[str] = ()) -> tuple[pa.
     rejects: list[dict[str, Any]] = []
     for raw in batch.to_pylist():
         cleaned = clean_text(raw["text"])
+        target = clean_text(raw["target"]) if raw["target"] is not None else None
         problem = _problem(raw["text"], cleaned)
+        if problem is None and target is not None:
+            problem = _target_problem(raw["target"], target)
         if problem is None:
-            kept.append(_clean_row(raw, cleaned, kinds))
+            kept.append(_clean_row(raw, cleaned, target, kinds))
             continue
         reason, detail, value, threshold = problem
         rejects.append(
@@ -62,6 +66,7 @@ def clean_batch(batch: pa.RecordBatch, kinds: Collection[str] = ()) -> tuple[pa.
         "language": languages,
         "language_confidence": [confidence for _, confidence in identified],
         **measure(texts, languages),
+        **pair_columns(texts, [row["target"] for row in kept]),
     }
     columns = [
         pa.array(signals[field.name] if field.name in signals else [row[field.name] for row in kept], field.type)
@@ -84,15 +89,27 @@ def _problem(raw: str, cleaned: CleanText) -> tuple[str, str, float | None, floa
     return None
 
 
-def _clean_row(raw: dict[str, Any], cleaned: CleanText, kinds: Collection[str]) -> dict[str, Any]:
+def _target_problem(raw: str, cleaned: CleanText) -> tuple[str, str, float | None, float | None] | None:
+    """The same of a pair's other half."""
+    problem = _problem(raw, cleaned)
+    if problem is None:
+        return None
+    reason, detail, value, threshold = problem
+    reason = {"unreadable": "unreadable_target", "empty_after_cleaning": "empty_target"}[reason]
+    return reason, f"Of its target: {detail}", value, threshold
+
+
+def _clean_row(
+    raw: dict[str, Any], cleaned: CleanText, cleaned_target: CleanText | None, kinds: Collection[str]
+) -> dict[str, Any]:
     text, redactions = redact(cleaned.text, kinds)
     title = clean_title(raw["title"])
     if title is not None:
         title, in_title = redact(title, kinds)
         redactions = Counter(redactions) + Counter(in_title)
     target = None
-    if raw["target"] is not None:
-        target, in_target = redact(clean_text(raw["target"]).text, kinds)
+    if cleaned_target is not None:
+        target, in_target = redact(cleaned_target.text, kinds)
         redactions = Counter(redactions) + Counter(in_target)
     return {
         **raw,
@@ -102,6 +119,6 @@ def _clean_row(raw: dict[str, Any], cleaned: CleanText, kinds: Collection[str]) 
         "num_bytes": len(text.encode()),
         "raw_bytes": raw["num_bytes"],
         "text_hash": document_id(text, target),
-        "repaired": cleaned.repaired,
+        "repaired": cleaned.repaired or (cleaned_target is not None and cleaned_target.repaired),
         "redactions": sorted(redactions.items()) or None,
     }

@@ -5,9 +5,14 @@ file_sources.py  sources that are files: what all take, and the readers beside t
 columns.py   the columns of clean documents that rules judge by
 custom_rules.py  rules of the user's own, taken apart before they run
 quality.py   which documents a corpus keeps
+benchmarks.py  files of questions that models are asked
+pairs.py     which pairs a corpus keeps, and what joins them in a split
 mixing.py    decontamination, and how often training reads what
 data.py      sources, corpora, tokenizers, datasets
+tasks.py     what a dataset is for: template, figures, baseline and way of writing of each task
 training.py  models: architecture, training, evaluation, promotion
+seq2seq.py   models: encoder-decoders
+families.py  every family's section as one
 project.py   the whole file, its references and its automation
 loading.py   YAML in, one sentence per mistake out
 """
@@ -22,11 +27,12 @@ from pipeline.config.data import (
     TextSource,
     TokenizerConfig,
 )
+from pipeline.config.families import EncoderDecoderConfig, ModelConfig, NetworkConfig
 from pipeline.config.loading import CONFIG_VARIABLE, DEFAULT_CONFIG, load_project
 from pipeline.config.project import EngineConfig, Project, ScheduleConfig, WatchConfig
+from pipeline.config.seq2seq import Seq2SeqRnnConfig, Seq2SeqTransformerConfig
 from pipeline.config.training import (
     EvaluateConfig,
-    ModelConfig,
     NgramConfig,
     PromoteConfig,
     RecurrentConfig,
@@ -39,10 +45,12 @@ __all__ = [
     "DEFAULT_CONFIG",
     "CorpusConfig",
     "DatasetConfig",
+    "EncoderDecoderConfig",
     "EngineConfig",
     "EvaluateConfig",
     "JsonSource",
     "ModelConfig",
+    "NetworkConfig",
     "NgramConfig",
     "ParquetSource",
     "Project",
@@ -50,6 +58,8 @@ __all__ = [
     "PythonDocsSource",
     "RecurrentConfig",
     "ScheduleConfig",
+    "Seq2SeqRnnConfig",
+    "Seq2SeqTransformerConfig",
     "SourceConfig",
     "TextSource",
     "TokenizerConfig",

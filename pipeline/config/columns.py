@@ -46,6 +46,7 @@ RULE_COLUMNS = {
     "text": "VARCHAR",
     "num_bytes": "BIGINT",
     "target": "VARCHAR",
+    "group_id": "VARCHAR",
     "raw_bytes": "BIGINT",
     "language": "VARCHAR",
     "language_confidence": "FLOAT",
@@ -56,6 +57,10 @@ RULE_COLUMNS = {
     "duplicate_line_fraction": "FLOAT",
     "repaired": "BOOLEAN",
     "redactions": "MAP(VARCHAR, INTEGER)",
+    "target_language": "VARCHAR",
+    "target_language_confidence": "FLOAT",
+    "target_characters": "BIGINT",
+    "length_ratio": "FLOAT",
     **dict.fromkeys(SIGNAL_COUNTS, "BIGINT"),
     **dict.fromkeys(SIGNAL_FRACTIONS, "FLOAT"),
 }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.config.file_sources import (
     CsvSource,
@@ -16,8 +16,10 @@ from pipeline.config.file_sources import (
     WikipediaSource,
 )
 from pipeline.config.mixing import DecontaminateConfig, MixtureConfig
+from pipeline.config.pairs import PairsConfig
 from pipeline.config.quality import RULES, QualityConfig
 from pipeline.config.sections import Name, Pattern, Section
+from pipeline.config.tasks import TASKS, KeepSide, TaskName, template_literals
 from pipeline.config.web_sources import HtmlSource, WarcSource
 
 
@@ -102,6 +104,11 @@ SourceConfig = Annotated[
 ]
 
 
+def _template(text: str) -> str:
+    template_literals(text)
+    return text
+
+
 class SplitsConfig(Section):
     """Fractions of the documents held out, by hash: a document's split never changes as others arrive."""
 
@@ -171,7 +178,9 @@ class CorpusConfig(Section):
     deduplicate: DeduplicateConfig = DeduplicateConfig()
     """Which of them count as one."""
     splits: SplitsConfig = SplitsConfig()
-    """What is held out."""
+    """What is held out, beside sources with a `split` of their own."""
+    pairs: PairsConfig | None = None
+    """Rules for documents with a target."""
     mixture: MixtureConfig = MixtureConfig()
     """How often training reads each document, beyond the sources' epochs."""
     expect: ExpectConfig = ExpectConfig()
@@ -210,6 +219,8 @@ class TokenizerConfig(Section):
     """Characters outside the vocabulary become UTF-8 bytes, so that any text round-trips. Off, they become <unk>."""
     sample_bytes: Annotated[int, Field(ge=10_000)] = 50_000_000
     """Training text at most; above it a seeded sample of documents is drawn and reported."""
+    learns_from: Literal["both", "text", "target"] = "both"
+    """Sides of pairs: `both` for one vocabulary of both languages, or one side; documents without a target are text."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the sample."""
     refit: Literal["on_change", "always"] = "on_change"
@@ -229,5 +240,55 @@ class DatasetConfig(Section):
     """The text."""
     tokenizer: Name
     """What cuts it into tokens."""
+    task: TaskName = "language_model"
+    """What models learn from it. `language_model` reads the text alone; each other task needs pairs (`target` of a source) and
+    sets template, figures, baseline and way of writing."""
+    target_tokenizer: Name | None = None
+    """Cuts the targets into tokens, for models with a vocabulary for each side; null: the same one."""
+    template: Annotated[str, AfterValidator(_template)] | None = None
+    """What decoder-only models read of a pair, such as `"{text}\\n\\n{target}"`; they learn to write the target alone. Null: the
+    task's own."""
+    max_source_tokens: Annotated[int, Field(ge=1)] = 512
+    """A longer text is cut to so many tokens."""
+    keep_source: KeepSide | None = None
+    """Which end of a text that is cut stays. Null: the task's own, `end` for dialogue and question answering."""
+    max_target_tokens: Annotated[int, Field(ge=1)] = 256
+    """A pair with a longer target is left out of the shards: half an answer teaches to stop in mid-sentence."""
     shard_tokens: Annotated[int, Field(ge=1024)] = 100_000_000
     """Tokens a shard file at most."""
+
+    @property
+    def is_pairs(self) -> bool:
+        """Whether the shards hold two sides."""
+        return self.task != "language_model"
+
+    def literals(self) -> dict[str, Any]:
+        """What changes the shards: settings of pairs only where there are pairs, the task's presets written out."""
+        found = super().literals()
+        if not self.is_pairs:
+            return {"corpus": self.corpus, "tokenizer": self.tokenizer, "shard_tokens": self.shard_tokens}
+        return {**found, "template": self.pair_template, "keep_source": self.kept_side}
+
+    @property
+    def pair_template(self) -> str:
+        """The template in force."""
+        template = self.template or TASKS[self.task].template
+        assert template is not None, f"{self.task} has no pairs"
+        return template
+
+    @property
+    def kept_side(self) -> KeepSide:
+        """Which end of a text that is cut stays."""
+        return self.keep_source or TASKS[self.task].keep_source
+
+    @model_validator(mode="after")
+    def _pairs_or_not(self) -> DatasetConfig:
+        if not self.is_pairs:
+            for key in ("target_tokenizer", "template", "keep_source"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"has {key}, but its task is language_model, which has no targets. Set a task")
+        if self.target_tokenizer is not None and self.template is not None:
+            raise ValueError(
+                "has a template and a target_tokenizer, but who reads both sides as one text needs one vocabulary. Keep one"
+            )
+        return self

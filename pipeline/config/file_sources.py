@@ -30,9 +30,13 @@ class Source(Section):
     redact: bool | Annotated[tuple[PiiKind, ...], Field(min_length=1)] = False
     """Personal data that cleaning replaces by placeholders such as `<EMAIL>`: `true` for every kind, or a list of them."""
 
+    split: Literal["train", "validation", "test"] | None = None
+    """All documents are of this split, as those of a published test set; what equals a held-out one elsewhere is rejected
+    (`leakage`), and from the other sources no such split is drawn. Null: splits are drawn by hash."""
+
     def literals(self) -> dict[str, Any]:
-        """Those of the raw documents, which redaction leaves as they are."""
-        return {key: value for key, value in super().literals().items() if key != "redact"}
+        """Those of the raw documents, which redaction and splits leave as they are."""
+        return {key: value for key, value in super().literals().items() if key not in ("redact", "split")}
 
     def cleaning_literals(self) -> dict[str, Any]:
         """The settings that change the clean documents and not the raw ones; each is left out where it is off."""

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from pipeline.config.families import misfit
 from pipeline.config.project import Project
 from pipeline.errors import ConfigurationError
 
@@ -79,6 +80,9 @@ def load_project(path: Path | str | None = None) -> Project:
             f"{file.name}: corpora.{useless[0]}.decontaminate.against names {useless[1]!r}, a source of its own, so none "
             "of that source would be left. Take it out of one of the two."
         )
+    for name, model in project.models.items():
+        if problem := misfit(model, project.datasets[model.dataset]):
+            raise ConfigurationError(f"{file.name}: models.{name}.{problem}.")
     if circle := project.cycle():
         raise ConfigurationError(
             f"{file.name}: models must beat each other in a circle ({' > '.join(circle)}). Let one beat `unigram`."

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from pipeline.config.data import CorpusConfig, DatasetConfig, SourceConfig, TokenizerConfig
+from pipeline.config.families import ModelConfig
 from pipeline.config.sections import Name, PathText, Section
-from pipeline.config.training import ModelConfig
 
 _CRON_FIELD = re.compile(r"^[\d*/,\-A-Za-z]+$")
 
@@ -121,6 +121,8 @@ class Project(Section):
                 yield f"datasets.{name}.corpus", dataset.corpus, "corpora"
             if dataset.tokenizer not in self.tokenizers:
                 yield f"datasets.{name}.tokenizer", dataset.tokenizer, "tokenizers"
+            if dataset.target_tokenizer is not None and dataset.target_tokenizer not in self.tokenizers:
+                yield f"datasets.{name}.target_tokenizer", dataset.target_tokenizer, "tokenizers"
         for name, model in self.models.items():
             if model.dataset not in self.datasets:
                 yield f"models.{name}.dataset", model.dataset, "datasets"
@@ -133,6 +135,11 @@ class Project(Section):
         for model_name in self.watch.models if self.watch else ():
             if model_name not in self.models:
                 yield "watch.models", model_name, "models"
+
+    def fixed_splits(self, corpus: str) -> dict[str, str]:
+        """The sources of a corpus that are one split, with it."""
+        found = {source: self.sources[source].split for source in self.corpora[corpus].sources}
+        return {source: split for source, split in found.items() if split is not None}
 
     def corpora_in_order(self) -> list[str]:
         """Corpora, each after those it is decontaminated against; what is left of a circle is not listed."""

@@ -12,7 +12,18 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pipeline.config import data, file_sources, mixing, project, quality, training, web_sources
+from pipeline.config import (
+    benchmarks,
+    data,
+    file_sources,
+    mixing,
+    pairs,
+    project,
+    quality,
+    seq2seq,
+    training,
+    web_sources,
+)
 
 _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", project.Project),
@@ -32,6 +43,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("corpora.NAME.quality", quality.QualityConfig),
     ("corpora.NAME.decontaminate", mixing.DecontaminateConfig),
     ("corpora.NAME.splits", data.SplitsConfig),
+    ("corpora.NAME.pairs", pairs.PairsConfig),
     ("corpora.NAME.mixture", mixing.MixtureConfig),
     ("corpora.NAME.mixture.buckets", mixing.BucketsConfig),
     ("corpora.NAME.expect", data.ExpectConfig),
@@ -39,9 +51,12 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("datasets.NAME", data.DatasetConfig),
     ("models.NAME with `family: transformer`", training.TransformerConfig),
     ("models.NAME with `family: rnn`, `gru` or `lstm`", training.RecurrentConfig),
+    ("models.NAME with `family: seq2seq_transformer`", seq2seq.Seq2SeqTransformerConfig),
+    ("models.NAME with `family: seq2seq_rnn`", seq2seq.Seq2SeqRnnConfig),
     ("models.NAME with `family: ngram`", training.NgramConfig),
     ("models.NAME.train", training.TrainConfig),
     ("models.NAME.evaluate", training.EvaluateConfig),
+    ("models.NAME.evaluate.benchmarks.NAME", benchmarks.BenchmarkConfig),
     ("models.NAME.promote", training.PromoteConfig),
     ("schedules.NAME", project.ScheduleConfig),
     ("watch", project.WatchConfig),

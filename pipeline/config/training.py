@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.config.benchmarks import BenchmarkConfig
 from pipeline.config.sections import Name, Section
 
 Positive = Annotated[int, Field(ge=1)]
@@ -18,7 +19,15 @@ class TrainConfig(Section):
     """How a model learns. What is left out derives from the model's depth; `textmill check` prints what was derived."""
 
     not_in_fingerprint: ClassVar[frozenset[str]] = frozenset(
-        {"device", "log_every_steps", "checkpoint_every_seconds", "checkpoint_every_steps", "keep_checkpoints"}
+        {
+            "device",
+            "devices",
+            "strategy",
+            "log_every_steps",
+            "checkpoint_every_seconds",
+            "checkpoint_every_steps",
+            "keep_checkpoints",
+        }
     )
 
     tokens: Positive | None = None
@@ -51,6 +60,11 @@ class TrainConfig(Section):
     """`auto`: torch.compile where a compiler is at hand and the run is long enough to pay for it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a GPU where there is one."""
+    devices: Positive | Literal["auto"] = 1
+    """Processes that train together, one a GPU, or one of several on a CPU; `auto`: every GPU. More change only rounding, and the
+    draws of dropout."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """Of several devices: `ddp` keeps the whole model on each, `fsdp` divides weights, gradients and optimizer state."""
     validate_every_steps: Positive | None = None
     """Default: ten times over the run."""
     validation_tokens: Positive = 131_072
@@ -86,6 +100,13 @@ class EvaluateConfig(Section):
     """Only the k most likely tokens are drawn from; null means all."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     """Only the most likely tokens that together have this probability are drawn from."""
+    benchmarks: dict[Name, BenchmarkConfig] = {}
+    """Files of questions with answers, by a name of your own: few-shot and multiple choice by log-likelihood."""
+
+    def literals(self) -> dict[str, Any]:
+        """The settings that change the result; of a benchmark's file the content does, which the plan adds."""
+        benchmarks = {name: benchmark.literals() for name, benchmark in self.benchmarks.items()}
+        return {**super().literals(), "benchmarks": benchmarks}
 
 
 class PromoteConfig(Section):
@@ -205,6 +226,3 @@ class RecurrentConfig(ModelSection):
                 "sets train.compile to on, but recurrent layers run as the library's own kernels. Write auto or off"
             )
         return self
-
-
-ModelConfig = Annotated[TransformerConfig | RecurrentConfig | NgramConfig, Field(discriminator="family")]

@@ -11,9 +11,13 @@ lines.py      lines and paragraphs that many documents hold, cut out
 layout.py     where the documents of a corpus lie
 bins.py       writes what was decided, by workers, as far as it is new
 report.py     what a person sees of it
+rule.py       one rule
+pair_rules.py  rules for pairs: length ratio, language of each side
+pairs.py      splits that part no pairs with a side in common
+fixed_splits.py  splits that a source fixes, and leakage from them
 splits.py     a document's split as a function of its cluster's id alone
 mixture.py    how often training reads each document
 database.py   DuckDB with locked settings, spilling into the draft's folder
 """
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"

@@ -26,10 +26,12 @@ from pipeline.corpus.bins import plan_bins, write_bins
 from pipeline.corpus.database import database
 from pipeline.corpus.decontaminate import MARK, EvaluationText, against_of, find_contaminated
 from pipeline.corpus.dedup import CLUSTERED, VERDICTS
+from pipeline.corpus.fixed_splits import drawn_fractions, fix_splits
 from pipeline.corpus.judged import judge_documents, load_judged, rejected_rows, unjudged
 from pipeline.corpus.lines import REPEATED_LINES, LineCutter, find_repeated, hash_lines
 from pipeline.corpus.mixture import mix
 from pipeline.corpus.near.dedup import EMPTY_NEAR, NearCounts, find_near_duplicates, sketch_documents
+from pipeline.corpus.pairs import join_sides, limit_repeats
 from pipeline.corpus.report import make_report
 from pipeline.corpus.splits import SPLIT_SQL
 from pipeline.engine import IN_THIS_PROCESS
@@ -57,8 +59,9 @@ SELECT source, sum(documents)::BIGINT AS documents_in,
        coalesce(sum(documents) FILTER (reason = 'contaminated'), 0)::BIGINT AS contaminated,
        coalesce(sum(documents) FILTER (reason = 'near_duplicate'), 0)::BIGINT AS near_duplicates,
        coalesce(sum(documents) FILTER (reason = 'repeated_lines'), 0)::BIGINT AS repeated_lines,
+       coalesce(sum(documents) FILTER (reason = 'leakage'), 0)::BIGINT AS leakage,
        coalesce(sum(documents) FILTER (
-           reason NOT IN ('duplicate', 'contaminated', 'near_duplicate', 'repeated_lines')
+           reason NOT IN ('duplicate', 'contaminated', 'near_duplicate', 'repeated_lines', 'leakage')
        ), 0)::BIGINT AS rejected_by_rules
 FROM accounted GROUP BY source ORDER BY source
 """
@@ -77,12 +80,14 @@ def build_corpus(
     config: CorpusConfig,
     sources: Mapping[str, Artifact],
     against: Mapping[str, Artifact] | None = None,
+    fixed_splits: Mapping[str, str] | None = None,
     engine: EngineConfig = IN_THIS_PROCESS,
     progress: Progress,
 ) -> Artifact:
     """Decides for every clean document whether it is kept, in which split, and how often training reads it.
 
-    `against` are the artifacts that `decontaminate` names, by any key. The number of workers changes nothing.
+    `against` are the artifacts that `decontaminate` names, by any key; `fixed_splits` the sources that are one split. The
+    number of workers changes nothing.
 
     Raises:
         StageError: nothing is left, a split is empty, or the ledger does not balance.
@@ -90,10 +95,11 @@ def build_corpus(
     by_name = {name: _documents(sources[name]) for name in sorted(sources)}
     clean = {path: sha for found in by_name.values() for path, sha in found.items()}
     files = [str(path) for path in clean]
+    fixed = fixed_splits or {}
     ledger = Ledger()
     splits: dict[str, dict[str, int]] = {}
     if not files:
-        _refuse_emptiness(draft.name, config, ledger, splits)
+        _refuse_emptiness(draft.name, config, ledger, splits, fixed)
     near, lines = config.deduplicate.near, config.deduplicate.lines
     work: dict[str, Any] = {"clean": clean, "engine": engine, "progress": progress}
     judged = judge_documents(draft, config=config, **work)
@@ -113,12 +119,11 @@ def build_corpus(
             near_counts = find_near_duplicates(connection, draft, config=near, sketches=sketches, engine=engine)
         connection.execute(
             VERDICTS.format(split=SPLIT_SQL),
-            {
-                "test": config.splits.test,
-                "validation": config.splits.validation,
-                "similarity": near.similarity if near else None,
-            },
+            {**drawn_fractions(config, fixed), "similarity": near.similarity if near else None},
         )
+        fix_splits(connection, config, files, fixed)
+        pair_counts = join_sides(connection, config, files, fixed)
+        limit_repeats(connection, config, files)
         if lines:
             cutter = find_repeated(connection, config=lines, hashed=hashed)
         connection.execute(_ACCOUNTED, {"rejects": [str(part.table(REJECTS)) for part in judged.values()]})
@@ -130,7 +135,7 @@ def build_corpus(
                 ledger.reject(reason, documents=num_documents, num_bytes=num_bytes)
         for split, num_documents, num_bytes in connection.execute(_BY_SPLIT).fetchall():
             splits[split] = {"documents": num_documents, "bytes": num_bytes}
-        _refuse_emptiness(draft.name, config, ledger, splits)
+        _refuse_emptiness(draft.name, config, ledger, splits, fixed)
         by_source = _rows(connection, _BY_SOURCE)
         (num_clusters,) = connection.execute(_CLUSTERS).fetchall()[0]
         mixture = mix(connection, config, files, draft.name)
@@ -155,7 +160,15 @@ def build_corpus(
         counts={"ledger": ledger.to_json(), "splits": splits, "mixture": mixture},
         rows=rows,
         report=make_report(
-            ledger, splits, by_source, num_clusters, near_counts, cutter, mixture, unjudged(config, judged)
+            ledger,
+            splits,
+            by_source,
+            num_clusters,
+            near_counts,
+            cutter,
+            mixture,
+            unjudged(config, judged),
+            pair_counts,
         ),
     )
 
@@ -195,7 +208,9 @@ def _rows(connection: duckdb.DuckDBPyConnection, statement: str) -> list[dict[st
     return rows
 
 
-def _refuse_emptiness(name: str, config: CorpusConfig, ledger: Ledger, splits: Mapping[str, Mapping[str, int]]) -> None:
+def _refuse_emptiness(
+    name: str, config: CorpusConfig, ledger: Ledger, splits: Mapping[str, Mapping[str, int]], fixed: Mapping[str, str]
+) -> None:
     where = f"corpora.{name}"
     if ledger.taken.documents == 0:
         raise StageError(
@@ -210,10 +225,18 @@ def _refuse_emptiness(name: str, config: CorpusConfig, ledger: Ledger, splits: M
     for split in SPLITS:
         if split in splits:
             continue
+        if split in fixed.values():
+            fixing = ", ".join(source for source, found in fixed.items() if found == split)
+            raise StageError(
+                f"{where}: the {split} split is empty: nothing of {fixing}, which has `split: {split}`, is kept. Look at the "
+                "rejects, or take `split` out of it."
+            )
         fraction = {"validation": config.splits.validation, "test": config.splits.test}.get(split)
         if fraction is None:
-            raise StageError(f"{where}: the training split is empty. Lower splits.validation and splits.test.")
+            raise StageError(
+                f"{where}: the training split is empty. Lower splits.validation and splits.test; of pairs, see pairs.joined_by."
+            )
         raise StageError(
             f"{where}: the {split} split is empty: {ledger.kept.documents} documents at splits.{split} {fraction:g}. "
-            f"Raise splits.{split}."
+            f"Raise splits.{split}; of pairs, see pairs.joined_by."
         )

@@ -9,10 +9,15 @@ from typing import Any
 from pipeline.artifacts import Report
 from pipeline.config.quality import RULE_LANGUAGES
 from pipeline.corpus.dedup import DUPLICATE, NEAR_DUPLICATE
+from pipeline.corpus.fixed_splits import LEAKAGE
 from pipeline.corpus.lines import LineCutter
 from pipeline.corpus.near.dedup import NearCounts
+from pipeline.corpus.pairs import PairCounts
 from pipeline.corpus.rules import Unjudged
 from pipeline.records import SPLITS, Ledger
+
+MANY_JOINED = 0.05
+"""Of the pairs in one set: from here on a remark."""
 
 
 def make_report(
@@ -24,6 +29,7 @@ def make_report(
     cutter: LineCutter | None,
     mixture: Mapping[str, Any],
     unjudged: list[Unjudged],
+    pairs: PairCounts,
 ) -> Report:
     """Figures, tables and notes for the asset's page."""
     figures: dict[str, int | float | str] = {
@@ -39,6 +45,13 @@ def make_report(
         "num_repeated_lines": len(cutter.num_documents) if cutter else 0,
         "num_repeated_line_bytes": cutter.removed_bytes if cutter else 0,
     }
+    if pairs.num_pairs:
+        figures |= {
+            "num_pairs": pairs.num_pairs,
+            "num_joined_sets": pairs.num_components,
+            "largest_joined_set": pairs.largest_component,
+            "num_leaks": ledger.rejected[LEAKAGE].documents if LEAKAGE in ledger.rejected else 0,
+        }
     rejects = [
         {"reason": reason, "documents": count.documents, "bytes": count.num_bytes}
         for reason, count in sorted(ledger.rejected.items(), key=lambda entry: (-entry[1].documents, entry[0]))
@@ -54,8 +67,17 @@ def make_report(
             "Mixture": mixture["sources"],
             "Quality buckets": mixture["buckets"],
         },
-        notes=[*mixture["notes"], *_notes(unjudged)],
+        notes=[*mixture["notes"], *_notes(unjudged), *_notes_of_pairs(pairs)],
     )
+
+
+def _notes_of_pairs(pairs: PairCounts) -> list[str]:
+    if pairs.largest_component <= max(MANY_JOINED * pairs.num_pairs, 2):
+        return []
+    return [
+        f"{pairs.largest_component:,} of {pairs.num_pairs:,} pairs hang together by what they share, and are in one split. If "
+        "short answers join them, set pairs.joined_by to text."
+    ]
 
 
 def _notes(unjudged: list[Unjudged]) -> list[str]:

@@ -16,6 +16,8 @@ from pipeline.config import CorpusConfig
 from pipeline.config.columns import SIGNAL_COUNTS, SIGNAL_FRACTIONS
 from pipeline.config.custom_rules import parse_rule
 from pipeline.config.quality import RULE_LANGUAGES
+from pipeline.corpus.pair_rules import pair_rules
+from pipeline.corpus.rule import Rule
 
 _SIGNALS = {
     "characters": ("num_characters", "BIGINT", "%.0f characters"),
@@ -45,22 +47,6 @@ class Unjudged:
     rule_set: str
     language: str
     documents: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """One reason for a reject."""
-
-    reason: str
-    broken: str
-    """SQL condition with the parameters of `values`."""
-    detail: str
-    """SQL text expression with the same parameters."""
-    values: dict[str, float | str | list[str]]
-    value: str = "NULL::DOUBLE"
-    """SQL number: what is compared; null where it is no number."""
-    threshold: str = "NULL::DOUBLE"
-    """SQL number: with what."""
 
 
 def column_of(signal: str) -> tuple[str, str]:
@@ -117,6 +103,8 @@ def rules_of(config: CorpusConfig) -> list[Rule]:
                 threshold="$confidence::DOUBLE",
             )
         )
+    if config.pairs is not None:
+        rules = [*pair_rules(config.pairs), *rules]
     return rules + [_custom_rule(name, condition) for name, condition in quality.reject_when.items()]
 
 

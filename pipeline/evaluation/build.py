@@ -1,14 +1,15 @@
 """The evaluation stage: a trained model and held-out text in, figures, samples and a one-page report out.
 
 Files: `documents.parquet` (one row a scored test document: bits of the model and of the unigram baseline, which the
-promotion gate and comparisons read), `metrics.json`, `samples.json`, `report.html`, `plots/*.png`.
+promotion gate and comparisons read), `metrics.json`, `samples.json`, `report.html`, `plots/*.png`, and where benchmarks
+are configured `benchmarks.parquet` (one row a question).
 Trade-off: every document is scored in float32 one model pass at a time, which is exact and takes about a third of a
 training step's time for the same tokens, up to twice that for documents longer than the context.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from pipeline.config.training import EvaluateConfig
 from pipeline.errors import StageError
 from pipeline.evaluation import plots
 from pipeline.evaluation.baseline import unigram_bits_per_token
+from pipeline.evaluation.benchmarks.running import ROWS_SCHEMA, run_benchmarks
 from pipeline.evaluation.html import render_report
-from pipeline.evaluation.metrics import Documents, summarise, summarise_sources
+from pipeline.evaluation.metrics.totals import Documents, summarise, summarise_sources
 from pipeline.evaluation.samples import pick_openings, write_samples
 from pipeline.evaluation.scoring import DocumentScores, score_documents
 from pipeline.files import write_bytes, write_json, write_parquet, write_text
@@ -55,15 +57,16 @@ def build_evaluation(
     corpus: Artifact,
     shards: Artifact,
     progress: Progress,
+    folder: Path = Path(),
 ) -> Artifact:
-    """Scores the test split, writes samples and the report.
+    """Scores the test split, asks the benchmarks (paths relative to `folder`), writes samples and the report.
 
     Raises:
+        InputError: a benchmark's file cannot be read, or holds no example.
         StageError: the test split is empty, or the model's probabilities are not finite.
         ArtifactError: the model's tokenizer is not the one its tokens were made with.
     """
-    folder = model.file("model/textmill.json").parent
-    language_model = load_model(folder, device=best_device())
+    language_model = load_model(model.file("model/textmill.json").parent, device=best_device())
     tokenizer = Tokenizer.load(model.file("model/tokenizer.model"))
     test = corpus.file("documents/test.parquet")
     ids = _chosen_ids(test, max_documents=config.max_documents)
@@ -85,6 +88,8 @@ def build_evaluation(
     _check_finite(name, documents, scores)
     progress.note("writing samples")
     samples = write_samples(language_model, tokenizer, config=config, openings=openings)
+    answered = run_benchmarks(language_model, tokenizer, config.benchmarks, folder=folder, progress=progress)
+    benchmarks = {benchmark: result.figures for benchmark, result in answered.items()}
 
     figures = summarise(documents, scores)
     sources = summarise_sources(documents, scores)
@@ -94,10 +99,16 @@ def build_evaluation(
         "Bits per byte of each source": plots.bits_per_source(sources),
     }
     files = ("plots/learning_curve.png", "plots/reliability.png", "plots/bits_per_byte.png")
-    notes = _notes(figures, corpus, config)
+    notes = [*_notes(figures, corpus, config), *(note for result in answered.values() for note in result.notes)]
     lineage = {"model": model.ref, **model.manifest.inputs, "corpus": corpus.ref}
     num_rows = write_parquet(draft.path("documents.parquet"), _table(documents, scores))
-    write_json(draft.path("metrics.json"), {"all": figures, "sources": sources, "bins": _bins(scores)})
+    rows = {"documents.parquet": num_rows}
+    if answered:
+        asked = [row for result in answered.values() for row in result.rows]
+        table = pa.Table.from_pylist(asked, schema=ROWS_SCHEMA)
+        rows["benchmarks.parquet"] = write_parquet(draft.path("benchmarks.parquet"), table)
+    metrics = {"all": figures, "sources": sources, "bins": _bins(scores), "benchmarks": benchmarks}
+    write_json(draft.path("metrics.json"), metrics)
     write_json(draft.path("samples.json"), samples)
     for path, data in zip(files, drawn.values(), strict=True):
         write_bytes(draft.path(path), data)
@@ -107,22 +118,38 @@ def build_evaluation(
         training=model.manifest.counts,
         figures=figures,
         sources=sources,
+        benchmarks=benchmarks,
         samples=samples,
         plots=drawn,
         lineage=lineage,
         notes=notes,
     )
     write_text(draft.path("report.html"), page)
+    counts = {**figures, **flattened(benchmarks)}
     report = Report(
-        figures={key: value for key, value in figures.items() if value is not None},
-        tables={"By source": [{"source": source, **row} for source, row in sources.items()]},
+        figures={key: value for key, value in counts.items() if value is not None},
+        tables={
+            "By source": [{"source": source, **row} for source, row in sources.items()],
+            "Benchmarks": [{"benchmark": benchmark, **row} for benchmark, row in benchmarks.items()],
+        },
         plots=dict(zip(drawn, files, strict=True)),
         samples={
             f"Sample {index + 1}": sample["prompt"] + sample["continuation"] for index, sample in enumerate(samples)
         },
         notes=notes,
     )
-    return draft.commit(counts=figures, report=report, rows={"documents.parquet": num_rows})
+    return draft.commit(counts=counts, report=report, rows=rows)
+
+
+def flattened(benchmarks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The figures that people compare, under `accuracy/NAME` and its kin, which is how MLflow and the asset page show them."""
+    shown = ("accuracy", "accuracy_stderr", "normalised_accuracy", "centred_accuracy")
+    return {
+        f"{figure}/{benchmark}": row[figure]
+        for benchmark, row in benchmarks.items()
+        for figure in shown
+        if row[figure] is not None
+    }
 
 
 def best_device() -> str:

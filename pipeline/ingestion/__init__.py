@@ -29,4 +29,4 @@ report.py           what a person sees of it
 build.py            the stage
 """
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"

@@ -252,6 +252,7 @@ def _fill(
                 "text": checked.text,
                 "num_bytes": num_bytes,
                 "target": checked.target,
+                "group_id": checked.group,
             }
         )
         num_pending += num_bytes + (len(checked.target) if checked.target is not None else 0)

@@ -28,6 +28,8 @@ class Document:
     title: str | None = None
     target: str | None = None
     """The other half of a pair."""
+    group: str | None = None
+    """What no split may part: a conversation, the context of several questions."""
     path: str | None = None
     """Where it differs from the part's own: a file within a package or an archive."""
 

@@ -2,7 +2,7 @@
 
 In: a file with `data[].paragraphs[]`. Out: a document for each context or each question, as the source asks, with the
 article's title. RAW_SCHEMA has no place for questions, so they are lines of the text, or the answer is the pair's
-target. Rejects are counted as their own positions, in the file's order.
+target; the questions of one context are a group. Rejects are counted as their own positions, in the file's order.
 Source: Rajpurkar et al., "SQuAD: 100,000+ Questions for Machine Comprehension of Text", arXiv 1606.05250.
 Trade-off: the file is parsed in one piece; SQuAD's own training set has 40 MB.
 """
@@ -18,6 +18,7 @@ from pipeline.config.file_sources import SquadSource
 from pipeline.ingestion.decompress import read_chunks
 from pipeline.ingestion.items import Document, FileRejected, Rejected
 from pipeline.ingestion.json_values import JsonParser, OddJson
+from pipeline.records import document_id
 
 MAX_FILE_BYTES = 128_000_000
 
@@ -90,7 +91,7 @@ def _from_paragraph(paragraph: Any, where: str, config: SquadSource) -> Iterator
             elif answer is None:
                 yield _rejected(0, "no_answer", f"{where}.qas[{place}] has no answer.", question)
             else:
-                yield Document(index=0, text=f"{context}\n\n{text}", target=answer)
+                yield Document(index=0, text=f"{context}\n\n{text}", target=answer, group=document_id(context))
 
 
 def _first_answer(question: dict[str, Any]) -> str | None:
@@ -109,5 +110,5 @@ def _rejected(index: int, reason: str, detail: str, value: Any) -> Rejected:
 
 def _numbered(item: Document | Rejected, index: int, title: str | None) -> Document | Rejected:
     if isinstance(item, Document):
-        return Document(index=index, text=item.text, target=item.target, title=title)
+        return Document(index=index, text=item.text, target=item.target, title=title, group=item.group)
     return Rejected(index=index, reason=item.reason, detail=item.detail, num_bytes=item.num_bytes, excerpt=item.excerpt)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ class GenerationParameters:
     seed: int = 0
     stop_ids: tuple[int, ...] = ()
     """A continuation ends before the first of these."""
+    num_beams: int = 1
+    """Continuations followed at once; more than 1 is beam search for the most likely one, and draws nothing."""
+    length_penalty: float = 0.6
+    """Beams are compared by log-probability / ((5 + length) / 6)^penalty (Wu et al. 2016, arXiv 1609.08144); 0 compares sums."""
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
@@ -48,6 +53,10 @@ class GenerationParameters:
             raise ValueError(f"top_k is {self.top_k}; it must be at least 1, or None for all")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p is {self.top_p}; it must lie in (0, 1]")
+        if self.num_beams < 1:
+            raise ValueError(f"num_beams is {self.num_beams}; it must be at least 1")
+        if not self.length_penalty >= 0:
+            raise ValueError(f"length_penalty is {self.length_penalty}; it must be 0 or more")
 
 
 class LanguageModel(Protocol):
@@ -65,6 +74,10 @@ class LanguageModel(Protocol):
 
     def score(self, token_ids: Int[Tensor, "batch seq"]) -> TokenScores:
         """Scores positions 1..T-1 of each row; what stands after a position never changes its score."""
+
+    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray[Any, Any]]:
+        """For each target float32 (its length,): the natural logarithm of each token's probability, given the prompt (which
+        must not be empty; the source, for an encoder-decoder) and the target's tokens before it."""
 
     def generate(self, prompts: list[list[int]], parameters: GenerationParameters) -> list[list[int]]:
         """Continues each prompt (which must not be empty); the prompts themselves are not in the result."""

@@ -10,6 +10,7 @@ from pipeline.errors import ArtifactDamaged
 from pipeline.models.interface import LanguageModel
 
 CARD = "textmill.json"
+TOKENIZER, SOURCE_TOKENIZER = "tokenizer.model", "source_tokenizer.model"
 FORMAT = 1
 
 
@@ -35,9 +36,9 @@ def load_model(folder: Path, *, device: str = "cpu") -> LanguageModel:
         ArtifactDamaged: no saved model, of an unknown family, or with a tokenizer that is not the one it was trained with.
     """
     card = read_card(folder)
-    tokenizer_file = folder / "tokenizer.model"
-    if tokenizer_file.is_file():
-        _check_tokenizer(folder, card)
+    for name, holder in ((TOKENIZER, card), (SOURCE_TOKENIZER, card.get("source"))):
+        if (folder / name).is_file():
+            _check_tokenizer(folder / name, holder["tokenizer_hash"] if holder else "")
     if card["family"] == "transformer":
         from pipeline.models.transformer.model import TransformerModel
 
@@ -46,6 +47,10 @@ def load_model(folder: Path, *, device: str = "cpu") -> LanguageModel:
         from pipeline.models.ngram.model import NgramModel
 
         return NgramModel.load(folder)
+    if card["family"] in ("seq2seq_transformer", "seq2seq_rnn"):
+        from pipeline.models.seq2seq_model import Seq2SeqModel
+
+        return Seq2SeqModel.load(folder, device=device)
     if card["family"] in ("rnn", "gru", "lstm"):
         from pipeline.models.recurrent.model import RecurrentModel
 
@@ -53,12 +58,12 @@ def load_model(folder: Path, *, device: str = "cpu") -> LanguageModel:
     raise ArtifactDamaged(f"{folder} holds a model of the unknown family {card['family']!r}. Update textmill.")
 
 
-def _check_tokenizer(folder: Path, card: dict[str, Any]) -> None:
+def _check_tokenizer(file: Path, expected: str) -> None:
     from pipeline.tokenizer.model import Tokenizer
 
-    found = Tokenizer.load(folder / "tokenizer.model").hash
-    if found != card["tokenizer_hash"]:
+    found = Tokenizer.load(file).hash
+    if found != expected:
         raise ArtifactDamaged(
-            f"{folder}: tokenizer.model has the hash {found[:12]} where the model was trained with "
-            f"{card['tokenizer_hash'][:12]}. Put the right tokenizer beside it or train again."
+            f"{file.parent}: {file.name} has the hash {found[:12]} where the model was trained with {expected[:12]}. Put the "
+            "right tokenizer beside it or train again."
         )

@@ -1,4 +1,4 @@
-"""Logits to the next token: temperature, top-k, top-p."""
+"""Logits to the next token: temperature, top-k, top-p; and from token to token to a text."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pipeline.models.interface import GenerationParameters
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
+
+    from pipeline.models.beam_search import Decoding
 
 
 def filtered(logits: Float[Tensor, "batch vocab"], parameters: GenerationParameters) -> Float[Tensor, "batch vocab"]:
@@ -42,3 +44,28 @@ def next_tokens(
         torch.multinomial(row, 1, generator=generator) for row, generator in zip(probabilities, generators, strict=True)
     ]
     return torch.cat(drawn).to(logits.device)
+
+
+def draw(
+    logits: Float[Tensor, "prompts vocab"], decoding: Decoding, parameters: GenerationParameters, *, seeds: list[int]
+) -> list[list[int]]:
+    """A continuation of each prompt, drawn token by token from the prompt's own seed, without the token that ends it.
+
+    `logits` are those after the prompts. What has ended leaves the batch.
+    """
+    texts: list[list[int]] = [[] for _ in seeds]
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    alive = list(range(len(seeds)))
+    for length in range(1, parameters.max_new_tokens + 1):
+        latest = next_tokens(logits, parameters, [generators[number] for number in alive])
+        going = [row for row, token in enumerate(latest.tolist()) if token not in parameters.stop_ids]
+        for row in going:
+            texts[alive[row]].append(int(latest[row]))
+        if not going or length == parameters.max_new_tokens:
+            break
+        if len(going) < len(alive):
+            kept = torch.tensor(going, device=latest.device)
+            decoding.reorder(kept)
+            latest, alive = latest[kept], [alive[row] for row in going]
+        logits = decoding.step(latest)
+    return texts

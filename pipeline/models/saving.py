@@ -33,11 +33,17 @@ class NetworkModel(Protocol):
 
 
 def save_network(
-    folder: Path, model: NetworkModel, tensors: Mapping[str, Tensor], *, shape: Any, config: Mapping[str, Any]
+    folder: Path,
+    model: NetworkModel,
+    tensors: Mapping[str, Tensor],
+    *,
+    shape: Any,
+    config: Mapping[str, Any],
+    more: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes `model.safetensors`, `config.json`, `generation_config.json` and `textmill.json`; weights become float32.
 
-    `shape` is the family's dataclass of sizes.
+    `shape` is the family's dataclass of sizes, `more` what only its card has.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().float().cpu().contiguous() for name, tensor in tensors.items()}
@@ -58,5 +64,6 @@ def save_network(
             "context_tokens": model.context_tokens,
             "vocab_size": shape.vocab_size,
             "shape": asdict(shape),
+            **(more or {}),
         },
     )

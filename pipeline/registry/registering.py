@@ -247,7 +247,9 @@ def _attach_evaluation(
         if isinstance(value, int | float)
     ]
     client.log_batch(run_id, metrics=metrics)
-    for path in ("report.html", "documents.parquet", "metrics.json", "samples.json"):
+    for path in ("report.html", "metrics.json", "samples.json"):
         client.log_artifact(run_id, str(evaluation.file(path)), "evaluation")
+    for table in evaluation.files("*.parquet"):
+        client.log_artifact(run_id, str(table), "evaluation")
     for plot in evaluation.files("plots/*.png"):
         client.log_artifact(run_id, str(plot), "evaluation/plots")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.evaluation.continuation import continue_texts, generation_parameters
@@ -49,6 +50,23 @@ def load_champion(name: str, uri: str) -> LoadedModel:
         registered = resolve(client, name)
         with downloaded(registered, uri) as folder:
             return load_registered(registered, folder)
+
+
+def load_any(reference: str, uri: str) -> tuple[LanguageModel, Tokenizer]:
+    """The model of a folder that `textmill export` wrote, or a registered one.
+
+    Raises:
+        RegistryError: no such model or version, its files are gone or changed, or the server cannot be reached.
+        ArtifactDamaged: the folder's files do not fit each other.
+    """
+    folder = Path(reference)
+    if not (folder / "textmill.json").is_file():
+        loaded = load_champion(reference, uri)
+        return loaded.model, loaded.tokenizer
+    from pipeline.models.loading import load_model
+    from pipeline.tokenizer.model import Tokenizer
+
+    return load_model(folder), Tokenizer.load(folder / "tokenizer.model")
 
 
 def load_registered(registered: Registered, downloads: Any) -> LoadedModel:

@@ -75,7 +75,9 @@ def build_token_shards(
     rows: dict[str, int] = {}
     with storage_errors(draft.folder):
         for split in SPLITS:
-            batches = _batches(split_files(corpus, split), num_passes=num_passes.get(split, 1), progress=progress)
+            batches = document_batches(
+                split_files(corpus, split), num_passes=num_passes.get(split, 1), progress=progress
+            )
             streams[split] = _write(
                 draft,
                 split=split,
@@ -105,12 +107,14 @@ def build_token_shards(
     )
 
 
-def _batches(paths: Sequence[Path], *, num_passes: int, progress: Progress) -> Iterator[pa.RecordBatch]:
-    """Documents, pass after pass, at most BATCH_DOCUMENTS and about BATCH_BYTES at once; pass k (from 0) holds those that
-    repeat more than k times."""
+def document_batches(
+    paths: Sequence[Path], *, num_passes: int, progress: Progress, columns: Sequence[str] = ("text",)
+) -> Iterator[pa.RecordBatch]:
+    """Documents with these columns, pass after pass, at most BATCH_DOCUMENTS and about BATCH_BYTES at once; pass k (from 0)
+    holds those that repeat more than k times."""
     for number, path in itertools.product(range(num_passes), paths):
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(BATCH_DOCUMENTS, columns=["id", "source", "text", "num_bytes", "repeats"]):
+            for batch in file.iter_batches(BATCH_DOCUMENTS, columns=["id", "source", "num_bytes", "repeats", *columns]):
                 places = (np.cumsum(batch["num_bytes"].to_numpy()) // BATCH_BYTES).tolist()
                 for place in sorted(set(places)):
                     start, stop = places.index(place), len(places) - places[::-1].index(place)

@@ -11,11 +11,30 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import ArtifactDamaged
+from pipeline.errors import ArtifactDamaged, TrainingError
 from pipeline.shards.format import Header, map_tokens, read_header
 
-INDEX = "shards.json"
+INDEX, PAIR_INDEX = "shards.json", "pairs.json"
 _CHECK_TOKENS = 1 << 24
+
+
+def open_shard(path: Path, *, vocab_size: int, tokenizer_hash: str) -> tuple[Header, np.ndarray]:
+    """A shard's header and its memory-mapped tokens, each of them looked at once.
+
+    Raises:
+        ArtifactDamaged: it is missing, cut, of another vocabulary, or holds an id outside it.
+    """
+    if not path.is_file():
+        raise ArtifactDamaged(f"{path.name} is listed and not there. Build the shards again.")
+    header = read_header(path)
+    if (header.vocab_size, header.tokenizer_hash) != (vocab_size, tokenizer_hash):
+        raise ArtifactDamaged(f"{path.name} was made with another tokenizer than its folder says. Build it again.")
+    tokens = map_tokens(path, header)
+    for start in range(0, tokens.size, _CHECK_TOKENS):
+        largest = int(tokens[start : start + _CHECK_TOKENS].max())
+        if largest >= vocab_size:
+            raise ArtifactDamaged(f"{path.name} holds the token id {largest}; its vocabulary has {vocab_size}.")
+    return header, tokens
 
 
 class TokenShards:
@@ -25,9 +44,15 @@ class TokenShards:
         """Opens and checks what `shards.json` lists.
 
         Raises:
+            TrainingError: the folder holds pairs.
             ArtifactDamaged: a file is missing, cut, of another vocabulary, or holds an id outside it.
         """
         self.folder = folder
+        if (folder / PAIR_INDEX).is_file():
+            raise TrainingError(
+                "The dataset holds pairs, and this family learns from text alone. Set the dataset's task to language_model, "
+                "or choose a family that learns from pairs."
+            )
         try:
             index = json.loads((folder / INDEX).read_text())
             self.vocab_size = int(index["vocab_size"])
@@ -39,18 +64,7 @@ class TokenShards:
         self._tokens = {split: [self._open(name) for name in names] for split, names in files.items()}
 
     def _open(self, name: str) -> np.ndarray:
-        path = self.folder / name
-        if not path.is_file():
-            raise ArtifactDamaged(f"{name} is listed and not there. Build the shards again.")
-        header: Header = read_header(path)
-        if (header.vocab_size, header.tokenizer_hash) != (self.vocab_size, self.tokenizer_hash):
-            raise ArtifactDamaged(f"{name} was made with another tokenizer than its folder says. Build it again.")
-        tokens = map_tokens(path, header)
-        for start in range(0, tokens.size, _CHECK_TOKENS):
-            largest = int(tokens[start : start + _CHECK_TOKENS].max())
-            if largest >= self.vocab_size:
-                raise ArtifactDamaged(f"{name} holds the token id {largest}; its vocabulary has {self.vocab_size}.")
-        return tokens
+        return open_shard(self.folder / name, vocab_size=self.vocab_size, tokenizer_hash=self.tokenizer_hash)[1]
 
     @property
     def splits(self) -> tuple[str, ...]:

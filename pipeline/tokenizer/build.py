@@ -34,18 +34,21 @@ def build_tokenizer(draft: Draft, *, config: TokenizerConfig, corpus: Artifact, 
         StageError: the text allows no vocabulary of this size; names the largest or smallest that it does.
     """
     documents, validation = train_files(corpus), split_files(corpus, "validation")
-    train_bytes = corpus.manifest.counts["splits"]["train"]["bytes"]
-    shares = sample.draw(documents, budget_bytes=config.sample_bytes, seed=config.seed)
+    sides = config.learns_from
+    train_bytes = int(sample.sizes(documents, sides)[1].sum())
+    shares = sample.draw(documents, budget_bytes=config.sample_bytes, seed=config.seed, sides=sides)
     account = sample.Account()
     progress.start(total=2)
     progress.note(
         f"learns up to {config.vocab_size} {config.kind} pieces from {min(train_bytes, config.sample_bytes):,} bytes"
     )
-    model = train(draft, config, sample.sentences(documents, shares, account))
+    model = train(draft, config, sample.sentences(documents, shares, account, sides))
     progress.advance(1)
     write_bytes(draft.path("tokenizer.model"), model)
     tokenizer = Tokenizer(model)
-    fit = measure(tokenizer, sample.texts(validation), max_bytes=MEASURED_BYTES, by_words=config.kind == "word")
+    fit = measure(
+        tokenizer, sample.texts(validation, sides=sides), max_bytes=MEASURED_BYTES, by_words=config.kind == "word"
+    )
     plot_piece_lengths(tokenizer, draft.path("plots/piece_lengths.png"))
     progress.finish()
     figures: dict[str, int | float | str] = {
@@ -73,7 +76,7 @@ def build_tokenizer(draft: Draft, *, config: TokenizerConfig, corpus: Artifact, 
             figures=figures,
             tables={"Settings": [config.literals()]},
             plots={"Length of the pieces": "plots/piece_lengths.png"},
-            samples=_examples(tokenizer, validation),
+            samples=_examples(tokenizer, validation, sides),
             notes=notes,
         ),
     )
@@ -82,8 +85,11 @@ def build_tokenizer(draft: Draft, *, config: TokenizerConfig, corpus: Artifact, 
 def measure_fit(tokenizer: Artifact, corpus: Artifact) -> Report:
     """How much of today's corpus the tokenizer was trained on, and how well it still compresses it."""
     model = Tokenizer.load(tokenizer.file("tokenizer.model"))
-    fit = measure(model, sample.texts(split_files(corpus, "validation")), max_bytes=MEASURED_BYTES)
-    then, today = tokenizer.manifest.counts, corpus.manifest.counts["splits"]["train"]["bytes"]
+    sides: sample.Sides = tokenizer.manifest.literals.get("learns_from", "both")
+    held_out = sample.texts(split_files(corpus, "validation"), sides=sides)
+    fit = measure(model, held_out, max_bytes=MEASURED_BYTES)
+    then = tokenizer.manifest.counts
+    today = int(sample.sizes(train_files(corpus), sides)[1].sum())
     return Report(
         figures={
             "corpus_bytes_when_trained": then["train_bytes"],
@@ -97,10 +103,10 @@ def measure_fit(tokenizer: Artifact, corpus: Artifact) -> Report:
     )
 
 
-def _examples(tokenizer: Tokenizer, validation: Sequence[Path]) -> dict[str, str]:
+def _examples(tokenizer: Tokenizer, validation: Sequence[Path], sides: sample.Sides) -> dict[str, str]:
     """How the first held-out documents begin, in pieces."""
     examples: dict[str, str] = {}
-    for text in sample.texts(validation):
+    for text in sample.texts(validation, sides=sides):
         pieces = tokenizer.pieces(tokenizer.encode(text[:EXAMPLE_CHARACTERS]))
         examples[f"Segmentation {len(examples) + 1}"] = " | ".join(pieces).replace("\n", "⏎")
         if len(examples) == NUM_EXAMPLES:

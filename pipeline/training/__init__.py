@@ -1,11 +1,16 @@
 """Training, in a process of its own: `python -m pipeline.training <spec.json>`.
 
 __main__.py    the process: its exit codes
+torchrun.py    one process a device, and how they ended
+distributed.py who of them does what, and what they tell each other
 launch.py      the asset's side: writes the spec, starts the process, collects the result
 ngram.py       the n-gram family, counted and estimated at once
 spec.py        everything the process is told, as JSON
 derive.py      what the settings leave open, from the model's depth
 families.py    which network a spec means, and which model it becomes
+data.py        the batch of a step, whatever the kind of data; windows of a stream
+pair_data.py   batches of pairs, for encoder-decoders and for decoders alone
+open_data.py   which kind of data a spec means
 trainer.py     the loop
 warmup.py      compilation, and a forward pass that fits the memory
 step.py        one step: accumulated gradients, guard, update

@@ -23,8 +23,16 @@ _PIPES_VARIABLE = "DAGSTER_PIPES_CONTEXT"
 class Console:
     """Shows how far training is, and how fast: figures of speed are of the last 50 steps."""
 
-    def __init__(self, *, num_steps: int, tokens_per_step: int, flops_per_token: int, pipes: Any = None) -> None:
-        self._num_steps, self._tokens_per_step = num_steps, tokens_per_step
+    def __init__(
+        self,
+        *,
+        num_steps: int,
+        tokens_per_step: int,
+        flops_per_token: int,
+        pipes: Any = None,
+        is_silent: bool = False,
+    ) -> None:
+        self._num_steps, self._tokens_per_step, self._is_silent = num_steps, tokens_per_step, is_silent
         self._flops_per_token, self._pipes = flops_per_token, pipes
         self._is_terminal = sys.stderr.isatty()
         self._peak: float | None = None
@@ -81,6 +89,8 @@ class Console:
             self._is_open = False
 
     def _show(self, text: str, *, is_passing: bool) -> None:
+        if self._is_silent:
+            return
         if self._pipes is not None:
             self._pipes.log.info(text)
         if not self._is_terminal:
@@ -98,9 +108,9 @@ def _clock(seconds: float) -> str:
 
 
 @contextmanager
-def dagster_pipes() -> Iterator[Any]:
+def dagster_pipes(*, is_wanted: bool = True) -> Iterator[Any]:
     """The channel to the Dagster run that started this process, or None: no such run, or a machine without the package."""
-    if _PIPES_VARIABLE not in os.environ:
+    if not is_wanted or _PIPES_VARIABLE not in os.environ:
         yield None
         return
     try:

@@ -25,10 +25,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from pipeline.config import RecurrentConfig, TransformerConfig
+from pipeline.config import (
+    EncoderDecoderConfig,
+    NetworkConfig,
+    RecurrentConfig,
+    Seq2SeqRnnConfig,
+    Seq2SeqTransformerConfig,
+)
 from pipeline.models.recurrent.shape import RecurrentShape, derive_recurrent_shape
+from pipeline.models.seq2seq_rnn.shape import Seq2SeqRnnShape, derive_seq2seq_rnn_shape
+from pipeline.models.seq2seq_transformer.shape import Seq2SeqTransformerShape, derive_seq2seq_transformer_shape
 from pipeline.models.transformer.shape import TransformerShape, derive_shape
 
+Shape = TransformerShape | RecurrentShape | Seq2SeqTransformerShape | Seq2SeqRnnShape
 TOKENS_PER_PARAMETER = 20
 REFERENCE_TOKENS, REFERENCE_BATCH_TOKENS, BATCH_EXPONENT = 3_000_000, 4_096, 0.383
 VALIDATIONS = 10
@@ -40,7 +49,7 @@ VALIDATION_SHARE = 100
 class Derived:
     """A run's sizes and rates with nothing left open."""
 
-    shape: TransformerShape | RecurrentShape
+    shape: Shape
     num_steps: int
     batch_windows: int
     micro_windows: int | None
@@ -52,10 +61,11 @@ class Derived:
     validation_windows: int
 
 
-def derive(config: TransformerConfig | RecurrentConfig, *, vocab_size: int) -> Derived:
-    """The resolved run of a model's settings with a vocabulary of this size."""
+def derive(config: NetworkConfig, *, vocab_size: int, source_vocab_size: int | None = None) -> Derived:
+    """The resolved run of a model's settings with a vocabulary of this size; `source_vocab_size` is that of sources with a
+    vocabulary of their own."""
     train = config.train
-    shape = _shape(config, vocab_size=vocab_size)
+    shape = _shape(config, vocab_size=vocab_size, source_vocab_size=source_vocab_size)
     tokens = train.tokens or TOKENS_PER_PARAMETER * shape.num_parameters
     if train.batch_tokens is not None:
         batch_windows = max(1, round(train.batch_tokens / config.context_tokens))
@@ -65,13 +75,13 @@ def derive(config: TransformerConfig | RecurrentConfig, *, vocab_size: int) -> D
     micro_tokens = train.micro_batch_tokens
     num_steps = max(1, round(tokens / (batch_windows * config.context_tokens)))
     scale = (768 / shape.width) ** 0.5
-    embedding, head = (0.025, 0.025) if isinstance(config, RecurrentConfig) else (0.3, 0.004)
+    matrix, embedding, head = _rates(config)
     return Derived(
         shape=shape,
         num_steps=num_steps,
         batch_windows=batch_windows,
         micro_windows=max(1, micro_tokens // config.context_tokens) if micro_tokens else None,
-        matrix_learning_rate=train.matrix_learning_rate or (0.01 if config.family == "rnn" else 0.03),
+        matrix_learning_rate=train.matrix_learning_rate or matrix,
         embedding_learning_rate=train.embedding_learning_rate or embedding * scale,
         head_learning_rate=train.head_learning_rate or head * scale,
         vector_learning_rate=train.vector_learning_rate or 0.01,
@@ -80,7 +90,48 @@ def derive(config: TransformerConfig | RecurrentConfig, *, vocab_size: int) -> D
     )
 
 
-def _shape(config: TransformerConfig | RecurrentConfig, *, vocab_size: int) -> TransformerShape | RecurrentShape:
+def _rates(config: NetworkConfig) -> tuple[float, float, float]:
+    """Of matrices, embeddings and heads, the last two at width 768."""
+    if isinstance(config, RecurrentConfig):
+        return 0.01 if config.family == "rnn" else 0.03, 0.025, 0.025
+    if isinstance(config, Seq2SeqTransformerConfig):
+        return 0.03, 0.004, 0.004
+    if isinstance(config, Seq2SeqRnnConfig):
+        return 0.03, 0.025, 0.025
+    return 0.03, 0.3, 0.004
+
+
+def _shape(config: NetworkConfig, *, vocab_size: int, source_vocab_size: int | None) -> Shape:
+    if isinstance(config, Seq2SeqTransformerConfig):
+        return derive_seq2seq_transformer_shape(
+            source_vocab_size=source_vocab_size or vocab_size,
+            vocab_size=vocab_size,
+            context_tokens=config.context_tokens,
+            depth=config.depth,
+            width=config.width,
+            num_heads=config.num_heads,
+            feed_forward_width=config.feed_forward_width,
+            share_vocabulary=_shares(config, source_vocab_size),
+            tie_embeddings=config.tie_embeddings,
+            positions=config.positions,
+            dropout=config.dropout,
+            label_smoothing=config.label_smoothing,
+        )
+    if isinstance(config, Seq2SeqRnnConfig):
+        return derive_seq2seq_rnn_shape(
+            cell=config.cell,
+            source_vocab_size=source_vocab_size or vocab_size,
+            vocab_size=vocab_size,
+            context_tokens=config.context_tokens,
+            depth=config.depth,
+            width=config.width,
+            embedding_width=config.embedding_width,
+            input_feeding=config.input_feeding,
+            share_vocabulary=_shares(config, source_vocab_size),
+            tie_embeddings=config.tie_embeddings,
+            dropout=config.dropout,
+            label_smoothing=config.label_smoothing,
+        )
     if isinstance(config, RecurrentConfig):
         return derive_recurrent_shape(
             cell=config.family,
@@ -104,3 +155,7 @@ def _shape(config: TransformerConfig | RecurrentConfig, *, vocab_size: int) -> T
         tie_embeddings=config.tie_embeddings,
         rope_theta=config.rope_theta,
     )
+
+
+def _shares(config: EncoderDecoderConfig, source_vocab_size: int | None) -> bool:
+    return source_vocab_size is None if config.share_vocabulary is None else config.share_vocabulary

@@ -8,26 +8,44 @@ from pipeline.models.interface import LanguageModel
 from pipeline.models.recurrent.model import RecurrentModel
 from pipeline.models.recurrent.network import Recurrent
 from pipeline.models.recurrent.shape import RecurrentShape
+from pipeline.models.seq2seq_model import Seq2SeqModel
+from pipeline.models.seq2seq_rnn.network import Seq2SeqRnn
+from pipeline.models.seq2seq_rnn.shape import Seq2SeqRnnShape
+from pipeline.models.seq2seq_transformer.network import Seq2SeqTransformer
+from pipeline.models.seq2seq_transformer.shape import Seq2SeqTransformerShape
 from pipeline.models.transformer.model import TransformerModel
 from pipeline.models.transformer.network import Transformer
 from pipeline.models.transformer.shape import TransformerShape
 
-Shape = TransformerShape | RecurrentShape
-Network = Transformer | Recurrent
+EncoderDecoderShape = Seq2SeqTransformerShape | Seq2SeqRnnShape
+Shape = TransformerShape | RecurrentShape | EncoderDecoderShape
+Network = Transformer | Recurrent | Seq2SeqTransformer | Seq2SeqRnn
+
+_SHAPES: dict[str, type[Shape]] = {
+    "transformer": TransformerShape,
+    "seq2seq_transformer": Seq2SeqTransformerShape,
+    "seq2seq_rnn": Seq2SeqRnnShape,
+}
 
 
 def shape_of(family: str, sizes: dict[str, Any]) -> Shape:
     """The sizes of a spec as the family's own."""
-    return TransformerShape(**sizes) if family == "transformer" else RecurrentShape(**sizes)
+    return _SHAPES.get(family, RecurrentShape)(**sizes)
 
 
 def network_of(shape: Shape) -> Network:
     """A network of these sizes, its weights not yet set."""
-    return Transformer(shape) if isinstance(shape, TransformerShape) else Recurrent(shape)
+    if isinstance(shape, TransformerShape):
+        return Transformer(shape)
+    if isinstance(shape, Seq2SeqTransformerShape):
+        return Seq2SeqTransformer(shape)
+    return Seq2SeqRnn(shape) if isinstance(shape, Seq2SeqRnnShape) else Recurrent(shape)
 
 
 def model_of(network: Network, **identity: Any) -> LanguageModel:
     """A trained network as a model; `identity` is its tokenizer's hash and special ids."""
     if isinstance(network, Transformer):
         return TransformerModel(network, **identity)
+    if isinstance(network, Seq2SeqTransformer | Seq2SeqRnn):
+        return Seq2SeqModel(network, **identity)
     return RecurrentModel(network, **identity)

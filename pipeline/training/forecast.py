@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.config import RecurrentConfig, TransformerConfig
+from pipeline.config import NetworkConfig, TransformerConfig
+from pipeline.training.data import Batch
 from pipeline.training.derive import Derived, derive
-from pipeline.training.families import Network, network_of
+from pipeline.training.families import EncoderDecoderShape, Network, network_of
 from pipeline.training.guard import SpikeGuard
 from pipeline.training.hardware import Hardware, choose_hardware
 from pipeline.training.optimizer import Optimizer
@@ -81,14 +82,18 @@ class Forecast:
 
 
 def forecast(
-    config: TransformerConfig | RecurrentConfig, *, vocab_size: int, train_tokens: int | None = None
+    config: NetworkConfig,
+    *,
+    vocab_size: int,
+    source_vocab_size: int | None = None,
+    train_tokens: int | None = None,
 ) -> Forecast:
     """Derives the run, builds it and takes five steps.
 
     Raises:
         TrainingError: what it asks of the machine is not there.
     """
-    run = derive(config, vocab_size=vocab_size)
+    run = derive(config, vocab_size=vocab_size, source_vocab_size=source_vocab_size)
     context = run.shape.context_tokens
     tokens_per_step = run.batch_windows * context
     hardware = choose_hardware(
@@ -113,9 +118,7 @@ def forecast(
     )
 
 
-def _probe(
-    config: TransformerConfig | RecurrentConfig, run: Derived, hardware: Hardware
-) -> tuple[Hardware, Memory, float]:
+def _probe(config: NetworkConfig, run: Derived, hardware: Hardware) -> tuple[Hardware, Memory, float]:
     """The hardware as it turned out, memory, and the median seconds of a step."""
     threads = torch.get_num_threads()
     torch.set_num_threads(hardware.num_threads)
@@ -132,18 +135,17 @@ def _probe(
         weight_decay=config.train.weight_decay,
         dtype=hardware.dtype,
     )
-    size = (run.batch_windows, run.shape.context_tokens + 1)
-    generator = torch.Generator().manual_seed(0)
-    windows = torch.randint(run.shape.vocab_size, size, generator=generator).to(hardware.device)
-    activations = _kept_bytes(network, windows[: hardware.micro_windows])
-    loss_of, hardware = make_ready(network, hardware, windows, may_change=True, note=lambda _: None)
+    batch = _batch(run).to(hardware.device)
+    micro_rows = batch.rows_within(hardware.micro_windows * run.shape.context_tokens)
+    activations = _kept_bytes(network, batch.part(slice(micro_rows)))
+    loss_of, hardware = make_ready(network, hardware, batch, may_change=True, note=lambda _: None)
     guard = SpikeGuard(sigma=config.train.spike_sigma, max_skipped_steps=PROBE_STEPS + 1, device=hardware.device)
     seconds = []
     for _ in range(PROBE_STEPS + 1):
         started = time.perf_counter()
         row = train_step(
-            loss_of, network, optimizer, guard, windows,
-            micro_windows=hardware.micro_windows, scale=1.0, gradient_clip=config.train.gradient_clip,
+            loss_of, network, optimizer, guard, batch,
+            micro_rows=micro_rows, scale=1.0, gradient_clip=config.train.gradient_clip,
         )  # fmt: skip
         row.tolist()  # waits for the device
         seconds.append(time.perf_counter() - started)
@@ -154,7 +156,19 @@ def _probe(
     return hardware, memory, statistics.median(seconds[1:])
 
 
-def _kept_bytes(network: Network, windows: Tensor) -> int:
+def _batch(run: Derived) -> Batch:
+    """Random tokens of a step's size; pairs have half a context a side."""
+    shape, generator = run.shape, torch.Generator().manual_seed(0)
+    if not isinstance(shape, EncoderDecoderShape):
+        size = (run.batch_windows, shape.context_tokens + 1)
+        return Batch.of_windows(torch.randint(shape.vocab_size, size, generator=generator))
+    length = shape.context_tokens // 2
+    source = torch.randint(shape.source_vocab_size, (run.batch_windows, length), generator=generator)
+    target = torch.randint(shape.vocab_size, (run.batch_windows, length + 1), generator=generator)
+    return Batch.of((source, torch.full((run.batch_windows,), length), target[:, :-1]), target[:, 1:])
+
+
+def _kept_bytes(network: Network, batch: Batch) -> int:
     """What autograd keeps of one uncompiled forward pass; a compiled one keeps less."""
     own = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
     kept: dict[int, int] = {}
@@ -166,6 +180,6 @@ def _kept_bytes(network: Network, windows: Tensor) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = network(windows[:, :-1], windows[:, 1:])
+        loss = network(*batch.inputs, batch.targets)
     del loss
     return sum(kept.values())

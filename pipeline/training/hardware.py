@@ -32,6 +32,15 @@ class Hardware:
     num_threads: int
     micro_windows: int
     """Windows a forward pass."""
+    num_processes: int = 1
+    """That train together, each on its rows of a batch."""
+    strategy: str = "alone"
+    """How they share the work: see `distributed.py`."""
+
+    @property
+    def devices(self) -> str:
+        """For people: `cuda`, or `8 x cuda (fsdp)`."""
+        return self.device if self.num_processes == 1 else f"{self.num_processes} x {self.device} ({self.strategy})"
 
     @property
     def dtype(self) -> torch.dtype:
@@ -47,16 +56,20 @@ def choose_hardware(
     batch_windows: int,
     micro_windows: int | None,
     context_tokens: int,
+    num_processes: int = 1,
+    strategy: str = "alone",
 ) -> Hardware:
     """Turns `auto` into what this machine is best at; the same machine gives the same answer.
 
     Raises:
-        TrainingError: CUDA is asked for and not there, or a compiler is and not there.
+        TrainingError: CUDA is asked for and not there, or a compiler is and not there, or a step has too few windows.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("models.*.train.device is cuda, but torch sees no CUDA device. Set it to auto or cpu.")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device(device)
+    if batch_windows < num_processes:
+        raise TrainingError(
+            f"models.*.train.devices is {num_processes}, but a step has {batch_windows} windows of {context_tokens} tokens. "
+            f"Raise batch_tokens to {num_processes * context_tokens} or lower devices."
+        )
     if precision == "auto":
         precision = "bfloat16" if device == "cuda" or _cpu_has_bfloat16() else "float32"
     has_compiler = can_compile(device)
@@ -70,20 +83,72 @@ def choose_hardware(
         device=device,
         precision=precision,
         compiled=compile == "on" or (compile == "auto" and has_compiler and is_worth_it),
-        num_threads=num_cores(),
-        micro_windows=even_share(batch_windows, micro_windows or max(1, MICRO_BATCH_TOKENS[device] // context_tokens)),
+        num_threads=max(1, num_cores() // (num_processes if device == "cpu" else 1)),
+        micro_windows=even_share(
+            -(-batch_windows // num_processes), micro_windows or max(1, MICRO_BATCH_TOKENS[device] // context_tokens)
+        ),
+        num_processes=num_processes,
+        strategy=strategy,
     )
+
+
+def choose_device(asked: str) -> str:
+    """`cpu` or `cuda`.
+
+    Raises:
+        TrainingError: CUDA is asked for and not there.
+    """
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("models.*.train.device is cuda, but torch sees no CUDA device. Set it to auto or cpu.")
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return asked
+
+
+def count_processes(devices: int | str, *, device: str) -> int:
+    """How many processes train together: one a GPU, and on a CPU one unless more are asked for.
+
+    Raises:
+        TrainingError: the machine has fewer GPUs, or fewer processors.
+    """
+    if device == "cuda":
+        present, kind = torch.cuda.device_count(), "CUDA device"
+    else:
+        present, kind = num_processors(), "processor"
+    if devices == "auto":
+        return present if device == "cuda" else 1
+    if int(devices) > present:
+        raise TrainingError(
+            f"models.*.train.devices is {devices}, but this machine has {present} {kind}{'s' if present > 1 else ''}. Set it to "
+            f"auto or to at most {present}."
+        )
+    return int(devices)
 
 
 def resumed(began: Hardware, *, chosen: Hardware) -> tuple[Hardware, str | None]:
     """What a run goes on with that began on `began` where a new one would choose `chosen`, and a remark if bits will differ."""
     if began.device != chosen.device:
         return chosen, f"The run began on {began.device} and goes on on {chosen.device}: its last bits will differ."
+    if (began.num_processes, began.strategy) != (chosen.num_processes, chosen.strategy):
+        together = replace(chosen, precision=began.precision, compiled=began.compiled and can_compile(began.device))
+        return together, (
+            f"The run began with {_together(began)} and goes on with {_together(chosen)}: its last bits will differ."
+        )
     if began.compiled and not can_compile(began.device):
         return replace(
             began, compiled=False
         ), "The run began compiled and there is no compiler now: its last bits will differ."
     return began, None
+
+
+def _together(hardware: Hardware) -> str:
+    number = hardware.num_processes
+    return f"{number} processes ({hardware.strategy})" if number > 1 else "one process"
+
+
+def num_processors() -> int:
+    """Processors this process may use, second threads of a core included."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def even_share(total: int, largest: int) -> int:

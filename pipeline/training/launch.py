@@ -12,18 +12,21 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.json
 
 from pipeline.artifacts import Artifact, Draft, Report
-from pipeline.config import RecurrentConfig, TransformerConfig
+from pipeline.config import NetworkConfig, TransformerConfig
 from pipeline.errors import TrainingDiverged, TrainingError, TrainingInterrupted
 from pipeline.files import write_parquet
 from pipeline.progress import Progress
+from pipeline.shards.reader import PAIR_INDEX
 from pipeline.training.derive import Derived, derive
 from pipeline.training.spec import TrainingSpec
 from pipeline.training.spool import TrackingInfo
@@ -99,7 +102,8 @@ def run_subprocess(spec_path: Path) -> None:
 
 
 def stop_group(process: subprocess.Popen[bytes]) -> None:
-    """Asks the process to save a checkpoint and end, and kills its whole group if it does not in time."""
+    """Asks the process to save a checkpoint and end, and kills it, its group and all it started if it does not in time."""
+    started = _descendants(process.pid)  # of several devices, each process is a session of its own
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:
@@ -107,32 +111,43 @@ def stop_group(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-    try:  # whatever it started and left
+    for left in started:
+        with suppress(psutil.NoSuchProcess):  # it also tells a later process of the same number apart
+            left.kill()
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return
+
+
+def _descendants(process_id: int) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(process_id).children(recursive=True)
+    return []
 
 
 def build_trained_model(
     draft: Draft,
     *,
     name: str,
-    config: TransformerConfig | RecurrentConfig,
+    config: NetworkConfig,
     shards: Artifact,
     tokenizer: Artifact,
+    target_tokenizer: Artifact | None = None,
     checkpoint_folder: Path,
     spool_folder: Path,
     tracking: TrackingInfo,
     run_trainer: Callable[[Path], None],
     progress: Progress,
 ) -> Artifact:
-    """Trains, or goes on training, in a process of its own.
+    """Trains, or goes on training, in a process of its own; where there is a `target_tokenizer`, the other is the sources'.
 
     Raises:
         TrainingError: see `check_exit`; checkpoints stay, and running again goes on.
     """
-    vocab_size = shards.manifest.counts["vocab_size"]
-    derived = derive(config, vocab_size=vocab_size)
+    counts = shards.manifest.counts
+    if target_tokenizer is None:
+        derived = derive(config, vocab_size=counts["vocab_size"])
+    else:
+        derived = derive(config, vocab_size=counts["target_vocab_size"], source_vocab_size=counts["vocab_size"])
     checkpoint_folder.mkdir(parents=True, exist_ok=True)
     output = checkpoint_folder / "output"
     shutil.rmtree(output, ignore_errors=True)
@@ -144,7 +159,9 @@ def build_trained_model(
         name=name,
         version=draft.version,
         shards_folder=str(shards.folder),
-        tokenizer_file=str(tokenizer.file("tokenizer.model")),
+        tokenizer_file=str((target_tokenizer or tokenizer).file("tokenizer.model")),
+        source_tokenizer_file=str(tokenizer.file("tokenizer.model")) if target_tokenizer is not None else None,
+        is_compilable=isinstance(config, TransformerConfig) and not (shards.folder / PAIR_INDEX).is_file(),
         output_folder=str(output),
         checkpoint_folder=str(checkpoint_folder),
         spool_folder=str(spool_folder),
@@ -170,7 +187,7 @@ def _clear(checkpoint_folder: Path) -> None:
         checkpoint_folder.rmdir()
 
 
-def _spec(derived: Derived, config: TransformerConfig | RecurrentConfig, **places: Any) -> TrainingSpec:
+def _spec(derived: Derived, config: NetworkConfig, *, is_compilable: bool, **places: Any) -> TrainingSpec:
     train = config.train
     return TrainingSpec(
         **places,
@@ -189,8 +206,10 @@ def _spec(derived: Derived, config: TransformerConfig | RecurrentConfig, **place
         gradient_clip=train.gradient_clip,
         seed=train.seed,
         precision=train.precision,
-        compile=train.compile if isinstance(config, TransformerConfig) else "off",
+        compile=train.compile if is_compilable else "off",  # batches of pairs have many shapes
         device=train.device,
+        devices=train.devices,
+        strategy=train.strategy,
         validate_every_steps=derived.validate_every_steps,
         validation_windows=derived.validation_windows,
         log_every_steps=train.log_every_steps,

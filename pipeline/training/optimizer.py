@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from pipeline.training.distributed import ALONE, Alone
+
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
@@ -55,17 +57,21 @@ class Optimizer:
         vector_learning_rate: float,
         weight_decay: float,
         dtype: torch.dtype,
+        ranks: Alone = ALONE,
     ) -> None:
-        self._named = dict(network.named_parameters())  # tied tables are one parameter
+        """`ranks`: the processes that share the work, on whose parts of the parameters everything here is done."""
+        whole = dict(network.named_parameters())  # tied tables are one parameter
+        self._whole, self._ranks = whole, ranks
+        self._named = {name: ranks.own(parameter) for name, parameter in whole.items()}
         self._matrix_rate, self._weight_decay, self._dtype = matrix_learning_rate, weight_decay, dtype
         rates = {"embedding": embedding_learning_rate, "head": head_learning_rate, "vector": vector_learning_rate}
-        kinds = {name: _kind(name, parameter, self._named) for name, parameter in self._named.items()}
+        kinds = {name: _kind(name, parameter, whole) for name, parameter in whole.items()}
         self._stacks: dict[tuple[int, ...], list[str]] = defaultdict(list)
-        for name, parameter in self._named.items():
+        for name, parameter in whole.items():
             if kinds[name] == "matrix":
                 self._stacks[tuple(parameter.shape)].append(name)
         self._momenta = {
-            shape: torch.zeros(len(names), *shape, device=self._named[names[0]].device)
+            shape: torch.zeros(len(names), *self._named[names[0]].shape, device=self._named[names[0]].device)
             for shape, names in self._stacks.items()
         }
         self._adam_names = [name for kind in rates for name in self._named if kinds[name] == kind]
@@ -88,13 +94,20 @@ class Optimizer:
             group["lr"] = rate * scale
         # the fused kernel leaves everything as it is where this is 1; gradient scalers use it the same way
         self._adam.found_inf = (~allowed).float()  # type: ignore[attr-defined]
+        for name in self._adam_names:
+            self._named[name].grad = self._gradient(name)
         self._adam.step()
+        for name in self._adam_names:
+            if self._named[name] is not self._whole[name]:
+                self._named[name].grad = None
         rate = self._matrix_rate * scale
         for shape, names in self._stacks.items():
-            gradients = torch.stack([_gradient(self._named[name]) for name in names])
+            gradients = torch.stack([self._gradient(name) for name in names])
             momenta = self._momenta[shape]
             moved = momenta.lerp(gradients, 1 - MOMENTUM)
-            updates = orthogonalised(gradients.lerp(moved, MOMENTUM), self._dtype)
+            updates = self._ranks.orthogonalised(
+                gradients.lerp(moved, MOMENTUM), self._dtype, num_rows=shape[0], orthogonalise=orthogonalised
+            )
             momenta.copy_(torch.where(allowed, moved, momenta))
             # rectangular updates are scaled to have the spectral effect of square ones
             updates *= -rate * max(1.0, shape[0] / shape[1]) ** 0.5
@@ -103,6 +116,11 @@ class Optimizer:
                 # decay falls with the schedule, so that nothing is forgotten at the end
                 changed = parameter * (1 - rate * self._weight_decay) + update
                 parameter.copy_(torch.where(allowed, changed, parameter))
+
+    def _gradient(self, name: str) -> Tensor:
+        gradient = self._whole[name].grad
+        assert gradient is not None, "every parameter takes part in the loss"
+        return self._ranks.own(gradient)
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that the next step depends on."""
@@ -135,8 +153,3 @@ def _kind(name: str, parameter: Tensor, named: Mapping[str, Tensor]) -> str:
     if "lm_head" in name:
         return "head"
     return "vector" if parameter.ndim == 1 else "matrix"
-
-
-def _gradient(parameter: Tensor) -> Tensor:
-    assert parameter.grad is not None, "every hidden matrix takes part in the loss"
-    return parameter.grad

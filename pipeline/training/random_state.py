@@ -20,9 +20,10 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def seed_step(seed: int, step: int) -> None:
-    """Torch's generators, set anew from the run's seed and the step's number."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1)[0]))
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """Torch's generators, set anew from the run's seed and the step's number; each of several processes draws its own."""
+    words = [seed, step, rank] if rank else [seed, step]
+    torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1)[0]))
 
 
 def capture(device: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

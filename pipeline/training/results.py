@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files import write_json, write_text
-from pipeline.shards.reader import TokenShards
+from pipeline.models.loading import SOURCE_TOKENIZER
+from pipeline.training.data import TrainingData
 from pipeline.training.families import Network, Shape, model_of
 from pipeline.training.hardware import Hardware
 from pipeline.training.spec import TrainingSpec
@@ -26,8 +27,7 @@ def write_results(
     hardware: Hardware,
     history: Sequence[dict[str, Any]],
     timings: Sequence[dict[str, float]],
-    shards: TokenShards,
-    num_train_windows: int,
+    data: TrainingData,
 ) -> None:
     """Writes everything into the spec's output folder.
 
@@ -35,19 +35,15 @@ def write_results(
         StorageError: the disk is full, read-only or forbidden.
     """
     output = Path(spec.output_folder)
-    model = model_of(
-        network,
-        tokenizer_hash=shards.tokenizer_hash,
-        bos_id=shards.bos_id,
-        eos_id=shards.eos_id,
-        pad_id=shards.pad_id,
-    )
+    model = model_of(network, **data.token_ids)
     model.save(output / "model")
     shutil.copyfile(spec.tokenizer_file, output / "model" / "tokenizer.model")
     write_text(output / "history.jsonl", _lines(history))
     write_text(output / "timings.jsonl", _lines(timings))
+    if spec.source_tokenizer_file is not None:
+        shutil.copyfile(spec.source_tokenizer_file, output / "model" / SOURCE_TOKENIZER)
     last = [row["train_loss"] for row in history[-_FINAL_STEPS:]]
-    batch_tokens = spec.batch_windows * network.shape.context_tokens
+    batch_tokens = data.tokens_per_step
     counts = {
         "num_parameters": network.shape.num_parameters,
         "steps": spec.num_steps,
@@ -56,7 +52,7 @@ def write_results(
         "final_train_loss": sum(last) / len(last),
         "final_validation_loss": history[-1]["validation_loss"],
         "skipped_steps": sum(row["skipped"] for row in history),
-        "epochs": spec.num_steps * spec.batch_windows / num_train_windows,
+        "epochs": data.epochs(spec.num_steps),
         "device": hardware.device,
         "precision": hardware.precision,
         "compiled": hardware.compiled,

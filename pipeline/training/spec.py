@@ -18,13 +18,16 @@ _WITHOUT_EFFECT = frozenset(
         "version",
         "shards_folder",
         "tokenizer_file",
+        "source_tokenizer_file",
         "output_folder",
         "checkpoint_folder",
         "spool_folder",
-        "precision",  # these four: what the machine made of them is in its checkpoints
+        "precision",  # these six: what the machine made of them is in its checkpoints
         "compile",
         "device",
         "micro_windows",
+        "devices",
+        "strategy",
         "log_every_steps",
         "checkpoint_every_steps",
         "checkpoint_every_seconds",
@@ -43,6 +46,7 @@ class TrainingSpec:
     """The artifact version this run makes; checkpoints of another version are refused."""
     shards_folder: str
     tokenizer_file: str
+    """Of the targets, where there are pairs."""
     output_folder: str
     """Receives `model/`, `history.jsonl`, `timings.jsonl` and `training.json`."""
     checkpoint_folder: str
@@ -67,6 +71,10 @@ class TrainingSpec:
     precision: str
     compile: str
     device: str
+    devices: int | str
+    """Processes, one a device; `auto` for every GPU."""
+    strategy: str
+    """What they share: see `distributed.py`."""
     validate_every_steps: int
     validation_windows: int
     log_every_steps: int
@@ -77,6 +85,8 @@ class TrainingSpec:
     max_skipped_steps: int
     tracking: dict[str, Any]
     """Of `TrackingInfo`."""
+    source_tokenizer_file: str | None = None
+    """Where the sources of pairs have a vocabulary of their own."""
 
     def what_decides_the_weights(self) -> dict[str, Any]:
         """The settings that change the result; places, names and habits are left out."""

@@ -9,7 +9,7 @@ import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 EVENTS = "events.jsonl"
 
@@ -26,9 +26,12 @@ class TrackingInfo:
 
 
 class Spool:
-    """Appends events; each is on its way to disk when the call returns."""
+    """Appends events; each is on its way to disk when the call returns. Without a folder, nothing is kept."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
+        self._file: TextIO | None = None
+        if folder is None:
+            return
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / EVENTS
         torn = path.is_file() and path.read_bytes()[-1:] not in (b"\n", b"")
@@ -51,9 +54,12 @@ class Spool:
     def finish(self, status: str) -> None:
         """FINISHED, FAILED or KILLED."""
         self._write({"kind": "finish", "status": status})
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def _write(self, event: dict[str, Any]) -> None:
+        if self._file is None:
+            return
         kind = {
             "kind": event["kind"],
             "time_ms": int(time.time() * 1000),

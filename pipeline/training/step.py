@@ -10,37 +10,46 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import TrainingDiverged, TrainingError
+from pipeline.training.data import Batch
+from pipeline.training.distributed import ALONE, Alone
 from pipeline.training.guard import SpikeGuard, Verdict
 from pipeline.training.optimizer import Optimizer
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Float
 
-LossFunction = Callable[[Tensor, Tensor], Tensor]
-"""Token ids and targets (B, T) to their mean loss."""
+LossFunction = Callable[..., Tensor]
+"""A batch's inputs and targets to their mean loss over the targets that count."""
 
 
 def accumulate(
     loss_of: LossFunction,
     network: nn.Module,
-    windows: Int[Tensor, "batch context_and_one"],
+    batch: Batch,
     *,
-    micro_windows: int,
+    micro_rows: int,
     between: Callable[[], None] = lambda: None,
+    ranks: Alone = ALONE,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Leaves the gradients of the mean loss of the windows; returns that loss and the gradient norm.
+    """Leaves the gradients of the mean loss over the batch's targets; returns that loss and the gradient norm.
 
-    `between` is called before every micro-batch and may raise to give the step up: nothing was updated yet.
+    `between` is called before every micro-batch and may raise to give the step up: nothing was updated yet. Each of several
+    processes is given the whole batch, takes its rows, and has the gradients, or its part of them, of the whole.
     """
     network.zero_grad(set_to_none=True)
-    total = torch.zeros((), device=windows.device)
-    for micro in torch.split(windows, micro_windows):
+    total = torch.zeros((), device=batch.targets.device)
+    micros = list(ranks.micro_batches(batch, micro_rows))
+    for number, (micro, share) in enumerate(micros, start=1):
         between()
-        loss = loss_of(micro[:, :-1], micro[:, 1:]) * (len(micro) / len(windows))
-        torch.autograd.backward(loss)
+        with ranks.backward_pass(is_last=number == len(micros)):
+            loss = loss_of(*micro.inputs, micro.targets) * share
+            torch.autograd.backward(loss)
         total += loss.detach()
-    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-    return total, torch.nn.utils.get_total_norm(gradients)
+    return ranks.total(total), ranks.total_norm(_gradients(network, ranks))
+
+
+def _gradients(network: nn.Module, ranks: Alone) -> list[Tensor]:
+    return [ranks.own(parameter.grad) for parameter in network.parameters() if parameter.grad is not None]
 
 
 def train_step(
@@ -48,19 +57,19 @@ def train_step(
     network: nn.Module,
     optimizer: Optimizer,
     guard: SpikeGuard,
-    windows: Int[Tensor, "batch context_and_one"],
+    batch: Batch,
     *,
-    micro_windows: int,
+    micro_rows: int,
     scale: float,
     gradient_clip: float | None,
     between: Callable[[], None] = lambda: None,
+    ranks: Alone = ALONE,
 ) -> Tensor:
     """One update, masked out where the guard forbids it; returns the row that `Verdict.read` understands."""
-    loss, norm = accumulate(loss_of, network, windows, micro_windows=micro_windows, between=between)
+    loss, norm = accumulate(loss_of, network, batch, micro_rows=micro_rows, between=between, ranks=ranks)
     allowed, row = guard.judge(loss, norm)
     if gradient_clip is not None:
-        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-        torch._foreach_mul_(gradients, (gradient_clip / norm).clamp(max=1.0))
+        torch._foreach_mul_(_gradients(network, ranks), (gradient_clip / norm).clamp(max=1.0))
     optimizer.step(scale, allowed)
     return row
 

@@ -17,6 +17,8 @@ LAST_WORDS = "error.txt"
 """Beside the spec: the sentence with which training ended, where it did not end well."""
 INTERRUPTED = 3
 """Exit code: stopped as asked, checkpoint saved."""
+LOST_CONTACT = 6
+"""Exit code of one of several processes: another one is gone or silent, and knows more."""
 
 
 class _StopNow(BaseException):

@@ -19,15 +19,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.errors import TrainingError, TrainingInterrupted
-from pipeline.shards.loader import TokenLoader
-from pipeline.tokenizer.model import Tokenizer
+from pipeline.errors import TrainingInterrupted
 from pipeline.training import random_state
 from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from pipeline.training.console import Console
+from pipeline.training.data import Batch
+from pipeline.training.distributed import ALONE, Alone
 from pipeline.training.families import network_of, shape_of
 from pipeline.training.guard import SpikeGuard, Verdict
-from pipeline.training.hardware import Hardware, choose_hardware, peak_flops, resumed
+from pipeline.training.hardware import Hardware, choose_device, choose_hardware, peak_flops, resumed
+from pipeline.training.open_data import open_data
 from pipeline.training.optimizer import Optimizer
 from pipeline.training.results import metrics_of, params_of, write_results
 from pipeline.training.schedule import learning_rate_scale
@@ -37,41 +38,40 @@ from pipeline.training.step import accumulate, explain_halt, train_step
 from pipeline.training.stopping import StopRequest
 from pipeline.training.warmup import loss_function, make_ready
 
-_VALIDATION_SEED = 0
-
 
 class Trainer:
     """One run; `run` returns when the model is saved."""
 
-    def __init__(self, spec: TrainingSpec, stop: StopRequest, pipes: Any = None) -> None:
-        """Opens data, builds the network, and takes up the newest checkpoint.
+    def __init__(self, spec: TrainingSpec, stop: StopRequest, pipes: Any = None, ranks: Alone = ALONE) -> None:
+        """Opens data, builds the network, and takes up the newest checkpoint; `ranks` are the processes that train together.
 
         Raises:
-            TrainingError: the tokenizer is not the shards' own, or a checkpoint belongs to another run.
+            TrainingError: the data do not fit the spec, or a checkpoint belongs to another run.
         """
-        self.spec, self._stop = spec, stop
+        self.spec, self._stop, self._ranks = spec, stop, ranks
         self.shape = shape_of(spec.family, spec.shape)
-        folder, context = Path(spec.shards_folder), self.shape.context_tokens
-        self._loader = TokenLoader(folder, split="train", context_tokens=context, seed=spec.seed)
-        self._validation = TokenLoader(folder, split="validation", context_tokens=context, seed=_VALIDATION_SEED)
-        self._check_tokenizer()
-        self._tokens_per_step = spec.batch_windows * context
+        self._data = open_data(spec, self.shape)
+        self._tokens_per_step = self._data.tokens_per_step
         self._console = Console(
             num_steps=spec.num_steps,
             tokens_per_step=self._tokens_per_step,
             flops_per_token=self.shape.flops_per_token,
             pipes=pipes,
+            is_silent=not ranks.is_first,
         )
-        checkpoint, remarks = load_newest(Path(spec.checkpoint_folder), version=spec.version, identity=self._identity())
+        random_state.seed_all(spec.seed)
+        self.network = network_of(self.shape)
+        self.network.initialise(spec.seed)
+        ranks.place(self.network, choose_device(spec.device))
+        self._parameters = {name: ranks.own(parameter).data for name, parameter in self.network.named_parameters()}
+        checkpoint, remarks = load_newest(
+            Path(spec.checkpoint_folder), version=spec.version, identity=self._identity(), ranks=ranks
+        )
         for remark in remarks:
             self._console.note(remark)
         self.hardware = self._choose_hardware(checkpoint)
         torch.set_num_threads(self.hardware.num_threads)
-        random_state.seed_all(spec.seed)
-        self.network = network_of(self.shape)
-        self.network.initialise(spec.seed)
         self.network.compute_dtype = self.hardware.dtype
-        self.network.to(self.hardware.device)
         self._optimizer = Optimizer(
             self.network,
             matrix_learning_rate=spec.matrix_learning_rate,
@@ -80,6 +80,7 @@ class Trainer:
             vector_learning_rate=spec.vector_learning_rate,
             weight_decay=spec.weight_decay,
             dtype=self.hardware.dtype,
+            ranks=ranks,
         )
         self._guard = SpikeGuard(
             sigma=spec.spike_sigma, max_skipped_steps=spec.max_skipped_steps, device=self.hardware.device
@@ -102,24 +103,25 @@ class Trainer:
         """
         spec = self.spec
         with self._stop.nothing_to_lose():
-            if self._step < spec.num_steps:
+            if self._step < spec.num_steps or self._lacks_validation():
                 self._warm_up()
-        self._spool = Spool(Path(spec.spool_folder))
+        self._spool = Spool(Path(spec.spool_folder) if self._ranks.is_first else None)
         self._spool.start(spec.tracking, params_of(spec, self.hardware, self.shape))
         status = "FAILED"
         try:
             self._announce()
             self._train()
             self._save_checkpoint()
-            write_results(
-                spec,
-                self.network,
-                hardware=self.hardware,
-                history=self._history,
-                timings=self._timings,
-                shards=self._loader.shards,
-                num_train_windows=self._loader.num_windows,
-            )
+            network = self._ranks.whole(self.network)
+            if self._ranks.is_first:
+                write_results(
+                    spec,
+                    network,
+                    hardware=self.hardware,
+                    history=self._history,
+                    timings=self._timings,
+                    data=self._data,
+                )
             status = "FINISHED"
         except TrainingInterrupted:
             status = "KILLED"
@@ -132,41 +134,53 @@ class Trainer:
         spec = self.spec
         self._console.begin(self._step, peak=peak_flops(self.hardware.device))
         last_saved = time.monotonic()
+        if self._lacks_validation():
+            self._history[-1]["validation_loss"] = validation_loss = self._validate()
+            self._spool.metrics(self._step, {"validation/loss": validation_loss})
         while self._step < spec.num_steps:
-            random_state.seed_step(spec.seed, self._step)
+            random_state.seed_step(spec.seed, self._step, self._ranks.rank)
+            batch = self._batch_of(self._step)
             row = train_step(
                 self._loss_of,
                 self.network,
                 self._optimizer,
                 self._guard,
-                self._windows_of(self._step),
-                micro_windows=self.hardware.micro_windows,
+                batch,
+                micro_rows=self._micro_rows(batch),
                 scale=self._scale(self._step),
                 gradient_clip=spec.gradient_clip,
                 between=self._end_if_asked,
+                ranks=self._ranks,
             )
             self._step += 1
             self._unread.append((self._step, row))
-            is_last = self._step == spec.num_steps
-            if is_last or self._step % spec.validate_every_steps == 0:
+            if self._is_to_validate():
                 self._read_figures(validation_loss=self._validate())
             elif self.hardware.device == "cpu" or len(self._unread) >= spec.log_every_steps:
                 self._read_figures()
             self._console.step(self._step)
             self._timings.append({"step": self._step, **self._console.timing()})
             by_steps = spec.checkpoint_every_steps and self._step % spec.checkpoint_every_steps == 0
-            if by_steps or time.monotonic() - last_saved > spec.checkpoint_every_seconds:
+            if by_steps or self._ranks.from_first(time.monotonic() - last_saved > spec.checkpoint_every_seconds):
                 self._save_checkpoint()
                 last_saved = time.monotonic()
 
-    def _windows_of(self, step: int) -> Tensor:
-        windows = torch.from_numpy(self._loader.batch(step * self.spec.batch_windows, self.spec.batch_windows))
-        if self.hardware.device == "cuda":
-            return windows.pin_memory().to("cuda", non_blocking=True)
-        return windows
+    def _is_to_validate(self) -> bool:
+        return self._step == self.spec.num_steps or self._step % self.spec.validate_every_steps == 0
+
+    def _lacks_validation(self) -> bool:
+        """Whether the run that saved the checkpoint was stopped while it validated."""
+        return bool(self._history) and self._is_to_validate() and self._history[-1]["validation_loss"] is None
+
+    def _batch_of(self, step: int) -> Batch:
+        return self._data.batch(step).to(self.hardware.device)
+
+    def _micro_rows(self, batch: Batch) -> int:
+        """Rows a forward pass: as many tokens as the windows of the hardware have."""
+        return batch.rows_within(self.hardware.micro_windows * self.shape.context_tokens)
 
     def _end_if_asked(self) -> None:
-        reason = self._stop.reason
+        reason = self._ranks.agreed(self._stop.reason)
         if reason is not None:
             self._save_checkpoint()
             raise TrainingInterrupted(
@@ -215,27 +229,31 @@ class Trainer:
 
     def _replay(self, step: int) -> tuple[Tensor, Tensor]:
         """Loss and gradient norm of a step that was masked out, again: the weights are still those before it."""
-        windows = self._windows_of(step - 1)
-        random_state.seed_step(self.spec.seed, step - 1)
-        return accumulate(self._loss_of, self.network, windows, micro_windows=self.hardware.micro_windows)
+        batch = self._batch_of(step - 1)
+        random_state.seed_step(self.spec.seed, step - 1, self._ranks.rank)
+        return accumulate(self._loss_of, self.network, batch, micro_rows=self._micro_rows(batch), ranks=self._ranks)
 
     def _validate(self) -> float:
-        """Mean loss over fixed windows of the validation split."""
-        count = min(self.spec.validation_windows, self._validation.num_windows)
-        windows = torch.from_numpy(self._validation.batch(0, count)).to(self.hardware.device)
-        total = torch.zeros((), dtype=torch.float64, device=windows.device)
-        for micro in torch.split(windows, self.hardware.micro_windows):
-            self._end_if_asked()
-            if self.hardware.compiled and len(micro) == self.hardware.micro_windows:
-                # with gradients and without are two programs to a compiler: the one that is there is used
-                loss = self._loss_of(micro[:, :-1], micro[:, 1:]).detach()
-            else:
-                self.network.eval()  # no dropout
-                with torch.no_grad():
-                    loss = self.network(micro[:, :-1], micro[:, 1:])
-                self.network.train()
-            total += loss * len(micro)
-        mean = float(total) / count
+        """Mean loss over the targets of validation."""
+        num_targets = 0
+        total = torch.zeros((), dtype=torch.float64, device=self.hardware.device)
+        for batch in self._data.validation():
+            num_targets += batch.num_targets
+            rows = self._micro_rows(batch)
+            for micro, share in self._ranks.micro_batches(batch.to(self.hardware.device), rows):
+                self._end_if_asked()
+                if self.hardware.compiled and micro.num_rows == rows:
+                    # with gradients and without are two programs to a compiler: the one that is there is used
+                    with self._ranks.backward_pass(is_last=False):
+                        loss = self._loss_of(*micro.inputs, micro.targets).detach()
+                else:
+                    self.network.eval()  # no dropout
+                    with torch.no_grad():
+                        loss = self.network(*micro.inputs, micro.targets)
+                    self.network.train()
+                total += loss * micro.num_targets if share else 0.0
+        mean = float(self._ranks.total(total)) / num_targets
+        self._ranks.settle()
         self._console.note(f"step {self._step}/{self.spec.num_steps}: validation loss {mean:.4f}")
         return mean
 
@@ -245,7 +263,7 @@ class Trainer:
         checkpoint = Checkpoint(
             step=self._step,
             tensors={
-                "model": self._own_parameters(),
+                "model": self._parameters,
                 "optimizer": self._optimizer.state(),
                 "guard": self._guard.state(),
                 "random": tensors,
@@ -258,16 +276,12 @@ class Trainer:
             version=self.spec.version,
             identity=self._identity(),
             keep=self.spec.keep_checkpoints,
+            ranks=self._ranks,
         )
 
-    def _own_parameters(self) -> dict[str, Tensor]:
-        """By name, a tied table once."""
-        return {name: parameter.data for name, parameter in self.network.named_parameters()}
-
     def _restore(self, checkpoint: Checkpoint) -> None:
-        own = self._own_parameters()
         for name, tensor in checkpoint.tensors["model"].items():
-            own[name].copy_(tensor)
+            self._parameters[name].copy_(tensor)
         self._optimizer.load_state(checkpoint.tensors["optimizer"])
         self._guard.load_state(checkpoint.tensors["guard"])
         random_state.restore(checkpoint.tensors["random"], checkpoint.state["random"], self.hardware.device)
@@ -296,6 +310,8 @@ class Trainer:
             batch_windows=spec.batch_windows,
             micro_windows=spec.micro_windows,
             context_tokens=self.shape.context_tokens,
+            num_processes=self._ranks.size,
+            strategy=self._ranks.strategy,
         )
         if checkpoint is None:
             return chosen
@@ -310,39 +326,25 @@ class Trainer:
         self._loss_of, self.hardware = make_ready(
             self.network,
             self.hardware,
-            self._windows_of(self._step),
+            self._batch_of(self._step),
             may_change=self._step == 0 and self.spec.compile == "auto" and self.spec.micro_windows is None,
             note=self._console.note,
+            ranks=self._ranks,
         )
         gc.collect()
         gc.freeze()  # what exists now stays: the collector need not visit it in every step
 
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint must share with this run, beside its version."""
-        shards = self._loader.shards
-        return {
-            "tokenizer_hash": shards.tokenizer_hash,
-            "train_tokens": shards.num_tokens("train"),
-            "validation_tokens": shards.num_tokens("validation"),
-            **self.spec.what_decides_the_weights(),
-        }
-
-    def _check_tokenizer(self) -> None:
-        found = Tokenizer.load(Path(self.spec.tokenizer_file)).hash
-        expected = self._loader.shards.tokenizer_hash
-        if found != expected:
-            raise TrainingError(
-                f"{self.spec.name}: the tokenizer has the hash {found[:12]}, its shards were made with {expected[:12]}. Build "
-                "the shards again with this tokenizer."
-            )
+        return {**self._data.identity, **self.spec.what_decides_the_weights()}
 
     def _announce(self) -> None:
         spec, hardware = self.spec, self.hardware
-        epochs = spec.num_steps * spec.batch_windows / self._loader.num_windows
+        epochs = self._data.epochs(spec.num_steps)
         compiled = ", compiled" if hardware.compiled else ""
         self._console.note(
             f"{spec.name}: {self.shape.num_parameters:,} parameters, {spec.num_steps * self._tokens_per_step:,} tokens "
-            f"({epochs:.2f} epochs) in {spec.num_steps} steps of {self._tokens_per_step:,} on {hardware.device}, "
+            f"({epochs:.2f} epochs) in {spec.num_steps} steps of {self._tokens_per_step:,} on {hardware.devices}, "
             f"{hardware.precision}{compiled}, {hardware.num_threads} threads"
         )
         if epochs > EPOCHS_WORTH_READING:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.artifacts import Artifact, ArtifactStore, Report
+from pipeline.cleaning.pairs import pair_columns
 from pipeline.config import CorpusConfig, EngineConfig
 from pipeline.corpus.build import build_corpus
 from pipeline.corpus.layout import reject_files
@@ -41,6 +42,13 @@ def clean_row(text: str, index: int = 0, **changes: Any) -> dict[str, Any]:
     return row | changes
 
 
+def pair_row(text: str, target: str, index: int = 0, **changes: Any) -> dict[str, Any]:
+    """A clean pair; its id is a hash of both sides."""
+    columns = {name: values[0] for name, values in pair_columns([text], [target]).items()}
+    id_ = document_id(text, target)
+    return clean_row(text, index) | {"id": id_, "text_hash": id_, "target": target} | columns | changes
+
+
 def clean_artifact(store: ArtifactStore, name: str, rows: list[dict[str, Any]], num_files: int = 1) -> Artifact:
     """Clean documents of a source; those that are there already are found."""
     found = store.find("clean_documents", name, "v")
@@ -63,6 +71,7 @@ def build_from(
     num_workers: int = 1,
     version: str | None = None,
     against: dict[str, Artifact] | None = None,
+    fixed: dict[str, str] | None = None,
     **settings: Any,
 ) -> Artifact:
     """A corpus of these rows by source, each of one epoch unless `sources` among the settings says otherwise.
@@ -78,6 +87,7 @@ def build_from(
             config=config,
             sources=inputs,
             against=against,
+            fixed_splits=fixed,
             engine=EngineConfig(workers=num_workers),
             progress=SilentProgress(),
         )

@@ -15,7 +15,7 @@ from bigram_model import BigramModel, CharacterTokenizer, bits_by_hand
 from pipeline.artifacts import ArtifactRef
 from pipeline.evaluation import html, plots
 from pipeline.evaluation.baseline import unigram_bits_per_token
-from pipeline.evaluation.metrics import Documents, expected_calibration_error, summarise, summarise_sources
+from pipeline.evaluation.metrics.totals import Documents, expected_calibration_error, summarise, summarise_sources
 from pipeline.evaluation.samples import opening, pick_openings
 from pipeline.evaluation.scoring import DocumentScores, score_documents
 
@@ -121,6 +121,7 @@ def report(**changes: object) -> str:
         "training": {"num_parameters": 5_000_000, "tokens": 2_000_000},
         "figures": figures,
         "sources": {"tang": {**figures, "num_documents": 12}},
+        "benchmarks": {},
         "samples": [{"prompt": "床前", "continuation": "明月光"}],
         "plots": {"Curve": b"png"},
         "lineage": {"corpus": ref},

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import load_project
+from pipeline.config import DatasetConfig, NgramConfig, Seq2SeqTransformerConfig, load_project
+from pipeline.config.families import misfit
 from pipeline.config.reference import render
 from pipeline.errors import ConfigurationError
 
@@ -55,9 +56,14 @@ def test_a_good_file_loads_with_its_defaults_and_paths_relative_to_itself(tmp_pa
         ("vocab_size: 512", "vocab_size: 200", "tokenizers.small has vocab_size 200; control symbols and byte fallback need 272."),
         ("tokens: 1000", "tokens: 0", "models.gpt.train.tokens is 0; input should be greater than or equal to 1."),
         ("tokenizer: small", "tokenizer: smal", "datasets.tokens.tokenizer names 'smal', which `tokenizers` does not define."),
+        ("tokenizer: small", "tokenizer: small, task: translate", "datasets.tokens.task is 'translate'; allowed are 'language_model', 'translation', "),
+        ("tokenizer: small", "tokenizer: small, task: dialogue, template: '{text}'", "datasets.tokens.template is '{text}'; it holds {text} once, and ends with {target}"),
+        ("tokenizer: small", "tokenizer: small, template: '{text}{target}'", "datasets.tokens has template, but its task is language_model, which has no targets."),
+        ("tokenizer: small", "tokenizer: small, task: dialogue, target_tokenizer: small, template: '{text}{target}'", "both sides as one text needs one vocabulary."),
+        ("tokenizer: small", "tokenizer: small, task: dialogue, target_tokenizer: smal", "datasets.tokens.target_tokenizer names 'smal', which `tokenizers` does not"),
         ("dataset: tokens", "dataset: other", "models.gpt.dataset names 'other', which `datasets` does not define."),
         ("models: [gpt]", "models: [gpd]", "schedules.nightly.models names 'gpd', which `models` does not define. Did you mean 'gpt'?"),
-        ("family: transformer", "family: bert", "models.gpt.family is 'bert'; known are 'transformer', 'rnn', 'gru', 'lstm', 'ngram'. Write one of them."),
+        ("family: transformer", "family: bert", "models.gpt.family is 'bert'; known are 'transformer', 'rnn', 'gru', 'lstm', 'seq2seq_transformer', 'seq2seq_rnn', 'ngram'. Write one of them."),
         ("gpt: {", "g/t: {", "'g/t'; it must match"),
         ("notes/*.txt", "${TEXTMILL_NOT_SET}/x", "sources.notes.path names the environment variable TEXTMILL_NOT_SET, which is not set."),
         ('"notes/*.txt"', '["a.txt", "${TEXTMILL_NOT_SET}/x"]', "sources.notes.path.1 names the environment variable TEXTMILL_NOT_SET, which is not set."),
@@ -68,6 +74,10 @@ def test_a_good_file_loads_with_its_defaults_and_paths_relative_to_itself(tmp_pa
         ("train: {tokens: 1000}", "promote: {must_beat: gpt}", "models must beat each other in a circle (gpt > gpt)."),
         ("{notes: 1.0}", "{notes: 1.0}, quality: {overrides: {basic.min_chars: 3}}", "overrides 'basic.min_chars', which no chosen rule set has."),
         ("reader: text,", "reader: text, heading: '(',", "sources.notes.heading is no regular expression"),
+        (GPT, "gpt: {family: seq2seq_rnn, dataset: tokens}", "models.gpt.family is seq2seq_rnn, which learns from pairs, but datasets.tokens has the task language_model. Set a task of pairs."),
+        (GPT, "gpt: {family: seq2seq_rnn, dataset: tokens, train: {compile: 'on'}}", "batches of pairs have many shapes"),
+        (GPT, "gpt: {family: seq2seq_transformer, dataset: tokens, width: 100, num_heads: 3}", "has width 100, which 3 heads do not divide"),
+        ("tokenizer: small", "tokenizer: small, task: dialogue, target_tokenizer: small", "models.gpt.family is transformer, which reads both sides as one text, but datasets.tokens has a target_tokenizer."),
         (GPT, "gpt: {family: ngram, dataset: tokens, order: 0}", "models.gpt.order is 0; input should be greater than or equal to 1."),
         (GPT, "gpt: {family: ngram, dataset: tokens, prune: [1]}", "has prune [1]; it begins with 0 and does not fall, such as [0, 0, 1]"),
         (GPT, "gpt: {family: ngram, dataset: tokens, prune: [0, 2, 1]}", "has prune [0, 2, 1]; it begins with 0"),
@@ -111,3 +121,15 @@ def test_importing_the_configuration_stays_light() -> None:
         "import sys, pipeline.config; print([m for m in ('torch', 'dagster', 'mlflow', 'duckdb') if m in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_families_and_datasets_that_do_not_fit_are_told_apart() -> None:
+    pairs = {"corpus": "c", "tokenizer": "a", "task": "translation"}
+    one, two = DatasetConfig(**pairs), DatasetConfig(**pairs, target_tokenizer="b")
+    shared = Seq2SeqTransformerConfig(family="seq2seq_transformer", dataset="d", share_vocabulary=True)
+    assert misfit(shared, one) is None
+    assert "share_vocabulary is true, but datasets.d has a target_tokenizer" in str(misfit(shared, two))
+    assert misfit(Seq2SeqTransformerConfig(family="seq2seq_transformer", dataset="d"), two) is None
+    assert "counts text alone, but datasets.d has the task translation" in str(
+        misfit(NgramConfig(family="ngram", dataset="d"), one)
+    )

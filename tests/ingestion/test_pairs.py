@@ -119,7 +119,8 @@ def test_contexts_with_or_without_questions_or_as_pairs(tmp_path: Path) -> None:
     asked, *_ = squad(tmp_path, SQUAD, "contexts_and_questions")
     assert asked == Document(index=0, text="It is far.\n\nHow far?\nfar", title="Moon")
     pair, unanswered, *_ = squad(tmp_path, SQUAD, "pairs")
-    assert pair == Document(index=0, text="It is far.\n\nHow far?", target="far", title="Moon")
+    group = document_id("It is far.")
+    assert pair == Document(index=0, text="It is far.\n\nHow far?", target="far", title="Moon", group=group)
     assert isinstance(unanswered, Rejected)
     assert (unanswered.index, unanswered.reason) == (1, "no_answer")
 

@@ -65,3 +65,21 @@ def test_the_compiled_network_has_the_loss_and_the_gradients_of_the_plain_one(ti
         torch.autograd.backward(loss)
         found.append([loss.detach(), *(parameter.grad for parameter in network.parameters())])
     torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-6)
+
+
+def test_a_target_that_is_ignored_has_no_part_in_the_loss_or_a_gradient() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden, table = torch.randn(700, 8, generator=generator), torch.randn(64, 8, generator=generator)
+    targets = torch.randint(0, 50, (700,), generator=generator)
+    targets[torch.rand(700, generator=generator) < 0.7] = -100
+    results = []
+    for loss_of in (
+        lambda h, t: mean_cross_entropy(h, t, targets, 50),
+        lambda h, t: torch.nn.functional.cross_entropy((h @ t.T)[:, :50], targets),
+    ):
+        leaves = [x.clone().requires_grad_() for x in (hidden, table)]
+        loss = loss_of(*leaves)
+        loss.backward()
+        results.append([loss.detach(), *(leaf.grad for leaf in leaves)])
+    assert all(torch.allclose(ours, theirs, atol=1e-5) for ours, theirs in zip(*results, strict=True))
+    assert not results[0][1][targets == -100].any()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pipeline.errors import ArtifactDamaged, InputError
 from pipeline.models.interface import GenerationParameters
 from pipeline.models.loading import load_model
 from pipeline.models.ngram.arpa import token_names, write_arpa
+from pipeline.models.ngram.arpa_reading import read_arpa
 from pipeline.models.ngram.counting import count_ngrams, sort_with_positions
 from pipeline.models.ngram.kneser_ney import FALLBACK_DISCOUNTS, estimate, modified_discounts
 from pipeline.models.ngram.model import NgramModel
@@ -207,11 +209,20 @@ def test_a_saved_model_answers_the_same(model: NgramModel, tmp_path: Path) -> No
         load_model(tmp_path)
 
 
-def test_keys_too_wide_to_pack_sort_the_same() -> None:
+def test_equal_keys_keep_their_order() -> None:
     keys = np.array([2**60, 5, 2**60, 5, 7])
-    positions = np.array([9, 3, 1, 2, 0])
-    sorted_keys, sorted_positions = sort_with_positions(keys, positions)
-    assert (sorted_keys.tolist(), sorted_positions.tolist()) == ([5, 5, 7, 2**60, 2**60], [2, 3, 0, 1, 9])
+    sorted_keys, positions = sort_with_positions(keys)
+    assert (sorted_keys.tolist(), positions.tolist()) == ([5, 5, 7, 2**60, 2**60], [1, 3, 4, 0, 2])
+
+
+@pytest.mark.parametrize("vocab_size", [2**13, 2**16, 2**22])
+def test_counts_do_not_depend_on_how_many_tokens_fit_an_integer(vocab_size: int) -> None:
+    tokens = random_text(seed=6)
+    expected = list(count_ngrams(tokens, order=4, vocab_size=40, bos_id=BOS))
+    found = list(count_ngrams(tokens, order=4, vocab_size=vocab_size, bos_id=BOS))
+    for one, other in zip(expected[1:], found[1:], strict=True):
+        for name in ("words", "counts", "suffixes", "prefixes", "opens"):
+            assert np.array_equal(getattr(one, name), getattr(other, name)), (one.order, name)
 
 
 def test_tokens_without_bos_are_refused() -> None:
@@ -252,3 +263,50 @@ def test_the_arpa_file_gives_the_same_scores(model: NgramModel, tmp_path: Path) 
         expected = model.table.score(words[None]).sum() / math.log(10)
         found = arpa_score(tmp_path / "model.arpa", [names[word] for word in words])
         assert found == pytest.approx(expected, abs=1e-4)
+
+
+PIECES = ["<unk>", "<s>", "</s>", " ", "<0x20>", "a\tb", *(f"w{number}" for number in range(6, 40))]
+
+
+def test_an_arpa_file_written_here_is_read_back_to_the_same_scores(model: NgramModel, tmp_path: Path) -> None:
+    write_arpa(model.table, tmp_path / "model.arpa", pieces=PIECES)
+    table = read_arpa(tmp_path / "model.arpa", pieces=PIECES, bos_id=BOS)
+    assert table.num_ngrams == model.table.num_ngrams
+    rows = np.random.default_rng(8).integers(3, 40, size=(20, 12))
+    rows[:, 0] = BOS
+    assert table.score(rows) == pytest.approx(model.table.score(rows), abs=1e-5)
+
+
+def test_an_arpa_file_of_another_tool_scores_by_its_own_rules(tmp_path: Path) -> None:
+    """In no order, with free text before the data, without <unk> and without back-offs where none are needed."""
+    file = tmp_path / "other.arpa"
+    file.write_text(
+        "made by hand\n\n\\data\\\nngram 1=4\nngram 2=3\n\n\\1-grams:\n-1\tb\t-0.2\n-0.5\ta\t-0.25\n-99\t<s>\t-0.1\n"
+        "-0.7\t</s>\n\n\\2-grams:\n-0.3\tb a\n-0.4\t<s> b\n-0.6\ta </s>\n\n\\end\\\n"
+    )
+    table = read_arpa(file, pieces=["<unk>", "<s>", "</s>", "a", "b"], bos_id=BOS)
+    scores = table.score(np.array([[BOS, 4, 3, 3, EOS, 0]]))[0] / math.log(10)
+    assert scores[:4] == pytest.approx([-0.4, -0.3, -0.25 - 0.5, -0.6], abs=1e-6)
+    assert scores[4] == -math.inf
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda text: text.replace("\\data\\", ""), "is no ARPA file, or cut short"),
+        (lambda text: text[: len(text) // 2], "cut short"),
+        (lambda text: text.replace("ngram 2=", "ngram 2=x"), "belongs"),
+        (lambda text: text.replace("w7", "zebra", 1), "'zebra' is no piece of the tokenizer"),
+        (lambda text: text.replace("\\2-grams:\n-", "\\2-grams:\nminus"), "no number"),
+        (lambda text: text.replace("ngram 3=", "ngram 3=1"), "cut short"),
+    ],
+)
+def test_a_damaged_arpa_file_is_one_sentence(
+    model: NgramModel, tmp_path: Path, change: Callable[[str], str], sentence: str
+) -> None:
+    file = tmp_path / "model.arpa"
+    write_arpa(model.table, file, pieces=PIECES)
+    file.write_text(change(file.read_text()))
+    with pytest.raises(InputError, match=sentence) as caught:
+        read_arpa(file, pieces=PIECES, bos_id=BOS)
+    assert "\n" not in str(caught.value)

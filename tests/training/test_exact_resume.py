@@ -55,7 +55,7 @@ def test_two_runs_give_the_same_bits(tiny_data: Path, tmp_path: Path, straight: 
     assert result(tmp_path) == straight
 
 
-@pytest.mark.parametrize("stop_at", [0, 1, 5, 6, 11])
+@pytest.mark.parametrize("stop_at", [0, 1, 5, 6, 8, 11, 12])  # 8 and 12 are in validation
 def test_a_stopped_run_goes_on_to_the_same_bits(
     tiny_data: Path, tmp_path: Path, straight: dict[str, str], stop_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

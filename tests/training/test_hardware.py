@@ -18,6 +18,8 @@ from pipeline.models.transformer.network import Transformer
 from pipeline.models.transformer.shape import derive_shape
 from pipeline.training import random_state, warmup
 from pipeline.training.console import Console
+from pipeline.training.data import Batch
+from pipeline.training.distributed import Alone
 from pipeline.training.hardware import Hardware, choose_hardware, even_share, num_cores, resumed
 from pipeline.training.stopping import StopRequest
 from pipeline.training.trainer import Trainer
@@ -98,34 +100,34 @@ def broken_compiler(*words: Any, **settings: Any) -> Any:
 
 def test_a_compiler_that_fails_is_done_without_while_nothing_depends_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", broken_compiler)
-    windows, notes = torch.zeros(8, 9, dtype=torch.int64), []
+    batch, notes = Batch.of_windows(torch.zeros(8, 9, dtype=torch.int64)), []
     built = network()
-    loss_of, hardware = make_ready(built, COMPILED, windows, may_change=True, note=notes.append)
+    loss_of, hardware = make_ready(built, COMPILED, batch, may_change=True, note=notes.append)
     assert hardware == PLAIN
-    assert loss_of(windows[:, :-1], windows[:, 1:]) > 0
+    assert loss_of(*batch.inputs, batch.targets) > 0
     assert notes == ["does not compile and runs uncompiled (RuntimeError: g++: internal compiler error)"]
     assert all(parameter.grad is None for parameter in built.parameters())
     with pytest.raises(TrainingError, match="does not compile .* Set train.compile to off"):
-        make_ready(built, COMPILED, windows, may_change=False, note=notes.append)
+        make_ready(built, COMPILED, batch, may_change=False, note=notes.append)
 
 
 def test_a_forward_pass_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
-    def accumulate(loss_of: Any, net: Any, windows: torch.Tensor, *, micro_windows: int) -> None:
-        if micro_windows > fits:
+    def accumulate(loss_of: Any, net: Any, batch: Batch, *, micro_rows: int, ranks: Alone) -> None:
+        if micro_rows > fits:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(warmup, "accumulate", accumulate)
-    windows, notes = torch.zeros(8, 9, dtype=torch.int64), []
+    batch, notes = Batch.of_windows(torch.zeros(8, 9, dtype=torch.int64)), []
     on_gpu = replace(PLAIN, device="cuda")
     fits = 1
-    _, hardware = make_ready(network(), on_gpu, windows, may_change=True, note=notes.append)
+    _, hardware = make_ready(network(), on_gpu, batch, may_change=True, note=notes.append)
     assert hardware.micro_windows == 1
     assert notes[0] == "out of GPU memory: forward passes of 2 windows from now on"
     fits = 0
     with pytest.raises(
         TrainingError, match="1 windows of 8 tokens does not fit the GPU's memory. Lower train.micro_batch"
     ):
-        make_ready(network(), on_gpu, windows, may_change=True, note=notes.append)
+        make_ready(network(), on_gpu, batch, may_change=True, note=notes.append)
 
 
 def test_every_generator_goes_on_where_it_was() -> None:

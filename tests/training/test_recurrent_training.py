@@ -86,8 +86,8 @@ def test_dropout_is_off_in_validation_and_on_in_training(tiny_data: Path, tmp_pa
     trainer = Trainer(recurrent_spec(tiny_data, tmp_path, cell="gru", sizes=sizes), StopRequest())
     assert trainer._validate() == trainer._validate()
     assert trainer.network.training
-    windows = trainer._windows_of(0)
-    losses = {float(trainer.network(windows[:, :-1], windows[:, 1:]).detach()) for _ in range(3)}
+    batch = trainer._batch_of(0)
+    losses = {float(trainer.network(*batch.inputs, batch.targets).detach()) for _ in range(3)}
     assert len(losses) == 3
 
 

@@ -20,6 +20,7 @@ from pipeline.errors import ConfigurationError, StorageError, TrainingDiverged, 
 from pipeline.models.transformer.network import Transformer
 from pipeline.models.transformer.shape import derive_shape
 from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoint
+from pipeline.training.data import Batch
 from pipeline.training.derive import derive
 from pipeline.training.guard import MIN_STEPS, WINDOW_STEPS, SpikeGuard, Verdict
 from pipeline.training.hardware import choose_hardware
@@ -114,11 +115,11 @@ def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)))
-    windows = torch.randint(0, 20, (6, 9), generator=torch.Generator().manual_seed(2))
-    whole = [float(value) for value in accumulate(network, network, windows, micro_windows=6)]
+    batch = Batch.of_windows(torch.randint(0, 20, (6, 9), generator=torch.Generator().manual_seed(2)))
+    whole = [float(value) for value in accumulate(network, network, batch, micro_rows=6)]
     gradients = [parameter.grad.clone() for parameter in network.parameters()]
-    for micro_windows in (2, 4):  # even shares, and a smaller last one
-        parts = [float(value) for value in accumulate(network, network, windows, micro_windows=micro_windows)]
+    for micro_rows in (2, 4):  # even shares, and a smaller last one
+        parts = [float(value) for value in accumulate(network, network, batch, micro_rows=micro_rows)]
         assert parts == pytest.approx(whole, rel=1e-5)
         for parameter, gradient in zip(network.parameters(), gradients, strict=True):
             assert torch.allclose(parameter.grad, gradient, atol=1e-6)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import sentencepiece
 
+from pipeline.models.recurrent.shape import derive_recurrent_shape
 from pipeline.models.transformer.shape import derive_shape
 from pipeline.shards.format import ShardWriter
 from pipeline.tokenizer.model import Tokenizer
@@ -89,6 +90,8 @@ def spec_of(data: Path, folder: Path, **changes: Any) -> TrainingSpec:
         "precision": "float32",
         "compile": "off",
         "device": "cpu",
+        "devices": 1,
+        "strategy": "ddp",
         "validate_every_steps": 4,
         "validation_windows": 5,
         "log_every_steps": 3,
@@ -100,3 +103,29 @@ def spec_of(data: Path, folder: Path, **changes: Any) -> TrainingSpec:
         "tracking": {"experiment": "test", "run_name": "tiny", "tags": {}, "inputs": []},
     }
     return TrainingSpec(**{**settings, **changes})
+
+
+def odd(data: Path) -> dict[str, Any]:
+    """Settings that two processes cannot halve: 17 rows, of which one has a micro-batch more, and matrices of 43 rows."""
+    shape = derive_shape(
+        vocab_size=json.loads((data / "shards.json").read_text())["vocab_size"],
+        context_tokens=32,
+        depth=2,
+        width=16,
+        num_heads=2,
+        feed_forward_width=43,
+    )
+    return {"shape": asdict(shape), "batch_windows": 17, "micro_windows": 4}
+
+
+def lstm(data: Path) -> dict[str, Any]:
+    """A recurrent network with tied tables."""
+    shape = derive_recurrent_shape(
+        cell="lstm",
+        vocab_size=json.loads((data / "shards.json").read_text())["vocab_size"],
+        context_tokens=32,
+        depth=1,
+        width=16,
+        tie_embeddings=True,
+    )
+    return {"family": "lstm", "shape": asdict(shape)}

@@ -1,9 +1,11 @@
 """Token ids of many documents -> the distinct n-grams of every order with their counts.
 
 An n-gram is named by its rank among those of its order, sorted by (rank of its first n - 1 tokens, last token). The positions of
-the stream are sorted by the n-gram that starts there, one token more at a time: key (rank of the n-gram so far, next token) and
-position are packed into one 64-bit integer, since numpy sorts integers several times faster than it finds a permutation. The
-first sort packs as many tokens as fit. What follows an n-gram that occurs once occurs once itself: it is never sorted again.
+the stream are sorted by the n-gram that starts there: first by as many tokens as fit into one 64-bit integer, then one token more
+at a time, by key (rank of the n-gram so far, next token). What follows an n-gram that occurs once occurs once itself: it is never
+sorted again. The sort is torch's, a radix sort of integers on all cores that gives the positions along with the keys.
+
+Trade-off: speed here is memory traffic, so whatever is as long as the stream is 32 bits wide where that holds it, and made once.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -66,65 +69,66 @@ class _Stream:
 
     def __init__(self, tokens: Array, *, order: int, vocab_size: int, bos_id: int) -> None:
         # a document's BOS ends the n-grams of the one before; the last one needs such an end too
-        # (32 bits: what is looked up in no order should fit the caches)
         self._words = np.concatenate((tokens.astype(np.int32), np.full(order, bos_id, dtype=np.int32)))
         self._size, self._vocab_size, self._bos_id = tokens.size, vocab_size, bos_id
-        self._bits = (vocab_size - 1).bit_length()
+        self._index: type[np.signedinteger[Any]] = np.int32 if tokens.size < 2**31 else np.int64
+        self._bits = max(1, (vocab_size - 1).bit_length())
         self._mask = (1 << self._bits) - 1
-        self.num_packed = min(order, max(1, (63 - (tokens.size - 1).bit_length()) // self._bits))
-        self._started = self._words[
-            : tokens.size
-        ]  # rank of the n-gram that starts at each position; -1 where none does
-        self._firsts = np.full(vocab_size, -1)  # by rank, where an n-gram first starts
-        self._firsts[self._started[::-1]] = np.arange(tokens.size)[::-1]
-        self._positions = np.arange(tokens.size)  # of n-grams that occur more than once, in the order of the ranks
-        self._ranks = self._started.astype(np.int64)
-        self._keys = np.empty(0, dtype=np.int64)
+        self.num_packed = min(order, 63 // self._bits)
+        assert order == 1 or self.num_packed > 1, f"a vocabulary of {vocab_size} is too large to pack two tokens"
+        self._started = self._words[:-order]  # rank of the n-gram that starts at each position; -1 where none does
+        self._firsts: Array = np.empty(0, dtype=np.int64)  # by rank, where an n-gram first starts
+        self._positions: Array = np.empty(0, dtype=np.int64)  # of n-grams that occur more than once, ordered by rank
+        self._ranks: Array = np.empty(0, dtype=self._index)
+        self._keys: Array = np.empty(0, dtype=np.int64)
 
     def unigrams(self) -> OrderCounts:
         """Every id of the vocabulary."""
-        none = np.zeros(self._vocab_size, dtype=np.int64)
+        none = np.zeros(self._vocab_size, dtype=self._index)
         return OrderCounts(
             order=1,
             prefixes=none,
-            words=np.arange(self._vocab_size),
+            words=np.arange(self._vocab_size, dtype=np.int32),
             suffixes=none,
             counts=np.bincount(self._started, minlength=self._vocab_size),
             opens=np.arange(self._vocab_size) == self._bos_id,
         )
 
     def packed(self, shorter: OrderCounts, length: int) -> OrderCounts:
-        """The n-grams of one token more, as long as `num_packed` tokens and a position fit one integer."""
+        """The n-grams of one token more, as long as `num_packed` tokens fit one integer."""
         if not self._keys.size:
             self._sort_packed()
         keys = self._keys >> (self._bits * (self.num_packed - length))
-        begins = np.flatnonzero(np.diff(keys, prepend=-1))
-        sizes = np.diff(np.append(begins, keys.size))
-        words = keys[begins] & self._mask
+        begins, sizes = _runs(keys)
+        words = (keys[begins] & self._mask).astype(np.int32)
         prefixes = self._ranks[begins]
-        is_whole = (words != self._bos_id) & (prefixes >= 0)
-        ranks = np.where(is_whole, np.cumsum(is_whole) - 1, -1)
+        is_whole = words != self._bos_id
+        is_whole &= prefixes >= 0
+        ranks = np.cumsum(is_whole, dtype=self._index)
+        ranks -= 1
+        ranks[~is_whole] = -1
         self._ranks = np.repeat(ranks, sizes)
+        prefixes = prefixes[is_whole]
         self._firsts = self._positions[begins[is_whole]]
         counted = OrderCounts(
             order=length,
-            prefixes=prefixes[is_whole],
+            prefixes=prefixes,
             words=words[is_whole],
             suffixes=self._started[self._firsts + 1],
             counts=sizes[is_whole],
-            opens=shorter.opens[prefixes[is_whole]],
+            opens=shorter.opens[prefixes],
         )
-        self._started = np.empty(self._size, dtype=np.int32)
+        self._started = np.empty(self._size, dtype=self._index)
         self._started[self._positions] = self._ranks
         return counted
 
     def _sort_packed(self) -> None:
-        keys = np.zeros(self._size, dtype=np.int64)
-        for offset in range(self.num_packed):
+        keys = self._words[: self._size].astype(np.int64)
+        for offset in range(1, self.num_packed):
             keys <<= self._bits
             keys |= self._words[offset : offset + self._size]
-        self._keys, self._positions = sort_with_positions(keys, np.arange(self._size))
-        self._ranks = self._keys >> (self._bits * (self.num_packed - 1))
+        self._keys, self._positions = sort_with_positions(keys)
+        self._ranks = (self._keys >> (self._bits * (self.num_packed - 1))).astype(self._index)
 
     def forget_packed(self, counted: OrderCounts) -> None:
         """Keeps the positions of n-grams that occur more than once."""
@@ -135,7 +139,7 @@ class _Stream:
     def longer(self, shorter: OrderCounts) -> OrderCounts:
         """The n-grams of one token more."""
         needed = shorter.order
-        single_prefixes = np.flatnonzero(shorter.counts == 1)
+        single_prefixes = np.flatnonzero(shorter.counts == 1).astype(self._index)
         single_firsts = self._firsts[single_prefixes]
         single_words = self._words[single_firsts + needed]
         goes_on = single_words != self._bos_id
@@ -144,20 +148,24 @@ class _Stream:
         )
         words = self._words[self._positions + needed]
         goes_on = words != self._bos_id
-        keys = self._ranks[goes_on] << self._bits
+        keys = self._ranks[goes_on].astype(np.int64)
+        keys <<= self._bits
         keys |= words[goes_on]
-        keys, positions = sort_with_positions(keys, self._positions[goes_on])
-        begins = np.flatnonzero(np.diff(keys, prepend=-1))
-        sizes = np.diff(np.append(begins, keys.size))
+        positions = self._positions[goes_on]
+        keys, places = sort_with_positions(keys)
+        positions = positions[places]
+        begins, sizes = _runs(keys)
         distinct = keys[begins]
-        prefixes = distinct >> self._bits
+        prefixes = (distinct >> self._bits).astype(self._index)
         # both lists rise by prefix, and no prefix is in both: a rank in one is moved by what the other holds before it
         num_prefixes = shorter.words.size
         ranks = np.arange(begins.size) + _before(prefixes, among=single_prefixes, size=num_prefixes)
         single_ranks = np.arange(single_firsts.size) + _before(single_prefixes, among=prefixes, size=num_prefixes)
+        is_single = np.zeros(ranks.size + single_ranks.size, dtype=bool)
+        is_single[single_ranks] = True
 
         def merged(of_several: Array, of_singles: Array | int) -> Array:
-            both = np.empty(ranks.size + single_ranks.size, dtype=np.int64)
+            both = np.empty(is_single.size, dtype=of_several.dtype)
             both[ranks] = of_several
             both[single_ranks] = of_singles
             return both
@@ -167,18 +175,27 @@ class _Stream:
         counted = OrderCounts(
             order=needed + 1,
             prefixes=all_prefixes,
-            words=merged(distinct & self._mask, single_words),
+            words=merged((distinct & self._mask).astype(np.int32), single_words),
             suffixes=self._started[self._firsts + 1],
             counts=merged(sizes, 1),
             opens=shorter.opens[all_prefixes],
         )
-        self._ranks = np.repeat(ranks, sizes)
-        self._started = np.full(self._size, -1, dtype=np.int32)
+        self._ranks = np.repeat(ranks.astype(self._index), sizes)
+        self._started = np.full(self._size, -1, dtype=self._index)
         self._started[positions] = self._ranks
         self._started[single_firsts] = single_ranks
         several = np.repeat(sizes > 1, sizes)
         self._positions, self._ranks = positions[several], self._ranks[several]
         return counted
+
+
+def _runs(keys: Array) -> tuple[Array, Array]:
+    """Where each run of equal values begins, and how long it is."""
+    is_first = np.empty(keys.size, dtype=bool)
+    is_first[:1] = True
+    np.not_equal(keys[1:], keys[:-1], out=is_first[1:])
+    begins = np.flatnonzero(is_first)
+    return begins, np.diff(begins, append=keys.size)
 
 
 def _before(prefixes: Array, *, among: Array, size: int) -> Array:
@@ -187,15 +204,7 @@ def _before(prefixes: Array, *, among: Array, size: int) -> Array:
     return (np.cumsum(held) - held)[prefixes]
 
 
-def sort_with_positions(keys: Array, positions: Array) -> tuple[Array, Array]:
-    """Both, sorted by key and then by position; neither is negative."""
-    if not keys.size:
-        return keys, positions
-    bits = int(positions.max()).bit_length()
-    if int(keys.max()).bit_length() + bits > 63:
-        permutation = np.lexsort((positions, keys))
-        return keys[permutation], positions[permutation]
-    packed = keys << bits
-    packed |= positions
-    packed.sort()
-    return packed >> bits, packed & ((1 << bits) - 1)
+def sort_with_positions(keys: Array) -> tuple[Array, Array]:
+    """Keys in rising order, and where each stood: equal ones in the order they had. Neither is negative."""
+    found = torch.sort(torch.from_numpy(keys), stable=True)
+    return found.values.numpy(), found.indices.numpy()

@@ -20,6 +20,7 @@ from pipeline.models.interface import GenerationParameters, TokenScores
 from pipeline.models.loading import CARD, FORMAT, read_card
 from pipeline.models.ngram.table import NgramTable, OrderTable
 from pipeline.models.sampling import next_tokens
+from pipeline.models.target_scores import score_in_rows
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -75,6 +76,14 @@ class NgramModel:
             ranks=torch.from_numpy(ranks.reshape(shape)),
             confidences=torch.from_numpy(confidences.reshape(shape)),
         )
+
+    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray[Any, Any]]:
+        """Scores each target after its prompt; see `target_scores.py`.
+
+        Raises:
+            InputError: an empty prompt.
+        """
+        return score_in_rows(self, prompts, targets)
 
     def generate(self, prompts: list[list[int]], parameters: GenerationParameters) -> list[list[int]]:
         """Continues prompts of any lengths together.

@@ -73,10 +73,10 @@ class NgramTable:
         if not known.size or not keys.size:
             return found
         # in sorted order neighbouring look-ups touch neighbouring memory, which makes up for the sort many times over
-        asked, places = sort_with_positions(contexts[known] * self.vocab_size + words[known], known)
+        asked, places = sort_with_positions(contexts[known] * self.vocab_size + words[known])
         ranks = np.minimum(np.searchsorted(keys, asked), keys.size - 1)
         hits = keys[ranks] == asked
-        found[places[hits]] = ranks[hits]
+        found[known[places[hits]]] = ranks[hits]
         return found
 
     def contexts(self, words: Int[Array, "batch seq"], *, order: int | None = None) -> list[Int[Array, "batch seq"]]:
@@ -105,6 +105,16 @@ class NgramTable:
             seen = np.flatnonzero(ranks >= 0)
             total[seen] = self.orders[length - 1].log_probabilities[ranks[seen]]
         return total.reshape(words.shape[0], -1)
+
+    def found_orders(self, words: Int[Array, "batch seq"]) -> Int[Array, "batch targets"]:
+        """How many tokens the longest n-gram of the model has that ends at positions 1..T-1: what each was predicted by, after
+        backing off."""
+        targets = words[:, 1:].ravel().astype(np.int64)
+        found = np.ones(targets.size, dtype=np.int64)
+        contexts = [ranks[:, :-1].ravel() for ranks in self.contexts(words)]
+        for length, context in zip(range(2, self.order + 1), contexts, strict=False):
+            found[self.find(length, context, targets) >= 0] = length
+        return found.reshape(words.shape[0], -1)
 
     def distributions(self, contexts: list[Int[Array, " n"]]) -> Float[Array, "n vocab"]:
         """Natural log probabilities, float32, of every token after each context, given as `contexts` gives it: by the ranks

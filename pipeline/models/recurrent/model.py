@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -20,6 +21,7 @@ from pipeline.models.recurrent.network import Recurrent, State
 from pipeline.models.recurrent.shape import RecurrentShape
 from pipeline.models.sampling import next_tokens
 from pipeline.models.saving import save_network
+from pipeline.models.target_scores import score_in_rows
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -78,6 +80,14 @@ class RecurrentModel:
             found.append((chosen.squeeze(-1), ranks, log_probabilities.amax(-1).exp()))
         scores, ranks, confidences = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
         return TokenScores(log_probabilities=scores, ranks=ranks, confidences=confidences)
+
+    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray[Any, Any]]:
+        """Scores each target after its prompt; see `target_scores.py`.
+
+        Raises:
+            InputError: an empty prompt.
+        """
+        return score_in_rows(self, prompts, targets)
 
     @torch.inference_mode()
     def generate(self, prompts: list[list[int]], parameters: GenerationParameters) -> list[list[int]]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 NUM_BLOCKS = 4
 LONGEST_IN_BLOCKS = 512
 """Beyond this many tokens the library's attention, which never holds a matrix of scores, is as fast."""
+IGNORED = -100
+"""A target that is not predicted, as in torch's cross entropy."""
 CHUNK_TOKENS = 512
 """Their logits, 8 MB of bfloat16 at a vocabulary of 8,000, stay in the last cache between four passes."""
 
@@ -49,7 +51,8 @@ def mean_cross_entropy(
     targets: Int[Tensor, " tokens"],
     vocab_size: int,
 ) -> Float[Tensor, ""]:
-    """Mean cross entropy in nats of the logits hidden table^T over the first `vocab_size` entries; differentiable.
+    """Mean cross entropy in nats of the logits hidden table^T over the first `vocab_size` entries; differentiable. Targets of
+    -100 do not count.
 
     Forward and backward of the head happen together, chunk by chunk, so that logits never exist for all tokens: each chunk's
     become their own gradient, softmax less the target (Liger kernel, Hsu et al. 2024, arXiv 2410.10989).
@@ -63,6 +66,7 @@ class _HeadLoss(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, table: Tensor, targets: Tensor, vocab_size: int) -> Tensor:
         weights = table.to(hidden.dtype)
         total = torch.zeros((), device=hidden.device)
+        weight = 1 / (targets != IGNORED).sum()
         table_gradient = torch.zeros_like(table)
         hidden_gradients = []
         for some, wanted in zip(torch.split(hidden, CHUNK_TOKENS), torch.split(targets, CHUNK_TOKENS), strict=True):
@@ -70,15 +74,16 @@ class _HeadLoss(torch.autograd.Function):
             known = logits.float()
             if vocab_size < len(table):
                 known = known.masked_fill(torch.arange(len(table), device=known.device) >= vocab_size, float("-inf"))
-            wanted = wanted[:, None]
+            counts = (wanted != IGNORED)[:, None]
+            wanted = wanted.clamp(min=0)[:, None]
             log_sums = known.logsumexp(-1, keepdim=True)
-            total = total + (log_sums - logits.gather(1, wanted).float()).sum()
+            total = total + ((log_sums - logits.gather(1, wanted).float()) * counts).sum()
             is_target = torch.arange(len(table), device=known.device) == wanted
-            gradient = (((known - log_sums).exp() - is_target.float()) / len(hidden)).to(hidden.dtype)
+            gradient = (((known - log_sums).exp() - is_target.float()) * (counts * weight)).to(hidden.dtype)
             hidden_gradients.append(gradient @ weights)
             table_gradient = table_gradient + gradient.T @ some
         ctx.save_for_backward(torch.cat(hidden_gradients), table_gradient)
-        return total / len(hidden)
+        return total * weight
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -17,6 +18,7 @@ from pipeline.models.interface import GenerationParameters, TokenScores
 from pipeline.models.loading import read_card
 from pipeline.models.sampling import next_tokens
 from pipeline.models.saving import save_network
+from pipeline.models.target_scores import score_in_rows
 from pipeline.models.transformer.network import NORM_EPSILON, Cache, Transformer
 from pipeline.models.transformer.shape import TransformerShape
 
@@ -66,6 +68,14 @@ class TransformerModel:
             ranks=(log_probabilities > chosen).sum(-1),
             confidences=log_probabilities.amax(-1).exp(),
         )
+
+    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray[Any, Any]]:
+        """Scores each target after its prompt; see `target_scores.py`.
+
+        Raises:
+            InputError: an empty prompt.
+        """
+        return score_in_rows(self, prompts, targets)
 
     @torch.inference_mode()
     def generate(self, prompts: list[list[int]], parameters: GenerationParameters) -> list[list[int]]:

@@ -1,0 +1,66 @@
+"""`textmill inspect | harness`: models looked at closely, one text at a time or by lm-evaluation-harness's tasks."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.config import Project
+from pipeline.errors import InputError
+
+
+def dispatch(project: Project, parsed: argparse.Namespace) -> int:
+    """Runs one of the two commands."""
+    from pipeline.registry.connection import tracking_uri
+
+    uri = tracking_uri(project.storage_folder)
+    if parsed.command == "inspect":
+        _inspect(uri, [parsed.model, *parsed.against], parsed.text, Path(parsed.out))
+    else:
+        _harness(uri, parsed)
+    return 0
+
+
+def _inspect(uri: str, references: list[str], text: str, out: Path) -> None:
+    from pipeline.files import storage_errors, write_text
+    from pipeline.serving.generate import load_any
+    from pipeline.serving.inspection.page import Subject, inspection_page
+
+    subjects = []
+    for reference in dict.fromkeys(references):
+        model, tokenizer = load_any(reference, uri)
+        subjects.append(Subject(name=reference, model=model, tokenizer=tokenizer))
+    page = inspection_page(text, subjects)
+    with storage_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(out, page)
+    Console().print(f"{out}   {len(subjects)} models side by side", highlight=False, soft_wrap=True)
+
+
+def _harness(uri: str, parsed: argparse.Namespace) -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("lm_eval") is None:
+        raise InputError(
+            'harness: lm-evaluation-harness is not installed. Run pip install -c constraints.txt -e ".[lm_eval]".'
+        )
+    from pipeline.serving.generate import load_any
+    from pipeline.serving.harness import HarnessModel, run_harness
+
+    found = run_harness(
+        HarnessModel(*load_any(parsed.model, uri)),
+        include=Path(parsed.include),
+        tasks=parsed.tasks,
+        num_fewshot=parsed.few_shot,
+        limit=parsed.limit,
+    )
+    table = Table(header_style="bold", box=None, padding=(0, 2, 0, 0))
+    for column in ("task", "metric", "value"):
+        table.add_column(column, justify="right" if column == "value" else "left", overflow="fold")
+    for task, figures in found.items():
+        for metric, value in figures.items():
+            table.add_row(task, metric, f"{value:,.4f}")
+    Console().print(table)

@@ -1,0 +1,41 @@
+"""Every family's model section as one, told apart by `family`, and which datasets each can learn from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.config.data import DatasetConfig
+from pipeline.config.seq2seq import Seq2SeqRnnConfig, Seq2SeqTransformerConfig
+from pipeline.config.training import NgramConfig, RecurrentConfig, TransformerConfig
+
+EncoderDecoderConfig = Seq2SeqTransformerConfig | Seq2SeqRnnConfig
+"""These learn from pairs."""
+NetworkConfig = TransformerConfig | RecurrentConfig | Seq2SeqTransformerConfig | Seq2SeqRnnConfig
+"""These are trained step by step."""
+ModelConfig = Annotated[
+    TransformerConfig | RecurrentConfig | Seq2SeqTransformerConfig | Seq2SeqRnnConfig | NgramConfig,
+    Field(discriminator="family"),
+]
+
+
+def misfit(model: ModelConfig, dataset: DatasetConfig) -> str | None:
+    """What a model's family cannot do with its dataset, and the mend; None where they fit."""
+    family, where = model.family, f"datasets.{model.dataset}"
+    if isinstance(model, EncoderDecoderConfig):
+        if not dataset.is_pairs:
+            return f"family is {family}, which learns from pairs, but {where} has the task language_model. Set a task of pairs"
+        if model.share_vocabulary and dataset.target_tokenizer is not None:
+            return (
+                f"share_vocabulary is true, but {where} has a target_tokenizer, a vocabulary for each side. Remove one"
+            )
+        return None
+    if isinstance(model, NgramConfig) and dataset.is_pairs:
+        return f"family is ngram, which counts text alone, but {where} has the task {dataset.task}. Use language_model"
+    if dataset.target_tokenizer is not None:
+        return (
+            f"family is {family}, which reads both sides as one text, but {where} has a target_tokenizer. Remove it, or "
+            "choose an encoder-decoder"
+        )
+    return None

@@ -1,0 +1,117 @@
+"""lm-evaluation-harness drives any model: a registered one, or a model folder, on task files of this machine.
+
+In: a model and its tokenizer. Out: what the harness asks of an `LM`: log-likelihoods of continuations, of whole texts, and texts
+written until a mark. Needs the extra `lm_eval`; nothing here is imported without it.
+
+- A continuation is scored by `evaluation.targets`, a whole text by `evaluation.scoring`, so the harness's `bits_per_byte` is
+  ours: a text is conditioned on BOS once, which some tokenizers add twice (EleutherAI/lm-evaluation-harness#3333).
+- Tasks come from a folder (`TaskManager(include_path=, include_defaults=False)`), so nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+
+from pipeline.errors import InputError
+from pipeline.evaluation.continuation import DEFAULTS, continue_texts, generation_parameters
+from pipeline.evaluation.scoring import score_documents
+from pipeline.evaluation.targets import score_targets
+
+if TYPE_CHECKING:
+    from pipeline.models.interface import LanguageModel
+    from pipeline.tokenizer.model import Tokenizer
+
+_LN2 = math.log(2.0)
+
+
+class HarnessModel(LM):  # type: ignore[misc]  # the harness is untyped
+    """A model of this project as the harness sees one."""
+
+    def __init__(self, model: LanguageModel, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self._model, self._tokenizer = model, tokenizer
+
+    @property
+    def tokenizer_name(self) -> str:
+        """Names the tokenizer in the harness's cache."""
+        return self._tokenizer.hash
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """(log-probability, would it have been written) of each continuation after its context."""
+        found = score_targets(self._model, self._tokenizer, [(str(a), str(b)) for a, b in _arguments(requests)])
+        return [
+            (-bits * _LN2, greedy) for bits, greedy in zip(found.bits.tolist(), found.is_greedy.tolist(), strict=True)
+        ]
+
+    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
+        """Log-probability of each text after BOS, whatever its length."""
+        found = score_documents(self._model, self._tokenizer, [str(text) for (text,) in _arguments(requests)])
+        return [-bits * _LN2 for bits in found.bits.tolist()]
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        """The continuation of each context, up to the first of its marks; greedy unless the task asks for draws."""
+        return [self._written(str(context), settings) for context, settings in _arguments(requests)]
+
+    def _written(self, context: str, settings: Mapping[str, Any]) -> str:
+        draws = bool(settings.get("do_sample"))
+        chosen = {
+            "max_new_tokens": settings.get("max_gen_toks", DEFAULTS["max_new_tokens"]),
+            "temperature": settings.get("temperature", 1.0) if draws else 0.0,
+            "top_k": settings.get("top_k", 0),
+            "top_p": settings.get("top_p", 1.0),
+        }
+        (text,) = continue_texts(
+            self._model, self._tokenizer, [context], generation_parameters(self._tokenizer, chosen)
+        )
+        marks = settings.get("until") or []
+        for mark in [marks] if isinstance(marks, str) else marks:
+            text = text.split(mark)[0]
+        return text
+
+
+def _arguments(requests: list[Instance]) -> list[tuple[Any, ...]]:
+    return [request.args for request in requests]
+
+
+def run_harness(
+    model: HarnessModel,
+    *,
+    include: Path,
+    tasks: Sequence[str],
+    num_fewshot: int | None = None,
+    limit: int | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Task -> metric -> value, of the tasks that the YAML files under `include` define.
+
+    Raises:
+        InputError: no such folder, or a task that no file there defines.
+    """
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    if not include.is_dir():
+        raise InputError(f"{include} is no folder of task files. Name one with --include.")
+    manager = TaskManager(include_path=str(include), include_defaults=False)
+    missing = sorted(set(tasks) - set(manager.all_tasks))
+    if missing:
+        known = ", ".join(sorted(manager.all_tasks)) or "none"
+        raise InputError(f"{include} defines no task {missing[0]!r}; it defines {known}. Correct the name.")
+    found = simple_evaluate(
+        model=model, tasks=list(tasks), task_manager=manager, num_fewshot=num_fewshot, limit=limit, bootstrap_iters=100
+    )
+    results: dict[str, dict[str, Any]] = json.loads(json.dumps(found["results"], default=str))
+    return {
+        task: {
+            key.removesuffix(",none"): value
+            for key, value in figures.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        for task, figures in results.items()
+    }

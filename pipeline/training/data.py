@@ -1,0 +1,188 @@
+"""What a step learns from: batches of tensors by step, the same for every kind of data and every family of networks.
+
+In: token shards. Out: a `Batch` for every step, and those of validation, as pure functions: nothing but the step's number
+decides, so that resuming needs no state. A network is called `network(*inputs, targets)` and gives the mean loss over the
+targets that count. Micro-batches weigh in by how many of those they hold, so that padding and prompts change no mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.errors import TrainingError
+from pipeline.shards.loader import TokenLoader
+from pipeline.tokenizer.model import Tokenizer
+from pipeline.training.spec import TrainingSpec
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
+
+IGNORED = -100
+"""A target that is not predicted: torch's own default, which every loss here keeps."""
+VALIDATION_SEED = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Rows to learn from."""
+
+    inputs: tuple[Tensor, ...]
+    """What the network reads; all begin with the dimension of the rows."""
+    targets: Int[Tensor, "rows seq"]
+    """`IGNORED` where nothing is predicted; every row has at least one target."""
+    targets_of_row: np.ndarray[Any, Any]
+    """int64 (rows,): on the host, so that nobody waits for the device to count."""
+
+    @classmethod
+    def of(cls, inputs: tuple[Tensor, ...], targets: Int[Tensor, "rows seq"]) -> Batch:
+        """Counts the targets, which must lie on the host."""
+        return cls(inputs=inputs, targets=targets, targets_of_row=(targets != IGNORED).sum(1).numpy())
+
+    @classmethod
+    def of_windows(cls, windows: Int[Tensor, "rows seq_and_one"]) -> Batch:
+        """Every token predicted from those before it; inputs and targets are views of the windows."""
+        num_rows, length = windows.shape
+        counts = np.full(num_rows, length - 1, dtype=np.int64)
+        return cls(inputs=(windows[:, :-1],), targets=windows[:, 1:], targets_of_row=counts)
+
+    @property
+    def num_rows(self) -> int:
+        return self.targets.shape[0]
+
+    @property
+    def num_targets(self) -> int:
+        return int(self.targets_of_row.sum())
+
+    @property
+    def tokens_per_row(self) -> int:
+        """Of the longest tensor, padding included: what a row costs."""
+        return max(tensor.shape[1] for tensor in (*self.inputs, self.targets) if tensor.ndim > 1)
+
+    def rows_within(self, num_tokens: int) -> int:
+        """How many rows at most have so many tokens, and one at least."""
+        return max(1, num_tokens // self.tokens_per_row)
+
+    def part(self, rows: slice) -> Batch:
+        """Some of the rows, as views."""
+        return replace(
+            self,
+            inputs=tuple(tensor[rows] for tensor in self.inputs),
+            targets=self.targets[rows],
+            targets_of_row=self.targets_of_row[rows],
+        )
+
+    def rows(self, rank: int, world: int) -> Batch:
+        """The part of one of `world` processes: rows rank, rank + world, ..."""
+        return self.part(slice(rank, None, world))
+
+    def split(self, rows: int, *, num_targets: int | None = None) -> Iterator[tuple[Batch, float]]:
+        """Micro-batches of at most so many rows, each with its share of the loss: the part of the targets it holds.
+
+        `num_targets` is the whole that shares are taken of, where this batch is one process's part of a larger one.
+        """
+        whole = num_targets or self.num_targets
+        for start in range(0, self.num_rows, rows):
+            micro = self.part(slice(start, start + rows))
+            yield micro, micro.num_targets / whole
+
+    def to(self, device: str) -> Batch:
+        """On the device, copied while the host goes on; views of one tensor travel as that one."""
+        if device == "cpu":
+            return self
+        moved: dict[int, Tensor] = {}
+
+        def move(tensor: Tensor) -> Tensor:
+            base = tensor if tensor._base is None else tensor._base
+            if id(base) not in moved:
+                pinned = base.pin_memory() if device.startswith("cuda") else base
+                moved[id(base)] = pinned.to(device, non_blocking=True)
+            return moved[id(base)].as_strided(tensor.size(), tensor.stride(), tensor.storage_offset())
+
+        return replace(self, inputs=tuple(move(tensor) for tensor in self.inputs), targets=move(self.targets))
+
+
+class TrainingData(Protocol):
+    """Where batches come from."""
+
+    @property
+    def tokens_per_step(self) -> int:
+        """On average."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint must share with the run."""
+
+    @property
+    def token_ids(self) -> dict[str, Any]:
+        """What a trained model keeps of its tokens: the tokenizer's hash and special ids."""
+
+    def batch(self, step: int) -> Batch:
+        """Of a step, counted from 0; on the host."""
+
+    def validation(self) -> Iterator[Batch]:
+        """The same batches each time, on the host."""
+
+    def epochs(self, num_steps: int) -> float:
+        """How often so many steps read everything."""
+
+
+class WindowData:
+    """Windows of a stream of tokens, all of one length."""
+
+    def __init__(self, spec: TrainingSpec, *, context_tokens: int) -> None:
+        """Opens the splits.
+
+        Raises:
+            TrainingError: a split is smaller than a window, or the tokenizer is not the shards' own.
+        """
+        folder = Path(spec.shards_folder)
+        self._loader = TokenLoader(folder, split="train", context_tokens=context_tokens, seed=spec.seed)
+        self._validation = TokenLoader(folder, split="validation", context_tokens=context_tokens, seed=VALIDATION_SEED)
+        self._batch_windows, self._context = spec.batch_windows, context_tokens
+        self._validation_windows = min(spec.validation_windows, self._validation.num_windows)
+        check_tokenizer(spec, self._loader.shards.tokenizer_hash)
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self._batch_windows * self._context
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        shards = self._loader.shards
+        return {
+            "tokenizer_hash": shards.tokenizer_hash,
+            "train_tokens": shards.num_tokens("train"),
+            "validation_tokens": shards.num_tokens("validation"),
+        }
+
+    @property
+    def token_ids(self) -> dict[str, Any]:
+        shards = self._loader.shards
+        return {name: getattr(shards, name) for name in ("tokenizer_hash", "bos_id", "eos_id", "pad_id")}
+
+    def batch(self, step: int) -> Batch:
+        windows = self._loader.batch(step * self._batch_windows, self._batch_windows)
+        return Batch.of_windows(torch.from_numpy(windows))
+
+    def validation(self) -> Iterator[Batch]:
+        yield Batch.of_windows(torch.from_numpy(self._validation.batch(0, self._validation_windows)))
+
+    def epochs(self, num_steps: int) -> float:
+        return num_steps * self._batch_windows / self._loader.num_windows
+
+
+def check_tokenizer(spec: TrainingSpec, expected: str, *, file: str | None = None) -> None:
+    """Raises TrainingError where the tokenizer in `file`, or else the spec's, has not the hash `expected`."""
+    found = Tokenizer.load(Path(file or spec.tokenizer_file)).hash
+    if found != expected:
+        raise TrainingError(
+            f"{spec.name}: the tokenizer has the hash {found[:12]}, its shards were made with {expected[:12]}. Build "
+            "the shards again with this tokenizer."
+        )

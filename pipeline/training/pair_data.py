@@ -1,0 +1,166 @@
+"""Batches of pairs: source and target apart for encoder-decoders, in one row for decoders alone.
+
+A batch holds pairs of like length, up to a number of tokens that counts both sides and the padding (see `shards/pairs.py`). A
+validation reads the same few batches each time, about as many tokens as the spec's windows would have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.errors import TrainingError
+from pipeline.shards.pairs import PairBatch, PairLoader, PairShards, PromptBatch, PromptLoader
+from pipeline.training.data import IGNORED, VALIDATION_SEED, Batch, check_tokenizer
+from pipeline.training.families import EncoderDecoderShape
+from pipeline.training.spec import TrainingSpec
+
+
+class PairData:
+    """Pairs for an encoder-decoder: inputs are sources (B, S), their lengths (B,) and what the decoder reads (B, T)."""
+
+    def __init__(self, spec: TrainingSpec, shape: EncoderDecoderShape) -> None:
+        """Opens the splits.
+
+        Raises:
+            TrainingError: no pair fits, or tokenizers, vocabularies and shape are not each other's.
+        """
+        folder, context = Path(spec.shards_folder), shape.context_tokens
+        settings = {
+            "batch_tokens": spec.batch_windows * context,
+            "max_source_tokens": context,
+            "max_target_tokens": context + 1,  # the last </s> is predicted and not read
+        }
+        self._loader = PairLoader(folder, split="train", seed=spec.seed, **settings)
+        self._validation = PairLoader(folder, split="validation", seed=VALIDATION_SEED, **settings)
+        self._counts = _Counts(spec, self._loader, self._validation)
+        shards = self._loader.shards
+        _check_sizes(spec, shards, shape)
+        check_tokenizer(spec, shards.source.tokenizer_hash, file=spec.source_tokenizer_file)
+        check_tokenizer(spec, shards.target.tokenizer_hash)
+        self._source_pad, self._target_pad = shards.source.pad_id, shards.target.pad_id
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self._counts.tokens_per_step
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return self._counts.identity
+
+    @property
+    def token_ids(self) -> dict[str, Any]:
+        """Of the targets, and in `source` of the sources."""
+        shards = self._loader.shards
+        source, target = (
+            {name: value for name, value in asdict(side).items() if name != "vocab_size"}
+            for side in (shards.source, shards.target)
+        )
+        return {**target, "source": source}
+
+    def batch(self, step: int) -> Batch:
+        return self._batch(self._loader.batch(step))
+
+    def validation(self) -> Iterator[Batch]:
+        for number in range(self._counts.validation_batches):
+            yield self._batch(self._validation.batch(number))
+
+    def epochs(self, num_steps: int) -> float:
+        return num_steps / self._counts.batches_per_epoch
+
+    def _batch(self, pairs: PairBatch) -> Batch:
+        lengths = (pairs.source != self._source_pad).sum(axis=1)
+        targets = np.where(pairs.target[:, 1:] == self._target_pad, IGNORED, pairs.target[:, 1:])
+        source, read = torch.from_numpy(pairs.source), torch.from_numpy(pairs.target)[:, :-1]
+        return Batch.of((source, torch.from_numpy(lengths), read), torch.from_numpy(targets))
+
+
+class PromptData:
+    """Pairs for a decoder alone: each a row of source and target through the dataset's template, the loss on the target."""
+
+    def __init__(self, spec: TrainingSpec, *, context_tokens: int) -> None:
+        """Opens the splits.
+
+        Raises:
+            TrainingError: no pair fits, the sides have vocabularies of their own, or the tokenizer is not the shards' own.
+        """
+        folder = Path(spec.shards_folder)
+        settings = {"batch_tokens": spec.batch_windows * context_tokens, "context_tokens": context_tokens}
+        self._loader = PromptLoader(folder, split="train", seed=spec.seed, **settings)
+        self._validation = PromptLoader(folder, split="validation", seed=VALIDATION_SEED, **settings)
+        self._counts = _Counts(spec, self._loader, self._validation)
+        check_tokenizer(spec, self._loader.shards.target.tokenizer_hash)
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self._counts.tokens_per_step
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return self._counts.identity
+
+    @property
+    def token_ids(self) -> dict[str, Any]:
+        target = asdict(self._loader.shards.target)
+        return {name: value for name, value in target.items() if name != "vocab_size"}
+
+    def batch(self, step: int) -> Batch:
+        return _of_prompts(self._loader.batch(step))
+
+    def validation(self) -> Iterator[Batch]:
+        for number in range(self._counts.validation_batches):
+            yield _of_prompts(self._validation.batch(number))
+
+    def epochs(self, num_steps: int) -> float:
+        return num_steps / self._counts.batches_per_epoch
+
+
+class _Counts:
+    """What both kinds of data say of how much there is."""
+
+    def __init__(
+        self,
+        spec: TrainingSpec,
+        loader: PairLoader | PromptLoader,
+        validation: PairLoader | PromptLoader,
+    ) -> None:
+        lengths = loader.shards.lengths("train")
+        self.batches_per_epoch = loader.num_batches(0)
+        whole = lengths.sum() * loader.num_pairs / max(1, len(lengths))
+        self.tokens_per_step = max(1, round(float(whole) / self.batches_per_epoch))
+        asked = -(-spec.validation_windows // spec.batch_windows)
+        self.validation_batches = min(asked, validation.num_batches(0))
+        self.identity = {
+            "tokenizer_hash": loader.shards.target.tokenizer_hash,
+            "source_tokenizer_hash": loader.shards.source.tokenizer_hash,
+            "train_pairs": loader.num_pairs,
+            "train_target_tokens": loader.num_target_tokens,
+            "validation_pairs": validation.num_pairs,
+            "validation_target_tokens": validation.num_target_tokens,
+        }
+
+
+def _check_sizes(spec: TrainingSpec, shards: PairShards, shape: EncoderDecoderShape) -> None:
+    for side, found, expected in (
+        ("encoder", shape.source_vocab_size, shards.source.vocab_size),
+        ("decoder", shape.vocab_size, shards.target.vocab_size),
+    ):
+        if found != expected:
+            raise TrainingError(
+                f"{spec.name}: its {side} has a vocabulary of {found} tokens, its shards one of {expected}. Build the shards "
+                "again with the model's tokenizers."
+            )
+    if shape.share_vocabulary and shards.source.tokenizer_hash != shards.target.tokenizer_hash:
+        raise TrainingError(
+            f"{spec.name}: encoder and decoder share one vocabulary, but its shards have a tokenizer for each side. Set "
+            "share_vocabulary to false, or take target_tokenizer out of the dataset."
+        )
+
+
+def _of_prompts(prompts: PromptBatch) -> Batch:
+    return Batch.of((torch.from_numpy(prompts.token_ids),), torch.from_numpy(prompts.targets))
