@@ -20,6 +20,7 @@ from pipeline.config import Project
 from pipeline.errors import ConfigurationError, TextmillError, TrainingDiverged, TrainingInterrupted
 from pipeline.plan import Key, Node, find_or_build
 from pipeline.progress import LineProgress, Progress, terminal_progress
+from pipeline.records import Ledger
 
 TERMINAL_VARIABLE = "TEXTMILL_TERMINAL"
 """Set by the command line: progress goes to its terminal instead of Dagster's log."""
@@ -106,6 +107,8 @@ def make_asset(project: Project, node: Node, stage: StageAsset) -> dg.AssetsDefi
     )
     def materialise(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         with one_sentence():
+            if was_stopped.is_set():  # two signals at once: Dagster answers the first, and goes on
+                raise dg.DagsterExecutionInterruptedError("Stopped as asked.")
             join_run(context.instance, context.run)
             started = time.monotonic()
             store = ArtifactStore(project.storage_folder)
@@ -126,7 +129,10 @@ def make_asset(project: Project, node: Node, stage: StageAsset) -> dg.AssetsDefi
             artifact, reused = find_or_build(node, store, build, progress)
             outcomes = [(check, check.judge(project, artifact)) for check in stage.checks]
             seconds = time.monotonic() - started
-            progress.note(f"{'up to date' if reused else 'built'} in {seconds:.1f} s, version {artifact.ref.version}")
+            made = f"{'up to date' if reused else 'built'} in {seconds:.1f} s"
+            if "ledger" in artifact.manifest.counts:
+                made += f", {Ledger.from_json(artifact.manifest.counts['ledger']).in_words()}"
+            progress.note(f"{made}, version {artifact.ref.version}")
             for check, outcome in outcomes:
                 if not outcome.passed:
                     progress.note(f"check {check.name} failed: {outcome.sentence}")

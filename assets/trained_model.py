@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -11,7 +13,11 @@ from assets.checks import LEARNT
 from assets.trainer import run_trainer, shipping
 from pipeline.artifacts import Artifact
 from pipeline.config import NgramConfig, Project
+from pipeline.config.starting import StartSettings
 from pipeline.plan import MODEL
+
+if TYPE_CHECKING:
+    from pipeline.training.starting import StartingPoint
 
 GPU_POOL = "gpu"
 
@@ -27,9 +33,13 @@ def _describe(project: Project, name: str) -> str:
 
 
 def _build(work: Work) -> Artifact:
+    from pipeline.training.spec import RANDOM_WEIGHTS
     from pipeline.training.spool import TrackingInfo
 
     shards, tokenizer = work.inputs["shards"], work.inputs["tokenizer"]
+    config = work.project.models[work.name]
+    checkpoints = work.storage / "checkpoints" / work.name / work.draft.version
+    start = _find_start(work, config, checkpoints / "start") if isinstance(config, StartSettings) else None
     spool = work.storage / "spool" / work.name / work.draft.version
     tracking = TrackingInfo(
         experiment=work.project.name,
@@ -38,6 +48,7 @@ def _build(work: Work) -> Artifact:
             "textmill.training_version": work.draft.version,
             "textmill.model": work.name,
             "textmill.dagster_run_id": work.context.run_id,
+            "textmill.started_from": start.origin if start is not None else RANDOM_WEIGHTS,
         },
         inputs=[
             {
@@ -49,7 +60,6 @@ def _build(work: Work) -> Artifact:
             for ref in (shards.ref, tokenizer.ref)
         ],
     )
-    config = work.project.models[work.name]
     with shipping(work.storage, spool, work.progress):
         if isinstance(config, NgramConfig):
             from pipeline.training.ngram import build_ngram_model
@@ -72,12 +82,30 @@ def _build(work: Work) -> Artifact:
             shards=shards,
             tokenizer=tokenizer,
             target_tokenizer=work.inputs.get("target_tokenizer"),
-            checkpoint_folder=work.storage / "checkpoints" / work.name / work.draft.version,
+            checkpoint_folder=checkpoints,
             spool_folder=spool,
             tracking=tracking,
             run_trainer=partial(run_trainer, context=work.context),
             progress=work.progress,
+            start=start,
         )
+
+
+def _find_start(work: Work, config: StartSettings, folder: Path) -> StartingPoint | None:
+    if config.init_from is None and config.start == "fresh":
+        return None
+    from pipeline.registry.connection import tracking_uri
+    from pipeline.registry.starting import find_start
+
+    return find_start(
+        config,
+        name=work.name,
+        uri=tracking_uri(work.storage),
+        literals=work.draft.literals,
+        inputs=work.inputs,
+        project_folder=work.project.folder,
+        folder=folder,
+    )
 
 
 TRAINED_MODEL = StageAsset(

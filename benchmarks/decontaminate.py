@@ -2,8 +2,9 @@
 
     python benchmarks/decontaminate.py [--corpora FOLDER] [--megabytes 200]
 
-Every tenth document gets 13 words of the evaluation text, with other case and punctuation. Writes
-results/decontaminate.json beside this.
+Every tenth document gets 13 words in a row of the evaluation text, with other case and punctuation; every tenth, five on,
+gets 12 words and must not be found. What stands between white space and holds no letter and no digit ("* * *") is no word.
+Writes results/decontaminate.json beside this.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 import platform
 import random
+import re
 import resource
 import sys
 import tempfile
@@ -53,14 +55,15 @@ def main() -> None:
     options = parser.parse_args()
     books = options.corpora / "books"
     exam = (books / EVALUATION).read_text(encoding="utf-8", errors="replace")
-    exam_words = exam[20_000:-30_000].split()  # without the licence, which every book has
+    exam_text = exam[20_000:-30_000]  # without the licence, which every book has
+    exam_words = [piece for piece in exam_text.split() if any(map(str.isalnum, piece))]
     names = [path for path in sorted(books.glob("*.txt")) if "pride" not in path.name]
     novels = "".join(path.read_text(encoding="utf-8", errors="replace")[20_000:-30_000] for path in names)
     config = DecontaminateConfig(against=("exam",))
     with tempfile.TemporaryDirectory() as folder:
         evaluation_file, file = Path(folder) / "exam.parquet", Path(folder) / "documents.parquet"
-        pq.write_table(pa.Table.from_pylist([row(0, " ".join(exam_words))], SCHEMA), evaluation_file)
-        planted, num_bytes = write_documents(file, novels, exam_words, options.megabytes * 1_000_000)
+        pq.write_table(pa.Table.from_pylist([row(0, exam_text)], SCHEMA), evaluation_file)
+        planted, near_misses, num_bytes = write_documents(file, novels, exam_words, options.megabytes * 1_000_000)
         hash_words(["tables are made at the first call"])
         before = peak_megabytes()
         started = time.perf_counter(), time.process_time()
@@ -78,6 +81,7 @@ def main() -> None:
         "mb_per_cpu_second": round(num_bytes / 1e6 / cpu, 1),
         "planted": len(planted),
         "recall": len(planted & rows) / len(planted),
+        "planted_with_12_words": len(near_misses),
         "others_found": len(rows - planted),
         "peak_megabytes_before": before,
         "peak_megabytes": peak_megabytes(),
@@ -90,10 +94,11 @@ def row(number: int, text: str) -> dict[str, object]:
     return {"id": f"{number:032x}", "source": "s", "path": "p", "index": number, "text": text, "target": None}
 
 
-def write_documents(file: Path, novels: str, exam_words: list[str], size: int) -> tuple[set[int], int]:
-    """The rows that hold planted text, and the bytes of all."""
+def write_documents(file: Path, novels: str, exam_words: list[str], size: int) -> tuple[set[int], set[int], int]:
+    """The rows that hold 13 words of the evaluation text, those that hold 12, and the bytes of all."""
     draw = random.Random(0)  # noqa: S311 - a fixed choice, not a secret
     planted: set[int] = set()
+    near_misses: set[int] = set()
     num_bytes = 0
 
     def documents() -> Iterator[dict[str, object]]:
@@ -102,11 +107,11 @@ def write_documents(file: Path, novels: str, exam_words: list[str], size: int) -
         while num_bytes < size:
             start = number * DOCUMENT_CHARACTERS % (len(novels) - DOCUMENT_CHARACTERS)
             text = novels[start : start + DOCUMENT_CHARACTERS]
-            if number % 10 == 0:
-                first = draw.randrange(len(exam_words) - 13)
-                run = ", ".join(exam_words[first : first + 13]).upper()
-                text = f"{text[:2000]} {run}! {text[2000:]}"
-                planted.add(number)
+            if number % 5 == 0:
+                length, rows = (13, planted) if number % 10 == 0 else (12, near_misses)
+                run = ", ".join(draw_run(draw, exam_words, length)).upper()
+                text = f"{text[:2000]} xyzzy {run}! xyzzy {text[2000:]}"
+                rows.add(number)
             num_bytes += len(text.encode())
             yield row(number, text)
             number += 1
@@ -119,7 +124,16 @@ def write_documents(file: Path, novels: str, exam_words: list[str], size: int) -
                 writer.write_table(pa.Table.from_pylist(batch, SCHEMA))
                 batch = []
         writer.write_table(pa.Table.from_pylist(batch, SCHEMA))
-    return planted, num_bytes
+    return planted, near_misses, num_bytes
+
+
+def draw_run(draw: random.Random, words: list[str], length: int) -> list[str]:
+    """So many words in a row of the evaluation text, none of them several ("sister-in-law")."""
+    while True:
+        first = draw.randrange(len(words) - length)
+        run = words[first : first + length]
+        if all(re.fullmatch(r"[\W_]*[^\W_]+(?:['’][^\W_]+)?[\W_]*", word) for word in run):
+            return run
 
 
 def peak_megabytes() -> int:

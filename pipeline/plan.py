@@ -14,16 +14,21 @@ from typing import Any, Literal
 from pipeline import cleaning, corpus, evaluation, ingestion, registry, shards, stats, tokenizer, training
 from pipeline.artifacts import Artifact, ArtifactRef, ArtifactStore, Draft
 from pipeline.config import DatasetConfig, Project
+from pipeline.config.starting import StartSettings
 from pipeline.errors import ArtifactDamaged, ConfigurationError, InputError
 from pipeline.files import fingerprint, sha256_file
 from pipeline.ingestion.parts import list_parts
 from pipeline.progress import Progress
+from pipeline.registry.connection import tracking_uri
+from pipeline.training.start_folder import folder_content
 
 RAW, CLEAN, CORPUS, STATS = "raw_documents", "clean_documents", "corpus", "corpus_stats"
 TOKENIZER, SHARDS = "tokenizer", "token_shards"
 MODEL, EVALUATION, REGISTERED = "trained_model", "evaluation", "registered_model"
 AGAINST = "against:"
 """Before the role of a text that a corpus is decontaminated against; no source has a colon in its name."""
+START, START_CORPUS = "start", "start_corpus"
+"""The roles of what a model begins with, and of the text that that has read."""
 
 CODE_VERSIONS: Mapping[str, str] = {
     RAW: ingestion.CODE_VERSION,
@@ -112,7 +117,15 @@ def build_nodes(project: Project) -> dict[Key, Node]:
         model = project.models[name]
         dataset = project.datasets[model.dataset]
         corpus_key, shards_key, model_key = Key(CORPUS, dataset.corpus), Key(SHARDS, model.dataset), Key(MODEL, name)
-        add(MODEL, name, {"shards": shards_key, **_tokenizers(dataset)}, model.training_literals)
+        inputs, loose = {"shards": shards_key, **_tokenizers(dataset)}, frozenset[str]()
+        if (begun := _start_model(project, name)) is not None:
+            inputs[START] = Key(MODEL, begun)
+            inputs[START_CORPUS] = Key(CORPUS, project.datasets[project.models[begun].dataset].corpus)
+            loose = frozenset({START_CORPUS})
+        elif (waited := _start_registered(project, name)) is not None:
+            # only the version that the reference then means counts, by its content, see _training_literals
+            inputs[START], loose = Key(REGISTERED, waited), frozenset({START})
+        add(MODEL, name, inputs, lambda name=name: _training_literals(project, name), loose)  # type: ignore[misc]
         inputs = {"model": model_key, "corpus": corpus_key, "shards": shards_key}
         add(EVALUATION, name, inputs, lambda name=name: _evaluation_literals(project, name))  # type: ignore[misc]
         inputs = {"evaluation": Key(EVALUATION, name), "model": model_key, "corpus": corpus_key, "shards": shards_key}
@@ -120,7 +133,56 @@ def build_nodes(project: Project) -> dict[Key, Node]:
             inputs["baseline"] = Key(REGISTERED, model.promote.must_beat)
         # the champion a challenger meets is outside the version: what was decided once is not decided again
         add(REGISTERED, name, inputs, model.promote.literals, frozenset({"baseline"}))
-    return {node.key: node for node in nodes}
+    return {node.key: node for node in _after_what_they_read(nodes)}
+
+
+def _after_what_they_read(nodes: list[Node]) -> list[Node]:
+    """The nodes in the order given, but each after its inputs."""
+    pending = {node.key: node for node in nodes}
+    ordered: dict[Key, Node] = {}
+
+    def place(key: Key) -> None:
+        if (node := pending.pop(key, None)) is not None:
+            for upstream in node.inputs.values():
+                place(upstream)
+            ordered[key] = node
+
+    for node in nodes:
+        place(node.key)
+    return list(ordered.values())
+
+
+def _start_model(project: Project, name: str) -> str | None:
+    """The model of the file that a model begins with."""
+    model = project.models[name]
+    return model.start_model if isinstance(model, StartSettings) else None
+
+
+def _start_registered(project: Project, name: str) -> str | None:
+    """The model of the file whose registry version a model begins with; not itself, whose old versions are there already."""
+    model = project.models[name]
+    reference = model.registry_reference if isinstance(model, StartSettings) else None
+    return reference.name if reference and reference.name in project.models and reference.name != name else None
+
+
+def _training_literals(project: Project, name: str) -> dict[str, Any]:
+    """The settings, and of weights to begin with that no asset makes, their content."""
+    model = project.models[name]
+    literals = model.training_literals()
+    if not isinstance(model, StartSettings):
+        return literals
+    if (reference := model.registry_reference) is not None:
+        from pipeline.registry.starting import resolve_start
+
+        found = resolve_start(tracking_uri(project.storage_folder), reference)
+        literals["init_from"] = {"content_hash": found.content_hash}
+    elif model.start_folder is not None:
+        try:
+            content = folder_content(project.folder / model.start_folder, cache_folder=project.storage_folder)
+        except InputError as error:
+            raise InputError(f"{project.file.name}: models.{name}.init_from: {error}") from error
+        literals["init_from"] = {"content_hash": content}
+    return literals
 
 
 def _corpus_literals(project: Project, name: str) -> dict[str, Any]:
@@ -223,7 +285,7 @@ def make_plan(project: Project, store: ArtifactStore, names: tuple[str, ...] = (
         waiting = [
             upstream
             for role, upstream in node.inputs.items()
-            if steps[upstream].status != "up to date" and role not in node.loose
+            if steps[upstream].status != "up to date" and (role not in node.loose or role == START)
         ]
         current = store.current(key.stage, key.name)
         if waiting:

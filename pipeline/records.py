@@ -99,6 +99,9 @@ def document_id(text: str, target: str | None = None) -> str:
     return digest.hexdigest()
 
 
+_REASONS_NAMED = 5
+
+
 @dataclass(slots=True, kw_only=True)
 class Count:
     """Documents and bytes."""
@@ -153,6 +156,15 @@ class Ledger:
                 f"{where}: the ledger does not balance: {self.taken.documents} documents ({self.taken.num_bytes} bytes)"
                 f" came in, {documents} ({num_bytes} bytes) are accounted for. This is a fault of textmill; report it."
             )
+
+    def in_words(self) -> str:
+        """What was kept, and the commonest reasons for what was not: "2 of 5 documents kept (rejected: empty 2, too_short 1)"."""
+        if not self.rejected:
+            return f"{self.kept.documents:,} documents"
+        commonest = sorted(self.rejected.items(), key=lambda entry: (-entry[1].documents, entry[0]))
+        named = ", ".join(f"{reason} {count.documents:,}" for reason, count in commonest[:_REASONS_NAMED])
+        more = ", ..." if len(commonest) > _REASONS_NAMED else ""
+        return f"{self.kept.documents:,} of {self.taken.documents:,} documents kept (rejected: {named}{more})"
 
     def to_json(self) -> dict[str, Any]:
         """The ledger as the manifest holds it."""

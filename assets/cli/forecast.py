@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.artifacts import ArtifactStore
 from pipeline.config import NgramConfig, Project
+from pipeline.config.starting import StartSettings
 from pipeline.errors import InputError
-from pipeline.plan import SHARDS
+from pipeline.plan import MODEL, SHARDS, START, Key, build_nodes
+
+if TYPE_CHECKING:
+    from pipeline.training.starting import StartingPoint
 
 
 def show_forecast(project: Project, name: str) -> int:
@@ -32,12 +40,14 @@ def show_forecast(project: Project, name: str) -> int:
     shards = ArtifactStore(project.storage_folder).current(SHARDS, config.dataset)
     train_tokens = shards.manifest.counts["tokens"]["train"] if shards is not None else None
     vocab_size = shards.manifest.counts["vocab_size"] if shards is not None else None
+    start = _start_of(project, name, config) if isinstance(config, StartSettings) else None
     console = Console()
     console.print(f"Five steps of {name} on this machine ...", style="dim", highlight=False)
     found = forecast(
         config,
         vocab_size=vocab_size or project.tokenizers[dataset.tokenizer].vocab_size,
         train_tokens=train_tokens,
+        start=start.shape if start is not None else None,
     )
     hardware, memory = found.hardware, found.memory
     how = f"{hardware.device}, {hardware.precision}, {'compiled' if hardware.compiled else 'not compiled'}"
@@ -60,6 +70,29 @@ def show_forecast(project: Project, name: str) -> int:
     for warning in found.warnings():
         console.print(f"[yellow]{warning}[/]", highlight=False)
     return 0
+
+
+def _start_of(project: Project, name: str, config: StartSettings) -> StartingPoint | None:
+    """What the model would begin with now."""
+    if config.init_from is None and config.start == "fresh":
+        return None
+    from pipeline.registry.connection import tracking_uri
+    from pipeline.registry.starting import find_start
+
+    store = ArtifactStore(project.storage_folder)
+    node = build_nodes(project)[Key(MODEL, name)]
+    with tempfile.TemporaryDirectory(prefix="textmill-") as folder:
+        return find_start(
+            config,
+            name=name,
+            uri=tracking_uri(project.storage_folder),
+            literals=node.literals(),
+            inputs={
+                role: store.require(key.stage, key.name) for role, key in node.inputs.items() if role.startswith(START)
+            },
+            project_folder=project.folder,
+            folder=Path(folder),
+        )
 
 
 def megabytes(num_bytes: int) -> str:

@@ -69,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--top-k", type=int, default=50, help="0 for all")
     generate.add_argument("--top-p", type=float, default=0.95)
     generate.add_argument("--seed", type=int, default=0)
+    generate.add_argument("--beams", type=int, default=1, help="more than 1: the likeliest text instead of a drawn one")
+    generate.add_argument("--length-penalty", type=float, default=0.6, help="of beams; larger prefers longer texts")
     inspect = command("inspect", "What models make of one text, as one HTML page.")
     inspect.add_argument("model", help="MODEL, MODEL@ALIAS, MODEL/VERSION, or a folder that `export` wrote")
     inspect.add_argument("text")

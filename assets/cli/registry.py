@@ -79,6 +79,8 @@ def _generate(console: Console, uri: str, parsed: argparse.Namespace) -> None:
         "top_k": parsed.top_k,
         "top_p": parsed.top_p,
         "seed": parsed.seed,
+        "num_beams": parsed.beams,
+        "length_penalty": parsed.length_penalty,
     }
     model = load_champion(parsed.model, uri)
     try:

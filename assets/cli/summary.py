@@ -43,7 +43,9 @@ def print_summary(project: Project, console: Console, names: tuple[str, ...]) ->
     console.print(
         f"  textmill ui{config}   Dagster at http://127.0.0.1:3000, MLflow at http://127.0.0.1:5000", highlight=False
     )
-    if found:
+    if not found:
+        console.print(f'  textmill sql{config} "from rejects"   what was left out, and why', highlight=False)
+    else:
         name, evaluation = next(iter(found.items()))
         folder = shown / evaluation.folder.relative_to(storage)
         console.print(f'  textmill generate{config} {name} "text"', highlight=False)

@@ -46,6 +46,8 @@ WITH changes AS (
            CASE WHEN old.id IS NULL THEN coalesce('no longer rejected: ' || old_rejects.reason, 'new in its source')
                 WHEN new.id IS NULL THEN coalesce('rejected: ' || new_rejects.reason, 'gone from its source')
                 WHEN old.split <> new.split THEN old.split || ' to ' || new.split
+                WHEN old.text_hash <> new.text_hash AND list_contains($as_before, new.source)
+                    THEN 'other repeated lines taken out'
                 WHEN old.text_hash <> new.text_hash THEN 'cleaned otherwise'
                 ELSE old.repeats || ' to ' || new.repeats || ' times' END AS reason
     FROM old FULL OUTER JOIN new USING (id)
@@ -93,7 +95,8 @@ def diff(project: Project, store: ArtifactStore, name: str, old: str | None, new
         with reading([earlier.folder, later.folder]) as connection:
             for side, artifact in (("old", earlier), ("new", later)):
                 _load(connection, side, artifact)
-            table: pa.Table = connection.sql(_CHANGES).to_arrow_table()
+            values = {"as_before": _inputs_as_before(earlier, later)}
+            table: pa.Table = connection.sql(_CHANGES, params=values).to_arrow_table()
     except duckdb.Error as error:
         raise ArtifactDamaged(f"diff: {first_sentence(error)} Run `textmill run` to check and rebuild.") from error
     rows = table.to_pylist()
@@ -112,6 +115,16 @@ def _load(connection: duckdb.DuckDBPyConnection, side: str, artifact: Artifact) 
     repeats = "repeats" if "repeats" in pq.read_schema(documents[0]).names else "1"
     connection.execute(_KEPT.format(name=side, repeats=repeats, files=parquet(documents)))
     connection.execute(_REJECTED.format(name=side, files=parquet(reject_files(artifact))))
+
+
+def _inputs_as_before(old: Artifact, new: Artifact) -> list[str]:
+    """Sources whose clean documents are the same in both."""
+    before = old.manifest.inputs
+    return [
+        role
+        for role, ref in new.manifest.inputs.items()
+        if role in before and ref.content_hash == before[role].content_hash
+    ]
 
 
 def _before(versions: Sequence[Artifact], later: Artifact) -> Artifact | None:

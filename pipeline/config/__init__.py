@@ -10,6 +10,7 @@ pairs.py     which pairs a corpus keeps, and what joins them in a split
 mixing.py    decontamination, and how often training reads what
 data.py      sources, corpora, tokenizers, datasets
 tasks.py     what a dataset is for: template, figures, baseline and way of writing of each task
+starting.py  where a model's weights come from
 training.py  models: architecture, training, evaluation, promotion
 seq2seq.py   models: encoder-decoders
 families.py  every family's section as one

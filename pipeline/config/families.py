@@ -23,6 +23,8 @@ ModelConfig = Annotated[
 def misfit(model: ModelConfig, dataset: DatasetConfig) -> str | None:
     """What a model's family cannot do with its dataset, and the mend; None where they fit."""
     family, where = model.family, f"datasets.{model.dataset}"
+    if dataset.is_pairs and not isinstance(model, NgramConfig) and (key := _for_windows(model)) is not None:
+        return f"{key} is set, which is for windows of text, but {where} has the task {dataset.task}. Remove it"
     if isinstance(model, EncoderDecoderConfig):
         if not dataset.is_pairs:
             return f"family is {family}, which learns from pairs, but {where} has the task language_model. Set a task of pairs"
@@ -39,3 +41,12 @@ def misfit(model: ModelConfig, dataset: DatasetConfig) -> str | None:
             "choose an encoder-decoder"
         )
     return None
+
+
+def _for_windows(model: NetworkConfig) -> str | None:
+    """A setting that says how text is cut into windows; pairs are batched by their lengths."""
+    if model.train.packing != "stream":
+        return "train.packing"
+    if model.train.batch_warmup_fraction:
+        return "train.batch_warmup_fraction"
+    return "attend" if isinstance(model, TransformerConfig) and model.attend != "window" else None

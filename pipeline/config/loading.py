@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from pipeline.config.families import misfit
 from pipeline.config.project import Project
+from pipeline.config.starting import starting_problem
 from pipeline.errors import ConfigurationError
 
 DEFAULT_CONFIG = "dagster_project.yaml"
@@ -60,10 +61,7 @@ def load_project(path: Path | str | None = None) -> Project:
     try:
         project = Project.model_validate(value)
     except ValidationError as error:
-        # of a union's branches, one that our own rule refused says more than one of another type
-        errors = error.errors()
-        worst = next((found for found in errors if found["type"] == "value_error"), errors[0])
-        raise ConfigurationError(f"{file.name}: {_sentence(worst, value)}") from None
+        raise ConfigurationError(f"{file.name}: {_sentence(_most_telling(error.errors()), value)}") from None
     project._file = file
     for key, name, section in project.broken_references():
         known = sorted(getattr(project, section))
@@ -87,7 +85,24 @@ def load_project(path: Path | str | None = None) -> Project:
         raise ConfigurationError(
             f"{file.name}: models must beat each other in a circle ({' > '.join(circle)}). Let one beat `unigram`."
         )
+    if problem := starting_problem(project.models):
+        raise ConfigurationError(f"{file.name}: {problem}")
     return project
+
+
+def _most_telling(errors: list[ErrorDetails]) -> ErrorDetails:
+    """Of a union's branches, one that our own rule refused says more than one of another type, and so does one that went
+    further into the value. Else the first."""
+    for found in errors:
+        if found["type"] == "value_error":
+            return found
+    first = errors[0]
+    if first["type"].endswith("_type"):
+        value, depth = first["loc"][:-1], len(first["loc"])
+        return next(
+            (found for found in errors if found["loc"][: depth - 1] == value and len(found["loc"]) > depth), first
+        )
+    return first
 
 
 def _sentence(error: ErrorDetails, value: Any) -> str:
@@ -127,7 +142,7 @@ def _is_union_tag(part: str | int, location: tuple[str | int, ...], value: Any) 
         if in_mapping or in_list:
             value = value[step]
     if index + 1 == len(location):
-        return isinstance(part, str) and not isinstance(value, dict) and index > 0 and "[" in part
+        return isinstance(part, str) and not isinstance(value, dict) and index > 0
     is_no_key = isinstance(value, list) or (isinstance(value, dict) and part not in value)
     return isinstance(part, str) and is_no_key and part != "[key]"
 

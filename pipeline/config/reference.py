@@ -21,6 +21,7 @@ from pipeline.config import (
     project,
     quality,
     seq2seq,
+    starting,
     training,
     web_sources,
 )
@@ -54,6 +55,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("models.NAME with `family: seq2seq_transformer`", seq2seq.Seq2SeqTransformerConfig),
     ("models.NAME with `family: seq2seq_rnn`", seq2seq.Seq2SeqRnnConfig),
     ("models.NAME with `family: ngram`", training.NgramConfig),
+    ("models.NAME.lora", starting.LoraConfig),
     ("models.NAME.train", training.TrainConfig),
     ("models.NAME.evaluate", training.EvaluateConfig),
     ("models.NAME.evaluate.benchmarks.NAME", benchmarks.BenchmarkConfig),

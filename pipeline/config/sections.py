@@ -49,9 +49,11 @@ def expand_variables(text: str) -> str:
 
 
 def _regular_expression(text: str) -> str:
+    import regex
+
     try:
-        re.compile(text)
-    except re.error as error:
+        regex.compile(text, regex.MULTILINE)
+    except regex.error as error:
         raise ValueError(f"is no regular expression ({error}). Correct it") from error
     return text
 
@@ -60,7 +62,7 @@ PathText = Annotated[str, StringConstraints(min_length=1), AfterValidator(expand
 """A path or glob; `${VARIABLE}` is expanded; relative to the project file."""
 
 Pattern = Annotated[str, StringConstraints(min_length=1), AfterValidator(_regular_expression)]
-"""A Python regular expression, matched with `re.MULTILINE`."""
+"""A Python regular expression, matched with `re.MULTILINE` by the package regex, which can stop a search that backtracks."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")]
 """A name in the asset graph: a letter, then letters, digits and underscores, 63 at most."""

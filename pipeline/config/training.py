@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.benchmarks import BenchmarkConfig
 from pipeline.config.sections import Name, Section
+from pipeline.config.starting import LoraConfig, StartSettings
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=10)]
@@ -46,10 +47,21 @@ class TrainConfig(Section):
     """Norm weights and other vectors."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Of hidden matrices, cooled down with the learning rate."""
+    cautious_weight_decay: bool = False
+    """Only where the update moves a weight towards zero anyway (Chen et al. 2025, arXiv 2510.12402)."""
+    schedule: Literal["wsd", "cosine"] = "wsd"
+    """`wsd`: warm-up, plateau, linear cooldown to zero; `cosine`: warm-up, then half a cosine to zero, without a plateau."""
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.02
     """Of the steps, with a linearly rising learning rate."""
     cooldown_fraction: Annotated[float, Field(ge=0, le=1)] = 0.6
-    """Of the steps, the last ones, with a linearly falling learning rate."""
+    """Of the steps, the last ones, with a linearly falling learning rate, under `wsd`."""
+    batch_warmup_fraction: Fraction = 0.0
+    """Of the steps, the first ones, with a smaller batch: a quarter of it for the first half of them, half for the second."""
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Evaluates and saves an exponential moving average of the weights in their place; 0.999 averages about 1,000 steps."""
+    packing: Literal["stream", "best_fit"] = "stream"
+    """`stream`: windows of the documents end to end; `best_fit`: whole documents packed into windows, longest first, each
+    into the fullest window with room; what is longer than a window is cut."""
     gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0
     """Largest gradient norm; null switches it off."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -137,8 +149,10 @@ class ModelSection(Section):
     """Shown in Dagster: an e-mail address, or `team:name`."""
 
     def training_literals(self) -> dict[str, Any]:
-        """The settings that change the trained model: evaluation, promotion and owners do not."""
-        return {key: value for key, value in self.literals().items() if key not in ("evaluate", "promote", "owners")}
+        """The settings that change the trained model: evaluation, promotion and owners do not, and of a starting point its
+        content does, which the plan adds."""
+        apart = ("evaluate", "promote", "owners", "init_from")
+        return {key: value for key, value in self.literals().items() if key not in apart}
 
 
 class NgramConfig(ModelSection):
@@ -161,7 +175,7 @@ class NgramConfig(ModelSection):
         return self
 
 
-class TransformerConfig(ModelSection):
+class TransformerConfig(StartSettings, ModelSection):
     """A decoder-only Transformer in the Qwen3 layout."""
 
     family: Literal["transformer"]
@@ -174,21 +188,33 @@ class TransformerConfig(ModelSection):
     """Attention heads; default width / 64, and width / 128 from width 1024 on."""
     num_kv_heads: Positive | None = None
     """Fewer than num_heads is grouped-query attention."""
+    head_width: Annotated[int, Field(ge=2, multiple_of=2)] | None = None
+    """Of each attention head; default width / num_heads."""
     feed_forward_width: Positive | None = None
     """Inner width of the SwiGLU; default about 8/3 of the width."""
     context_tokens: Annotated[int, Field(ge=8, le=131_072)] = 256
     """The longest text the model sees at once."""
+    attend: Literal["window", "document"] = "window"
+    """While training: `document` attends to nothing of another document in the window, and counts positions from its begin."""
     tie_embeddings: bool = False
     """One table for input and output."""
     rope_theta: Annotated[float, Field(gt=1)] = 10_000.0
     """Base of the rotary position angles (Su et al. 2021)."""
+    query_key_norm: bool = True
+    """Norms of each head's queries and keys, as Qwen3 has them; false exports as Llama."""
+    lora: LoraConfig | None = None
+    """Trains low-rank adapters alone, which are merged into the weights when the model is saved."""
     train: TrainConfig = TrainConfig()
     """How it learns."""
 
     @model_validator(mode="after")
     def _shapes(self) -> TransformerConfig:
         heads, kv_heads = self.num_heads, self.num_kv_heads
-        if heads and self.width and self.width % (2 * heads):
+        if self.lora is not None and self.init_from is None and self.start == "fresh":
+            raise ValueError("sets lora without init_from, so there is nothing to adapt. Set init_from")
+        if self.lora is not None and self.freeze:
+            raise ValueError("sets lora, which freezes all but its adapters, and freeze. Remove freeze")
+        if heads and self.width and not self.head_width and self.width % (2 * heads):
             raise ValueError(f"has width {self.width}, which {heads} heads do not divide into even parts. Change one")
         if kv_heads and not heads:
             raise ValueError("sets num_kv_heads without num_heads. Set both")
@@ -197,7 +223,7 @@ class TransformerConfig(ModelSection):
         return self
 
 
-class RecurrentConfig(ModelSection):
+class RecurrentConfig(StartSettings, ModelSection):
     """A recurrent network: Elman's, gated recurrent units, or long short-term memory."""
 
     family: Literal["rnn", "gru", "lstm"]

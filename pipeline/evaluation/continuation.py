@@ -16,9 +16,17 @@ if TYPE_CHECKING:
 
 REPLACEMENT = "\ufffd"
 
-DEFAULTS: Mapping[str, Any] = {"max_new_tokens": 64, "temperature": 0.8, "top_k": 50, "top_p": 0.95, "seed": 0}
+DEFAULTS: Mapping[str, Any] = {
+    "max_new_tokens": 64,
+    "temperature": 0.8,
+    "top_k": 50,
+    "top_p": 0.95,
+    "seed": 0,
+    "num_beams": 1,
+    "length_penalty": 0.6,
+}
 """Generation settings where the caller gives none; temperature 0 always takes the most likely token, top_k 0 draws
-from all of them."""
+from all of them, num_beams above 1 draws nothing and searches for the likeliest text."""
 
 
 def generation_parameters(tokenizer: Tokenizer, settings: Mapping[str, Any] | None = None) -> GenerationParameters:
@@ -40,6 +48,8 @@ def generation_parameters(tokenizer: Tokenizer, settings: Mapping[str, Any] | No
         top_p=float(chosen["top_p"]),
         seed=int(chosen["seed"]),
         stop_ids=(tokenizer.eos_id,),
+        num_beams=int(chosen["num_beams"]),
+        length_penalty=float(chosen["length_penalty"]),
     )
 
 

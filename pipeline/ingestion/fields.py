@@ -8,6 +8,8 @@ from typing import Any
 
 from pipeline.config.data import JsonSource, ParquetSource
 
+_MAX_NAMES_CHARACTERS = 200
+
 
 class BadField(Exception):
     """A record whose text cannot be had."""
@@ -75,13 +77,19 @@ def _text_of(record: Mapping[str, Any], name: str) -> str:
     if isinstance(value, str):
         return value
     if value is None:
-        raise BadField("missing_text", f"The field {name!r} is {'null' if name in record else 'missing or null'}.")
+        if name in record:
+            raise BadField("missing_text", f"The field {name!r} is null.")
+        raise BadField("missing_text", f"It has no text in {name!r}; it has {_names(record)}.")
     if isinstance(value, list):
         for item in value:
             if not isinstance(item, str):
                 raise BadField("wrong_type", f"The list {name!r} holds {_kind(item)} where lines of text are expected.")
         return "\n".join(value)
     raise BadField("wrong_type", f"The field {name!r} is {_kind(value)}, not text or a list of lines.")
+
+
+def _names(record: Mapping[str, Any]) -> str:
+    return ", ".join(record)[:_MAX_NAMES_CHARACTERS] or "no field"
 
 
 def _kind(value: Any) -> str:

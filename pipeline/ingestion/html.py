@@ -50,7 +50,8 @@ def from_page(page: Page, index: int, config: WebSource, facts: Counter[str]) ->
     try:
         found = _extractor(config.extraction)(page)
     except TimedOut as error:
-        return _reject(page, index, "timeout", f"{error} `extraction: fast` may read it.")
+        advice = " `extraction: fast` may read it." if config.extraction == "precise" else ""
+        return _reject(page, index, "timeout", f"{error}{advice}")
     except (Died, RecursionError) as error:
         return _reject(page, index, "too_complex", f"The HTML parser gave up: {error}")
     facts[f"{found.encoding} pages"] += 1

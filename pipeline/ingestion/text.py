@@ -9,18 +9,23 @@ Lines or Parquet, which stream.
 from __future__ import annotations
 
 import itertools
-import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import regex
 
 from pipeline.config.data import TextSource
 from pipeline.ingestion.decompress import read_chunks
-from pipeline.ingestion.items import MAX_DOCUMENT_BYTES, MAX_TEXT_FILE_BYTES, Document, Rejected
+from pipeline.ingestion.items import MAX_DOCUMENT_BYTES, MAX_TEXT_FILE_BYTES, Document, FileRejected, Rejected
 from pipeline.ingestion.ranges import Range, read_range
 from pipeline.ingestion.text_stream import whole_text
 
 MAX_TITLE_CHARACTERS = 200
+SEARCH_SECONDS = 3.0
+"""Processor time that an expression of the user's may take over a file, and more for a long one: some take 2**n steps."""
+_CHARACTERS_PER_SECOND = 5_000_000
 
 
 def read_text(
@@ -29,7 +34,7 @@ def read_text(
     """The file's documents and rejects; with `part`, those of its pieces alone.
 
     Raises:
-        FileRejected: it cannot be decompressed or decoded, or is too large.
+        FileRejected: it cannot be decompressed or decoded, is too large, or an expression takes too long over it.
     """
     divided = config.separator is not None or config.heading is not None
     limit = MAX_TEXT_FILE_BYTES if divided else MAX_DOCUMENT_BYTES
@@ -65,13 +70,13 @@ def read_text(
 def _body(text: str, config: TextSource, facts: Counter[str]) -> str:
     """The text between header and footer."""
     if config.start_after is not None:
-        start = re.search(config.start_after, text, re.MULTILINE)
+        start = next(_matches("start_after", config.start_after, text), None)
         if start is None:
             facts["no match of start_after"] += 1
         else:
             text = text[start.end() :]
     if config.stop_before is not None:
-        matches = list(re.finditer(config.stop_before, text, re.MULTILINE))
+        matches = list(_matches("stop_before", config.stop_before, text))
         if matches:
             text = text[: matches[-1].start()]
         else:
@@ -92,7 +97,7 @@ def _divide(text: str, config: TextSource) -> Iterator[tuple[str | None, str]]:
         yield None, text
         return
     starts: dict[int, str] = {}
-    for match in re.finditer(config.heading, text, re.MULTILINE):
+    for match in _matches("heading", config.heading, text):
         line_start = text.rfind("\n", 0, match.start()) + 1
         starts.setdefault(line_start, " ".join(match.group().split())[:MAX_TITLE_CHARACTERS])
     bounds = [*sorted(starts), len(text)]
@@ -100,3 +105,20 @@ def _divide(text: str, config: TextSource) -> Iterator[tuple[str | None, str]]:
         yield None, text[: bounds[0]]
     for start, end in itertools.pairwise(bounds):
         yield starts[start] or None, text[start:end]
+
+
+def _matches(key: str, expression: str, text: str) -> Iterator[Any]:
+    """The matches of an expression of the user's, `key` in the project file.
+
+    Raises:
+        FileRejected: they take too long to find.
+    """
+    seconds = SEARCH_SECONDS + len(text) / _CHARACTERS_PER_SECOND
+    try:
+        yield from regex.finditer(expression, text, regex.MULTILINE, timeout=seconds)
+    except TimeoutError as error:
+        raise FileRejected(
+            "timeout",
+            f"`{key}: {expression[:200]}` was stopped after {seconds:.1f} seconds over its {len(text)} characters. "
+            "Simplify it; a repetition within a repetition, such as `(a+)+`, can take for ever.",
+        ) from error

@@ -14,7 +14,7 @@ and nothing else: each is done when it would be alone, and its rows leave the ba
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 
+@runtime_checkable
 class Decoding(Protocol):
     """A model in the middle of writing, a row a text."""
 

@@ -66,6 +66,10 @@ class LanguageModel(Protocol):
     def family(self) -> str: ...
 
     @property
+    def is_encoder_decoder(self) -> bool:
+        """Whether a prompt is a source that is read whole, and what is written begins anew."""
+
+    @property
     def context_tokens(self) -> int:
         """The longest sequence that `score` takes."""
 

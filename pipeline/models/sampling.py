@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pipeline.models.beam_search import Decoding
 from pipeline.models.interface import GenerationParameters
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
-
-    from pipeline.models.beam_search import Decoding
 
 
 def filtered(logits: Float[Tensor, "batch vocab"], parameters: GenerationParameters) -> Float[Tensor, "batch vocab"]:

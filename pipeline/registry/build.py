@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.artifacts import Artifact, Draft, Report
@@ -32,7 +33,7 @@ from pipeline.registry.aliases import ALIAS, history, holder, move
 from pipeline.registry.connection import connection, displayed, registry_lock
 from pipeline.registry.gate import Comparison, Verdict, compare_bits, decide
 from pipeline.registry.registering import Registration, register
-from pipeline.registry.rivals import Registered, find_champion, score_rival
+from pipeline.registry.rivals import Registered, find_champion, hashes, read_before, score_rival
 from pipeline.registry.tracking import EVENTS, ship, tracking_uri
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def build_registered_model(
                 lineage_tags=lineage_tags,
             )
         progress.note(f"{name} is version {registration.version} of the registry")
-        test = _read_test(evaluation, corpus)
+        test = _read_test(evaluation, corpus, model)
         rival_name = None if baseline is None else baseline.ref.name
         decision = _recorded(client, name, registration, draft.version)
         for _ in range(ATTEMPTS):
@@ -130,8 +131,10 @@ def build_registered_model(
     return draft.commit(counts=counts, report=_report(decision), volatile=("registration.json",))
 
 
-def _read_test(evaluation: Artifact, corpus: Artifact) -> _Test:
+def _read_test(evaluation: Artifact, corpus: Artifact, model: Artifact) -> _Test:
     table = pq.read_table(evaluation.file("documents.parquet"))
+    known = np.isin(hashes(table["text_hash"].to_pylist()), read_before(model))  # by what it began with
+    table = table.filter(pa.array(~known))
     return _Test(
         ids=table["id"].to_pylist(),
         text_hashes=table["text_hash"].to_pylist(),

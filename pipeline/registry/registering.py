@@ -32,6 +32,7 @@ from pipeline.registry.rivals import (
     VERSION_TAG,
     WEIGHTS,
     WEIGHTS_TAG,
+    read_before,
     write_training_documents,
 )
 from pipeline.registry.tracking import TRAINING_TAG, dataset_input, find_run
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 REQUIREMENTS = ("numpy", "pandas", "pyarrow", "safetensors", "sentencepiece", "torch")
 EVALUATION_TAG = "textmill.evaluation"
+STARTED_TAG = "textmill.started_from"
 EXAMPLE_PARAMETERS = {"max_new_tokens": 4}
 """Of the input example, which MLflow runs once to see that the model serves."""
 
@@ -97,6 +99,7 @@ def lineage(model: Artifact, evaluation: Artifact, corpus: Artifact, shards: Art
         TRAINING_TAG: model.ref.version,
         EVALUATION_TAG: _described(evaluation.ref),
         "textmill.git_revision": model.manifest.git_revision or "none",
+        STARTED_TAG: str(model.manifest.counts.get("started_from", "random weights")),
         **{f"textmill.{role}": _described(ref) for role, ref in refs.items()},
     }
 
@@ -149,7 +152,7 @@ def _log_model(
     )
     with tempfile.TemporaryDirectory(prefix="textmill-") as temporary, _same_import_paths():
         training_documents = Path(temporary) / TRAINING_DOCUMENTS
-        write_training_documents(training_documents, train_files(corpus))
+        write_training_documents(training_documents, train_files(corpus), before=read_before(model))
         code = write_code_bundle(Path(temporary))
         mlflow.pyfunc.log_model(
             name=name,

@@ -17,9 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.artifacts import Artifact
 from pipeline.errors import RegistryError
 from pipeline.files import sha256_file, write_parquet
 from pipeline.registry.aliases import ALIAS, holder
+from pipeline.training.launch import SEEN_DOCUMENTS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -118,10 +120,17 @@ def hashes(text_hashes: list[str]) -> np.ndarray[Any, Any]:
     return np.array([int(text_hash[:16], 16) for text_hash in text_hashes], dtype=np.uint64)
 
 
-def write_training_documents(path: Path, train: Sequence[Path]) -> None:
-    """Writes the sorted hashes of the training split's texts: 8 bytes a document."""
+def write_training_documents(path: Path, train: Sequence[Path], *, before: np.ndarray[Any, Any]) -> None:
+    """Writes the sorted hashes of the training split's texts, and of those read `before` it: 8 bytes a document."""
     text_hashes = pq.read_table(train, columns=["text_hash"])["text_hash"].to_pylist()
-    write_parquet(path, pa.table({"text_hash": np.unique(hashes(text_hashes))}))
+    write_parquet(path, pa.table({"text_hash": np.union1d(hashes(text_hashes), before)}))
+
+
+def read_before(model: Artifact) -> np.ndarray[Any, Any]:
+    """Hashes of the documents that a trained model's starting point had read; none where it began afresh."""
+    if not model.files(SEEN_DOCUMENTS):
+        return np.empty(0, dtype=np.uint64)
+    return read_hashes(model.file(SEEN_DOCUMENTS))
 
 
 def read_hashes(path: Path) -> np.ndarray[Any, Any]:

@@ -7,6 +7,7 @@ pair_build.py  a corpus of pairs in, two parallel series of shards out
 pairs.py     shards of pairs and the batches read from them, for encoder-decoders and, by a template, for decoders alone
 buckets.py   which pairs share a batch: those of like length
 loader.py    windows of tokens in a seeded global order; the position is one integer
+packing.py   whole documents packed into windows
 shuffle.py   a seeded bijection of 0..n-1 in constant memory
 """
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import ArtifactDamaged, TrainingError
-from pipeline.shards.format import Header, map_tokens, read_header
+from pipeline.shards.format import Header, map_tokens, read_header, read_offsets
 
 INDEX, PAIR_INDEX = "shards.json", "pairs.json"
 _CHECK_TOKENS = 1 << 24
@@ -61,6 +61,7 @@ class TokenShards:
             files: dict[str, list[str]] = {split: list(names) for split, names in index["files"].items()}
         except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ArtifactDamaged(f"{folder} holds no readable {INDEX}. Build the shards again.") from error
+        self._files = files
         self._tokens = {split: [self._open(name) for name in names] for split, names in files.items()}
 
     def _open(self, name: str) -> np.ndarray:
@@ -73,6 +74,20 @@ class TokenShards:
     def num_tokens(self, split: str) -> int:
         """Tokens of a split, BOS and EOS included."""
         return sum(part.size for part in self.tokens(split))
+
+    def document_offsets(self, split: str) -> np.ndarray:
+        """Where the documents of a split begin in its stream, and where the last one ends: int64.
+
+        Raises:
+            ArtifactDamaged: a file's offsets do not cover its tokens.
+        """
+        offsets, begin = [np.zeros(1, dtype=np.int64)], 0
+        for name in self._files[split]:
+            path = self.folder / name
+            found = read_offsets(path, read_header(path))
+            offsets.append(begin + found[1:])
+            begin += int(found[-1])
+        return np.concatenate(offsets)
 
     def tokens(self, split: str) -> list[np.ndarray]:
         """The split's memory-mapped arrays (uint16 or uint32), in stream order; none where it has no document.

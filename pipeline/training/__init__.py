@@ -7,15 +7,21 @@ launch.py      the asset's side: writes the spec, starts the process, collects t
 ngram.py       the n-gram family, counted and estimated at once
 spec.py        everything the process is told, as JSON
 derive.py      what the settings leave open, from the model's depth
+starting.py    weights to begin with: a folder of them, and whether it fits
+beginning.py   the network as training begins: weights loaded, parts frozen, adapters added
+lora.py        low-rank adapters, merged on saving
 families.py    which network a spec means, and which model it becomes
 data.py        the batch of a step, whatever the kind of data; windows of a stream
 pair_data.py   batches of pairs, for encoder-decoders and for decoders alone
 open_data.py   which kind of data a spec means
+documents.py   documents within rows: borders, and best-fit packing
+batch_size.py  how many rows a step reads
 trainer.py     the loop
 warmup.py      compilation, and a forward pass that fits the memory
 step.py        one step: accumulated gradients, guard, update
 optimizer.py   Muon for hidden matrices, AdamW for the rest
-schedule.py    warm-up, plateau, linear cooldown
+schedule.py    warm-up, then plateau and linear cooldown, or a cosine
+ema.py         an average of the weights, saved in their place
 hardware.py    device, precision, compilation, threads
 random_state.py  every generator's state, and what a step draws
 results.py     what a finished run leaves
@@ -26,4 +32,4 @@ spool.py       metrics to a file, shipped by others
 console.py     the progress line
 """
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"

@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,12 +27,13 @@ class Console:
         self,
         *,
         num_steps: int,
-        tokens_per_step: int,
+        tokens_until: Callable[[int], int],
         flops_per_token: int,
         pipes: Any = None,
         is_silent: bool = False,
     ) -> None:
-        self._num_steps, self._tokens_per_step, self._is_silent = num_steps, tokens_per_step, is_silent
+        """`tokens_until` gives the tokens that so many steps read."""
+        self._num_steps, self._tokens_until, self._is_silent = num_steps, tokens_until, is_silent
         self._flops_per_token, self._pipes = flops_per_token, pipes
         self._is_terminal = sys.stderr.isatty()
         self._peak: float | None = None
@@ -49,7 +50,7 @@ class Console:
     def timing(self) -> dict[str, float]:
         """Seconds since this process began training, and tokens a second."""
         (first, then), (last, now) = self._times[0], self._times[-1]
-        rate = (last - first) * self._tokens_per_step / max(now - then, 1e-9)
+        rate = (self._tokens_until(last) - self._tokens_until(first)) / max(now - then, 1e-9)
         return {"seconds": now - self._started, "tokens_per_second": rate}
 
     def loss(self, loss: float, *, learning_rate: float) -> None:
@@ -68,7 +69,8 @@ class Console:
             return
         self._last_shown = now
         rate = self.timing()["tokens_per_second"]
-        seconds_a_step = self._tokens_per_step / max(rate, 1e-9)
+        (first, then), (last, latest) = self._times[0], self._times[-1]
+        seconds_a_step = (latest - then) / max(last - first, 1)
         mfu = f" | MFU {rate * self._flops_per_token / self._peak:.1%}" if self._peak else ""
         self._show(
             f"step {step:,}/{self._num_steps:,} ({step / self._num_steps:.0%}) | "

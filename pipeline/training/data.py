@@ -19,6 +19,8 @@ from torch import Tensor
 from pipeline.errors import TrainingError
 from pipeline.shards.loader import TokenLoader
 from pipeline.tokenizer.model import Tokenizer
+from pipeline.training.batch_size import BatchSizes
+from pipeline.training.documents import PackedRows, document_starts
 from pipeline.training.spec import TrainingSpec
 
 if TYPE_CHECKING:
@@ -123,6 +125,9 @@ class TrainingData(Protocol):
     def token_ids(self) -> dict[str, Any]:
         """What a trained model keeps of its tokens: the tokenizer's hash and special ids."""
 
+    def tokens(self, num_steps: int) -> int:
+        """Places that so many steps read."""
+
     def batch(self, step: int) -> Batch:
         """Of a step, counted from 0; on the host."""
 
@@ -134,7 +139,7 @@ class TrainingData(Protocol):
 
 
 class WindowData:
-    """Windows of a stream of tokens, all of one length."""
+    """Rows of one length: windows of a stream of tokens, or documents packed into them."""
 
     def __init__(self, spec: TrainingSpec, *, context_tokens: int) -> None:
         """Opens the splits.
@@ -145,13 +150,18 @@ class WindowData:
         folder = Path(spec.shards_folder)
         self._loader = TokenLoader(folder, split="train", context_tokens=context_tokens, seed=spec.seed)
         self._validation = TokenLoader(folder, split="validation", context_tokens=context_tokens, seed=VALIDATION_SEED)
-        self._batch_windows, self._context = spec.batch_windows, context_tokens
+        self._by_document, self._context = spec.attend == "document", context_tokens
+        self._sizes = BatchSizes(rows=spec.batch_windows, warmup_steps=spec.batch_warmup_steps)
+        self._num_steps = spec.num_steps
+        self._packed: PackedRows | None = None
+        if spec.packing == "best_fit":
+            self._packed = PackedRows(folder, split="train", context_tokens=context_tokens, seed=spec.seed)
         self._validation_windows = min(spec.validation_windows, self._validation.num_windows)
         check_tokenizer(spec, self._loader.shards.tokenizer_hash)
 
     @property
     def tokens_per_step(self) -> int:
-        return self._batch_windows * self._context
+        return self.tokens(self._num_steps) // self._num_steps
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -167,15 +177,29 @@ class WindowData:
         shards = self._loader.shards
         return {name: getattr(shards, name) for name in ("tokenizer_hash", "bos_id", "eos_id", "pad_id")}
 
+    def tokens(self, num_steps: int) -> int:
+        return self._sizes.before(num_steps) * self._context
+
     def batch(self, step: int) -> Batch:
-        windows = self._loader.batch(step * self._batch_windows, self._batch_windows)
-        return Batch.of_windows(torch.from_numpy(windows))
+        first, count = self._sizes.before(step), self._sizes.of(step)
+        if self._packed is not None:
+            token_ids, targets, starts = map(torch.from_numpy, self._packed.rows(first, count, ignored=IGNORED))
+            return Batch.of((token_ids, starts) if self._by_document else (token_ids,), targets)
+        return self._windows(self._loader.batch(first, count))
 
     def validation(self) -> Iterator[Batch]:
-        yield Batch.of_windows(torch.from_numpy(self._validation.batch(0, self._validation_windows)))
+        yield self._windows(self._validation.batch(0, self._validation_windows))
 
     def epochs(self, num_steps: int) -> float:
-        return num_steps * self._batch_windows / self._loader.num_windows
+        rows = self._loader.num_windows if self._packed is None else self._packed.num_rows
+        return self._sizes.before(num_steps) / rows
+
+    def _windows(self, windows: np.ndarray) -> Batch:
+        batch = Batch.of_windows(torch.from_numpy(windows))
+        if not self._by_document:
+            return batch
+        starts = torch.from_numpy(document_starts(windows[:, :-1], bos_id=self._loader.shards.bos_id))
+        return replace(batch, inputs=(*batch.inputs, starts))
 
 
 def check_tokenizer(spec: TrainingSpec, expected: str, *, file: str | None = None) -> None:

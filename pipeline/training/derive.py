@@ -32,10 +32,13 @@ from pipeline.config import (
     Seq2SeqRnnConfig,
     Seq2SeqTransformerConfig,
 )
+from pipeline.config.starting import StartSettings
 from pipeline.models.recurrent.shape import RecurrentShape, derive_recurrent_shape
 from pipeline.models.seq2seq_rnn.shape import Seq2SeqRnnShape, derive_seq2seq_rnn_shape
 from pipeline.models.seq2seq_transformer.shape import Seq2SeqTransformerShape, derive_seq2seq_transformer_shape
 from pipeline.models.transformer.shape import TransformerShape, derive_shape
+from pipeline.training.batch_size import steps_for
+from pipeline.training.starting import StartShape, shape_from
 
 Shape = TransformerShape | RecurrentShape | Seq2SeqTransformerShape | Seq2SeqRnnShape
 TOKENS_PER_PARAMETER = 20
@@ -52,6 +55,7 @@ class Derived:
     shape: Shape
     num_steps: int
     batch_windows: int
+    batch_warmup_steps: int
     micro_windows: int | None
     matrix_learning_rate: float
     embedding_learning_rate: float
@@ -61,11 +65,21 @@ class Derived:
     validation_windows: int
 
 
-def derive(config: NetworkConfig, *, vocab_size: int, source_vocab_size: int | None = None) -> Derived:
+def derive(
+    config: NetworkConfig, *, vocab_size: int, source_vocab_size: int | None = None, start: Shape | None = None
+) -> Derived:
     """The resolved run of a model's settings with a vocabulary of this size; `source_vocab_size` is that of sources with a
-    vocabulary of their own."""
+    vocabulary of their own; of `start`, where it begins, are the sizes.
+
+    Raises:
+        ConfigurationError: a size is set to another value than that of `start`.
+    """
     train = config.train
-    shape = _shape(config, vocab_size=vocab_size, source_vocab_size=source_vocab_size)
+    if start is None:
+        shape = _shape(config, vocab_size=vocab_size, source_vocab_size=source_vocab_size)
+    else:
+        assert isinstance(config, StartSettings) and isinstance(start, StartShape)
+        shape = shape_from(start, config)
     tokens = train.tokens or TOKENS_PER_PARAMETER * shape.num_parameters
     if train.batch_tokens is not None:
         batch_windows = max(1, round(train.batch_tokens / config.context_tokens))
@@ -73,13 +87,15 @@ def derive(config: NetworkConfig, *, vocab_size: int, source_vocab_size: int | N
         batch_tokens = REFERENCE_BATCH_TOKENS * (tokens / REFERENCE_TOKENS) ** BATCH_EXPONENT
         batch_windows = 2 ** max(0, round(math.log2(batch_tokens / config.context_tokens)))
     micro_tokens = train.micro_batch_tokens
-    num_steps = max(1, round(tokens / (batch_windows * config.context_tokens)))
+    warmup = train.batch_warmup_fraction
+    num_steps = steps_for(tokens / config.context_tokens, batch_rows=batch_windows, warmup_fraction=warmup)
     scale = (768 / shape.width) ** 0.5
     matrix, embedding, head = _rates(config)
     return Derived(
         shape=shape,
         num_steps=num_steps,
         batch_windows=batch_windows,
+        batch_warmup_steps=round(warmup * num_steps),
         micro_windows=max(1, micro_tokens // config.context_tokens) if micro_tokens else None,
         matrix_learning_rate=train.matrix_learning_rate or matrix,
         embedding_learning_rate=train.embedding_learning_rate or embedding * scale,
@@ -154,6 +170,8 @@ def _shape(config: NetworkConfig, *, vocab_size: int, source_vocab_size: int | N
         feed_forward_width=config.feed_forward_width,
         tie_embeddings=config.tie_embeddings,
         rope_theta=config.rope_theta,
+        head_width=config.head_width,
+        query_key_norm=config.query_key_norm,
     )
 
 

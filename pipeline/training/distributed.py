@@ -26,7 +26,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from pipeline.training.data import Batch
-from pipeline.training.families import Network, network_of
+from pipeline.training.families import Network
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -100,8 +100,9 @@ class Alone:
     def settle(self) -> None:
         """After forward passes without a backward pass: gives back what only they needed."""
 
-    def whole(self, network: Network) -> Network:
-        """The network with whole weights, to be saved; in the first process, the others return what they have."""
+    def whole(self, network: Network, new: Callable[[], Network]) -> Network:
+        """The network with whole weights, to be saved; in the first process, the others return what they have. `new` makes one
+        of the same parameters."""
         return network
 
     def is_part(self, key: str, tensor: Tensor | None = None) -> bool:
@@ -278,8 +279,8 @@ class Sharded(_Together):
     def settle(self) -> None:
         self._network.reshard()  # type: ignore[operator]
 
-    def whole(self, network: Network) -> Network:
-        copy = network_of(network.shape) if self.is_first else None
+    def whole(self, network: Network, new: Callable[[], Network]) -> Network:
+        copy = new() if self.is_first else None
         for name, parameter in self._parameters.items():
             tensor = parameter.detach().full_tensor()  # type: ignore[attr-defined]
             if copy is not None:

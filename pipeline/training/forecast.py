@@ -14,13 +14,16 @@ import torch
 from torch import Tensor
 
 from pipeline.config import NetworkConfig, TransformerConfig
+from pipeline.config.starting import StartSettings
+from pipeline.training.beginning import hold
 from pipeline.training.data import Batch
 from pipeline.training.derive import Derived, derive
-from pipeline.training.families import EncoderDecoderShape, Network, network_of
+from pipeline.training.families import EncoderDecoderShape, Network, Shape, network_of
 from pipeline.training.guard import SpikeGuard
 from pipeline.training.hardware import Hardware, choose_hardware
 from pipeline.training.optimizer import Optimizer
 from pipeline.training.spec import EPOCHS_WORTH_READING
+from pipeline.training.starting import lora_settings
 from pipeline.training.step import train_step
 from pipeline.training.warmup import make_ready
 
@@ -87,13 +90,15 @@ def forecast(
     vocab_size: int,
     source_vocab_size: int | None = None,
     train_tokens: int | None = None,
+    start: Shape | None = None,
 ) -> Forecast:
-    """Derives the run, builds it and takes five steps.
+    """Derives the run, builds it and takes five steps; `start` is the shape of the weights that it begins with.
 
     Raises:
         TrainingError: what it asks of the machine is not there.
+        ConfigurationError: a size is set to another value than that of `start`, or what is to be frozen is not there.
     """
-    run = derive(config, vocab_size=vocab_size, source_vocab_size=source_vocab_size)
+    run = derive(config, vocab_size=vocab_size, source_vocab_size=source_vocab_size, start=start)
     context = run.shape.context_tokens
     tokens_per_step = run.batch_windows * context
     hardware = choose_hardware(
@@ -124,6 +129,8 @@ def _probe(config: NetworkConfig, run: Derived, hardware: Hardware) -> tuple[Har
     torch.set_num_threads(hardware.num_threads)
     network = network_of(run.shape)
     network.initialise(0)
+    lora = lora_settings(config)
+    hold(network, parts=config.freeze if isinstance(config, StartSettings) else (), lora=lora, seed=0)
     network.compute_dtype = hardware.dtype
     network.to(hardware.device)
     optimizer = Optimizer(
@@ -134,6 +141,7 @@ def _probe(config: NetworkConfig, run: Derived, hardware: Hardware) -> tuple[Har
         vector_learning_rate=run.vector_learning_rate,
         weight_decay=config.train.weight_decay,
         dtype=hardware.dtype,
+        adapter_learning_rate=lora["learning_rate"] if lora else 0.0,
     )
     batch = _batch(run).to(hardware.device)
     micro_rows = batch.rows_within(hardware.micro_windows * run.shape.context_tokens)
@@ -152,7 +160,8 @@ def _probe(config: NetworkConfig, run: Derived, hardware: Hardware) -> tuple[Har
     torch.set_num_threads(threads)
     weights = sum(parameter.nbytes for parameter in network.parameters())
     state = sum(tensor.nbytes for tensor in optimizer.state().values())
-    memory = Memory(weights=weights, gradients=weights, optimizer=state, activations=activations)
+    gradients = sum(parameter.nbytes for parameter in network.parameters() if parameter.requires_grad)
+    memory = Memory(weights=weights, gradients=gradients, optimizer=state, activations=activations)
     return hardware, memory, statistics.median(seconds[1:])
 
 

@@ -23,13 +23,16 @@ import pyarrow.json
 
 from pipeline.artifacts import Artifact, Draft, Report
 from pipeline.config import NetworkConfig, TransformerConfig
-from pipeline.errors import TrainingDiverged, TrainingError, TrainingInterrupted
+from pipeline.config.starting import StartSettings
+from pipeline.errors import ConfigurationError, TrainingDiverged, TrainingError, TrainingInterrupted
 from pipeline.files import write_parquet
 from pipeline.progress import Progress
 from pipeline.shards.reader import PAIR_INDEX
+from pipeline.tokenizer.model import Tokenizer
 from pipeline.training.derive import Derived, derive
 from pipeline.training.spec import TrainingSpec
 from pipeline.training.spool import TrackingInfo
+from pipeline.training.starting import StartingPoint, check_fit, lora_settings
 from pipeline.training.stopping import INTERRUPTED, LAST_WORDS, PARENT_VARIABLE
 
 HISTORY_SCHEMA = pa.schema(
@@ -44,9 +47,11 @@ HISTORY_SCHEMA = pa.schema(
     ]
 )
 TIMINGS_SCHEMA = pa.schema([("step", pa.int64()), ("seconds", pa.float64()), ("tokens_per_second", pa.float64())])
+SEEN_DOCUMENTS = "seen_documents.parquet"
+"""Hashes of what the starting point was trained on: the model has read these too."""
 GRACE_SECONDS = 60.0
 """From asking the process to stop to killing it."""
-_DIVERGED = 4
+BAD_SPEC, _DIVERGED = 2, 4
 
 
 def training_command(spec_path: Path) -> list[str]:
@@ -71,6 +76,7 @@ def check_exit(code: int, spec_path: Path) -> None:
     Raises:
         TrainingInterrupted: it stopped as asked, with a checkpoint.
         TrainingDiverged: running again would repeat it.
+        ConfigurationError: the settings are wrong; running again would repeat it too.
         TrainingError: anything else but success.
     """
     if code == 0:
@@ -81,6 +87,8 @@ def check_exit(code: int, spec_path: Path) -> None:
         raise TrainingInterrupted(sentence or "Training was interrupted; running again goes on from its checkpoint.")
     if code == _DIVERGED:
         raise TrainingDiverged(sentence or "Training diverged.")
+    if code == BAD_SPEC:
+        raise ConfigurationError(sentence or "The training process refused its settings.")
     if code < 0:
         name = signal.Signals(-code).name
         raise TrainingError(f"The training process was ended by {name}; running again goes on from its checkpoint.")
@@ -137,15 +145,22 @@ def build_trained_model(
     tracking: TrackingInfo,
     run_trainer: Callable[[Path], None],
     progress: Progress,
+    start: StartingPoint | None = None,
 ) -> Artifact:
-    """Trains, or goes on training, in a process of its own; where there is a `target_tokenizer`, the other is the sources'.
+    """Trains, or goes on training, in a process of its own; where there is a `target_tokenizer`, the other is the sources';
+    `start` holds the weights to begin with.
 
     Raises:
         TrainingError: see `check_exit`; checkpoints stay, and running again goes on.
+        ConfigurationError: the starting point is of another family, tokenizer or shape.
     """
     counts = shards.manifest.counts
+    if start is not None:
+        own = Tokenizer.load(tokenizer.file("tokenizer.model")).hash
+        remark = check_fit(start, name=name, family=config.family, tokenizer_hash=own, vocab_size=counts["vocab_size"])
+        progress.note(f"begins with {start.origin}" if remark is None else remark)
     if target_tokenizer is None:
-        derived = derive(config, vocab_size=counts["vocab_size"])
+        derived = derive(config, vocab_size=counts["vocab_size"], start=start.shape if start is not None else None)
     else:
         derived = derive(config, vocab_size=counts["target_vocab_size"], source_vocab_size=counts["vocab_size"])
     checkpoint_folder.mkdir(parents=True, exist_ok=True)
@@ -158,6 +173,8 @@ def build_trained_model(
         config,
         name=name,
         version=draft.version,
+        start_folder=str(start.folder) if start is not None else None,
+        started_from=start.record() if start is not None else None,
         shards_folder=str(shards.folder),
         tokenizer_file=str((target_tokenizer or tokenizer).file("tokenizer.model")),
         source_tokenizer_file=str(tokenizer.file("tokenizer.model")) if target_tokenizer is not None else None,
@@ -171,6 +188,8 @@ def build_trained_model(
     spec.write(path)
     progress.note(f"{derived.shape.num_parameters:,} parameters, {derived.num_steps} steps")
     run_trainer(path)
+    if start is not None and start.training_documents is not None:
+        shutil.copyfile(start.training_documents, draft.path(SEEN_DOCUMENTS))
     artifact = _collect(draft, output)
     _clear(checkpoint_folder)
     return artifact
@@ -193,14 +212,22 @@ def _spec(derived: Derived, config: NetworkConfig, *, is_compilable: bool, **pla
         **places,
         family=config.family,
         shape=asdict(derived.shape),
+        freeze=list(config.freeze) if isinstance(config, StartSettings) else [],
+        lora=lora_settings(config),
         num_steps=derived.num_steps,
         batch_windows=derived.batch_windows,
+        batch_warmup_steps=derived.batch_warmup_steps,
+        packing=train.packing,
+        attend=config.attend if isinstance(config, TransformerConfig) else "window",
         micro_windows=derived.micro_windows,
         matrix_learning_rate=derived.matrix_learning_rate,
         embedding_learning_rate=derived.embedding_learning_rate,
         head_learning_rate=derived.head_learning_rate,
         vector_learning_rate=derived.vector_learning_rate,
         weight_decay=train.weight_decay,
+        cautious_weight_decay=train.cautious_weight_decay,
+        ema_decay=train.ema_decay,
+        schedule=train.schedule,
         warmup_fraction=train.warmup_fraction,
         cooldown_fraction=train.cooldown_fraction,
         gradient_clip=train.gradient_clip,

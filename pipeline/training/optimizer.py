@@ -1,4 +1,4 @@
-"""Muon for hidden matrices, AdamW for embedding, head and vectors.
+"""Muon for hidden matrices, AdamW for embedding, head, vectors and adapters.
 
 Muon replaces a matrix's momentum by the nearest semi-orthogonal matrix, through five steps of a quintic Newton-Schulz
 iteration (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"). Matrices of one shape are stacked
@@ -8,13 +8,14 @@ and iterated together: a few large products instead of many small ones. An updat
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.training.distributed import ALONE, Alone
+from pipeline.training.lora import ADAPTERS
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -56,16 +57,26 @@ class Optimizer:
         head_learning_rate: float,
         vector_learning_rate: float,
         weight_decay: float,
+        cautious_weight_decay: bool = False,
         dtype: torch.dtype,
+        adapter_learning_rate: float = 0.0,
         ranks: Alone = ALONE,
     ) -> None:
         """`ranks`: the processes that share the work, on whose parts of the parameters everything here is done."""
-        whole = dict(network.named_parameters())  # tied tables are one parameter
+        names = [name for name, _ in network.named_parameters()]
+        # tied tables are one parameter; what is frozen has no update
+        whole = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
         self._whole, self._ranks = whole, ranks
         self._named = {name: ranks.own(parameter) for name, parameter in whole.items()}
         self._matrix_rate, self._weight_decay, self._dtype = matrix_learning_rate, weight_decay, dtype
-        rates = {"embedding": embedding_learning_rate, "head": head_learning_rate, "vector": vector_learning_rate}
-        kinds = {name: _kind(name, parameter, whole) for name, parameter in whole.items()}
+        self._is_cautious = cautious_weight_decay
+        rates = {
+            "embedding": embedding_learning_rate,
+            "head": head_learning_rate,
+            "vector": vector_learning_rate,
+            "adapter": adapter_learning_rate,
+        }
+        kinds = {name: _kind(name, parameter, names) for name, parameter in whole.items()}
         self._stacks: dict[tuple[int, ...], list[str]] = defaultdict(list)
         for name, parameter in whole.items():
             if kinds[name] == "matrix":
@@ -77,8 +88,10 @@ class Optimizer:
         self._adam_names = [name for kind in rates for name in self._named if kinds[name] == kind]
         groups = [([self._named[name] for name in self._named if kinds[name] == kind], rates[kind]) for kind in rates]
         self._rates = [rate for members, rate in groups if members]
+        # what is frozen may leave it nothing; the library refuses no parameters and takes one of no entries
+        idle = [] if self._rates else [{"params": [torch.zeros(0)], "lr": 0.0}]
         self._adam = torch.optim.AdamW(
-            [{"params": members, "lr": rate} for members, rate in groups if members],
+            [{"params": members, "lr": rate} for members, rate in groups if members] + idle,
             betas=ADAM_BETAS,
             eps=ADAM_EPSILON,
             weight_decay=0.0,
@@ -90,7 +103,7 @@ class Optimizer:
         """One update with every learning rate times `scale`; where `allowed` is False, nothing changes, not even by NaN."""
         if allowed is None:
             allowed = torch.ones((), dtype=torch.bool, device=next(iter(self._named.values())).device)
-        for group, rate in zip(self._adam.param_groups, self._rates, strict=True):
+        for group, rate in zip(self._adam.param_groups, self._rates, strict=False):
             group["lr"] = rate * scale
         # the fused kernel leaves everything as it is where this is 1; gradient scalers use it the same way
         self._adam.found_inf = (~allowed).float()  # type: ignore[attr-defined]
@@ -114,7 +127,10 @@ class Optimizer:
             for name, update in zip(names, updates.unbind(), strict=True):
                 parameter = self._named[name].data
                 # decay falls with the schedule, so that nothing is forgotten at the end
-                changed = parameter * (1 - rate * self._weight_decay) + update
+                decay = rate * self._weight_decay * parameter
+                if self._is_cautious:  # only where the update goes towards zero as well
+                    decay = decay * (update * parameter < 0)
+                changed = parameter - decay + update
                 parameter.copy_(torch.where(allowed, changed, parameter))
 
     def _gradient(self, name: str) -> Tensor:
@@ -146,10 +162,12 @@ class Optimizer:
                 self._adam.state[parameter] = {key: state[f"{key}.{name}"].to(parameter.device).clone() for key in keys}
 
 
-def _kind(name: str, parameter: Tensor, named: Mapping[str, Tensor]) -> str:
+def _kind(name: str, parameter: Tensor, names: Sequence[str]) -> str:
     """Which rule updates a parameter. A tied table is the head's: its gradients are a head's, and so is its scale."""
+    if name.endswith(ADAPTERS):
+        return "adapter"
     if "embed_tokens" in name:
-        return "embedding" if any("lm_head" in other for other in named) else "head"
+        return "embedding" if any("lm_head" in other for other in names) else "head"
     if "lm_head" in name:
         return "head"
     return "vector" if parameter.ndim == 1 else "matrix"

@@ -63,6 +63,9 @@ class PairData:
         )
         return {**target, "source": source}
 
+    def tokens(self, num_steps: int) -> int:
+        return num_steps * self.tokens_per_step
+
     def batch(self, step: int) -> Batch:
         return self._batch(self._loader.batch(step))
 
@@ -108,6 +111,9 @@ class PromptData:
     def token_ids(self) -> dict[str, Any]:
         target = asdict(self._loader.shards.target)
         return {name: value for name, value in target.items() if name != "vocab_size"}
+
+    def tokens(self, num_steps: int) -> int:
+        return num_steps * self.tokens_per_step
 
     def batch(self, step: int) -> Batch:
         return _of_prompts(self._loader.batch(step))

@@ -14,7 +14,8 @@ from pipeline.models.loading import SOURCE_TOKENIZER
 from pipeline.training.data import TrainingData
 from pipeline.training.families import Network, Shape, model_of
 from pipeline.training.hardware import Hardware
-from pipeline.training.spec import TrainingSpec
+from pipeline.training.lora import merge_adapters
+from pipeline.training.spec import RANDOM_WEIGHTS, TrainingSpec
 
 _FINAL_STEPS = 20
 """The final training loss is a mean over this many steps: a single one is noise."""
@@ -28,6 +29,7 @@ def write_results(
     history: Sequence[dict[str, Any]],
     timings: Sequence[dict[str, float]],
     data: TrainingData,
+    start_loss: float | None = None,
 ) -> None:
     """Writes everything into the spec's output folder.
 
@@ -35,6 +37,7 @@ def write_results(
         StorageError: the disk is full, read-only or forbidden.
     """
     output = Path(spec.output_folder)
+    merge_adapters(network)
     model = model_of(network, **data.token_ids)
     model.save(output / "model")
     shutil.copyfile(spec.tokenizer_file, output / "model" / "tokenizer.model")
@@ -47,7 +50,7 @@ def write_results(
     counts = {
         "num_parameters": network.shape.num_parameters,
         "steps": spec.num_steps,
-        "tokens": spec.num_steps * batch_tokens,
+        "tokens": data.tokens(spec.num_steps),
         "batch_tokens": batch_tokens,
         "final_train_loss": sum(last) / len(last),
         "final_validation_loss": history[-1]["validation_loss"],
@@ -57,6 +60,9 @@ def write_results(
         "precision": hardware.precision,
         "compiled": hardware.compiled,
     }
+    counts["started_from"] = spec.started_from["origin"] if spec.started_from is not None else RANDOM_WEIGHTS
+    if start_loss is not None:
+        counts["start_validation_loss"] = start_loss
     write_json(output / "training.json", counts | {"settings": spec.what_decides_the_weights()})
 
 

@@ -12,6 +12,8 @@ from pipeline.files import write_json
 
 EPOCHS_WORTH_READING = 4
 """Repetitions up to this are nearly as good as new text (Muennighoff et al. 2023, arXiv 2305.16264)."""
+RANDOM_WEIGHTS = "random weights"
+"""What a run that begins with no others says it started from."""
 _WITHOUT_EFFECT = frozenset(
     {
         "name",
@@ -22,6 +24,7 @@ _WITHOUT_EFFECT = frozenset(
         "output_folder",
         "checkpoint_folder",
         "spool_folder",
+        "start_folder",
         "precision",  # these six: what the machine made of them is in its checkpoints
         "compile",
         "device",
@@ -55,8 +58,22 @@ class TrainingSpec:
     """Which network: see `families.py`."""
     shape: dict[str, Any]
     """Of the family's shape."""
+    start_folder: str | None
+    """Where the weights to begin with lie; None begins with random ones."""
+    started_from: dict[str, str] | None
+    """What these weights are: `origin` and `content_hash`."""
+    freeze: list[str]
+    """Parts that keep their weights: see `starting.freeze`."""
+    lora: dict[str, Any] | None
+    """Of `LoraConfig`."""
     num_steps: int
     batch_windows: int
+    batch_warmup_steps: int
+    """The first steps, which read fewer windows: see `batch_size.py`."""
+    packing: str
+    """`stream` or `best_fit`."""
+    attend: str
+    """`window` or `document`."""
     micro_windows: int | None
     """Windows a forward pass at most; None leaves it to the machine that trains."""
     matrix_learning_rate: float
@@ -64,6 +81,10 @@ class TrainingSpec:
     head_learning_rate: float
     vector_learning_rate: float
     weight_decay: float
+    cautious_weight_decay: bool
+    ema_decay: float | None
+    schedule: str
+    """`wsd` or `cosine`."""
     warmup_fraction: float
     cooldown_fraction: float
     gradient_clip: float | None

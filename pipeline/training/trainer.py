@@ -21,11 +21,13 @@ from torch import Tensor
 
 from pipeline.errors import TrainingInterrupted
 from pipeline.training import random_state
+from pipeline.training.beginning import hold, load_start
 from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from pipeline.training.console import Console
 from pipeline.training.data import Batch
 from pipeline.training.distributed import ALONE, Alone
-from pipeline.training.families import network_of, shape_of
+from pipeline.training.ema import WeightAverage
+from pipeline.training.families import Network, network_of, shape_of
 from pipeline.training.guard import SpikeGuard, Verdict
 from pipeline.training.hardware import Hardware, choose_device, choose_hardware, peak_flops, resumed
 from pipeline.training.open_data import open_data
@@ -54,14 +56,13 @@ class Trainer:
         self._tokens_per_step = self._data.tokens_per_step
         self._console = Console(
             num_steps=spec.num_steps,
-            tokens_per_step=self._tokens_per_step,
+            tokens_until=self._data.tokens,
             flops_per_token=self.shape.flops_per_token,
             pipes=pipes,
             is_silent=not ranks.is_first,
         )
         random_state.seed_all(spec.seed)
-        self.network = network_of(self.shape)
-        self.network.initialise(spec.seed)
+        self.network = self._new_network()
         ranks.place(self.network, choose_device(spec.device))
         self._parameters = {name: ranks.own(parameter).data for name, parameter in self.network.named_parameters()}
         checkpoint, remarks = load_newest(
@@ -79,19 +80,36 @@ class Trainer:
             head_learning_rate=spec.head_learning_rate,
             vector_learning_rate=spec.vector_learning_rate,
             weight_decay=spec.weight_decay,
+            cautious_weight_decay=spec.cautious_weight_decay,
             dtype=self.hardware.dtype,
+            adapter_learning_rate=spec.lora["learning_rate"] if spec.lora else 0.0,
             ranks=ranks,
         )
         self._guard = SpikeGuard(
             sigma=spec.spike_sigma, max_skipped_steps=spec.max_skipped_steps, device=self.hardware.device
         )
+        trained = {name for name, parameter in self.network.named_parameters() if parameter.requires_grad}
+        self._average: WeightAverage | None = None
+        if spec.ema_decay is not None:
+            weights = {name: self._parameters[name] for name in self._parameters if name in trained}
+            self._average = WeightAverage(weights, decay=spec.ema_decay)
         self._history: list[dict[str, Any]] = []
         self._timings: list[dict[str, float]] = []
         self._unread: list[tuple[int, Tensor]] = []
         self._step = self._num_skipped = 0
+        self._start_loss: float | None = None
         if checkpoint is not None:
             self._restore(checkpoint)
         self._loss_of = loss_function(self.network, compiled=False)
+
+    def _new_network(self) -> Network:
+        """As the spec begins: random weights or those of its starting point, some of them frozen, adapters added."""
+        network = network_of(self.shape)
+        network.initialise(self.spec.seed)
+        if self.spec.start_folder is not None:
+            load_start(network, Path(self.spec.start_folder))
+        hold(network, parts=self.spec.freeze, lora=self.spec.lora, seed=self.spec.seed)
+        return network
 
     def run(self) -> None:
         """Trains to the end and saves the model.
@@ -110,9 +128,14 @@ class Trainer:
         status = "FAILED"
         try:
             self._announce()
+            if spec.started_from is not None and self._start_loss is None:
+                self._start_loss = self._validate()
+                self._spool.metrics(0, {"validation/loss": self._start_loss})
             self._train()
             self._save_checkpoint()
-            network = self._ranks.whole(self.network)
+            if self._average is not None:
+                self._average.put_in_place()
+            network = self._ranks.whole(self.network, self._new_network)
             if self._ranks.is_first:
                 write_results(
                     spec,
@@ -121,6 +144,7 @@ class Trainer:
                     history=self._history,
                     timings=self._timings,
                     data=self._data,
+                    start_loss=self._start_loss,
                 )
             status = "FINISHED"
         except TrainingInterrupted:
@@ -153,6 +177,8 @@ class Trainer:
                 ranks=self._ranks,
             )
             self._step += 1
+            if self._average is not None:
+                self._average.update(self._step)
             self._unread.append((self._step, row))
             if self._is_to_validate():
                 self._read_figures(validation_loss=self._validate())
@@ -207,7 +233,7 @@ class Trainer:
                 raise explain_halt(verdict, step=step, replay=lambda step=step: self._replay(step))  # type: ignore[misc]
             figures = {
                 "step": step,
-                "tokens": step * self._tokens_per_step,
+                "tokens": self._data.tokens(step),
                 "train_loss": verdict.loss,
                 "validation_loss": validation_loss if step == steps[-1] else None,
                 "gradient_norm": verdict.gradient_norm,
@@ -234,7 +260,16 @@ class Trainer:
         return accumulate(self._loss_of, self.network, batch, micro_rows=self._micro_rows(batch), ranks=self._ranks)
 
     def _validate(self) -> float:
-        """Mean loss over the targets of validation."""
+        """Mean loss over the targets of validation, of the averaged weights where there are some."""
+        if self._average is None:
+            return self._validation_loss()
+        self._average.put_in_place()
+        try:
+            return self._validation_loss()
+        finally:
+            self._average.take_back()
+
+    def _validation_loss(self) -> float:
         num_targets = 0
         total = torch.zeros((), dtype=torch.float64, device=self.hardware.device)
         for batch in self._data.validation():
@@ -259,16 +294,23 @@ class Trainer:
 
     def _save_checkpoint(self) -> None:
         self._read_figures()
+        if self._average is not None:
+            self._average.take_back()  # a stop may come in the middle of validation
         tensors, values = random_state.capture(self.hardware.device)
         checkpoint = Checkpoint(
             step=self._step,
             tensors={
                 "model": self._parameters,
-                "optimizer": self._optimizer.state(),
+                "optimizer": self._optimizer.state() | (self._average.state() if self._average is not None else {}),
                 "guard": self._guard.state(),
                 "random": tensors,
             },
-            state={"random": values, "history": self._history, "hardware": asdict(self.hardware)},
+            state={
+                "random": values,
+                "history": self._history,
+                "hardware": asdict(self.hardware),
+                "start_loss": self._start_loss,
+            },
         )
         save_checkpoint(
             Path(self.spec.checkpoint_folder),
@@ -283,9 +325,12 @@ class Trainer:
         for name, tensor in checkpoint.tensors["model"].items():
             self._parameters[name].copy_(tensor)
         self._optimizer.load_state(checkpoint.tensors["optimizer"])
+        if self._average is not None:
+            self._average.load_state(checkpoint.tensors["optimizer"])
         self._guard.load_state(checkpoint.tensors["guard"])
         random_state.restore(checkpoint.tensors["random"], checkpoint.state["random"], self.hardware.device)
         self._history = checkpoint.state["history"]
+        self._start_loss = checkpoint.state["start_loss"]
         self._num_skipped = sum(row["skipped"] for row in self._history)
         self._step = checkpoint.step
         self._console.note(f"goes on from the checkpoint at step {self._step}")
@@ -297,6 +342,7 @@ class Trainer:
             num_steps=spec.num_steps,
             warmup_fraction=spec.warmup_fraction,
             cooldown_fraction=spec.cooldown_fraction,
+            schedule=spec.schedule,
         )
 
     def _choose_hardware(self, checkpoint: Checkpoint | None) -> Hardware:
@@ -343,7 +389,7 @@ class Trainer:
         epochs = self._data.epochs(spec.num_steps)
         compiled = ", compiled" if hardware.compiled else ""
         self._console.note(
-            f"{spec.name}: {self.shape.num_parameters:,} parameters, {spec.num_steps * self._tokens_per_step:,} tokens "
+            f"{spec.name}: {self.shape.num_parameters:,} parameters, {self._data.tokens(spec.num_steps):,} tokens "
             f"({epochs:.2f} epochs) in {spec.num_steps} steps of {self._tokens_per_step:,} on {hardware.devices}, "
             f"{hardware.precision}{compiled}, {hardware.num_threads} threads"
         )

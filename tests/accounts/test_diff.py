@@ -84,6 +84,25 @@ def test_without_names_the_version_in_use_is_compared_with_the_one_before(
     assert "clean_documents/diary taken out" in found.causes
 
 
+def test_text_that_lost_other_repeated_lines_was_not_cleaned_otherwise(tmp_path: Path) -> None:
+    def build(config: str, footer: str) -> tuple[Project, ArtifactStore]:
+        project = write_project(tmp_path, config)
+        texts = [f"Dear diary, day {day} was like any other.\\n{footer}" for day in range(60)]
+        (tmp_path / "diary.jsonl").write_text("\n".join(f'{{"text": "{text}"}}' for text in texts))
+        return project, build_all(project)
+
+    cutting = CONFIG.replace(
+        "    splits:", "    deduplicate: {lines: {max_documents: 20, min_characters: 1}}\n    splits:"
+    )
+    build(CONFIG, "All rights reserved.")
+    cut = build(cutting, "All rights reserved.")
+    counted = changes(diff(*cut, "both", None, None))
+    assert counted == {("other text", "diary", "other repeated lines taken out"): 60}
+    spaced = build(cutting, "All rights reserved.\\nYours")
+    counted = changes(diff(*spaced, "both", None, None))
+    assert ("removed", "diary", "gone from its source") in counted  # another text is another document
+
+
 def test_equal_versions_have_no_change(changed: tuple[Project, ArtifactStore]) -> None:
     first = versions(changed)[0]
     found = diff(*changed, "both", first[:10], first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from assets import building
 from pipeline.artifacts import Artifact, ArtifactStore, Report
 from pipeline.config import Project, load_project
 from pipeline.errors import TrainingDiverged, TrainingError
@@ -280,3 +282,23 @@ def test_the_plan_of_the_default_project_is_json_serialisable() -> None:
     from pipeline.plan import build_nodes
 
     assert json.dumps([str(key) for key in build_nodes(project)])
+
+
+def test_after_an_interrupt_nothing_more_is_started(
+    project: Project, definitions: dg.Definitions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster goes on with the next step where a second signal comes while it answers the first."""
+    stopped = threading.Event()
+    monkeypatch.setattr(building, "was_stopped", stopped)
+    job = definitions.resolve_implicit_global_asset_job_def()
+    key = dg.AssetKey(["raw_documents", "notes"])
+
+    def run() -> bool:
+        with dg.DagsterInstance.ephemeral() as instance:
+            result = job.execute_in_process(instance=instance, asset_selection=[key], raise_on_error=False)
+        return result.success and ArtifactStore(project.storage_folder).current("raw_documents", "notes") is not None
+
+    stopped.set()
+    assert not run()
+    stopped.clear()
+    assert run()

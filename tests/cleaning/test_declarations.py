@@ -37,7 +37,8 @@ sw Swahili_Kiswahili-Latin1, sw Swaheli-Latin1, sv Swedish_Svenska-Latin1, ta Ta
 uk Ukrainian-UTF8, uz Uzbek-Latin1, vi Vietnamese-UTF8, vi Vietnamese-ALRN-UTF8, wa Walloon_Wallon-Latin1,
 cy Welsh_Cymraeg-Latin1, xh Xhosa-Latin1, yo Yoruba-UTF8, zu Zulu-Latin1
 """
-"""Code and name in the archive. Uyghur is left out: the file is in Latin letters, the model knows it in Arabic ones."""
+"""Code and name in the archive: files in UTF-8, Latin 1 and Latin 2 of languages that the model knows. Two are left out: Uyghur
+in Latin letters and Punjabi in Arabic ones, which the model knows in other scripts."""
 ENCODINGS = {"UTF8": "utf-8", "Latin1": "latin-1", "Latin2": "iso8859-2"}
 
 

@@ -17,6 +17,8 @@ from pipeline.cleaning.pii.kinds import ALL_KINDS, PLACEHOLDERS
 from pipeline.cleaning.pii.redact import find_spans, redact
 
 LABELLED = Path(__file__).parent / "pii_labelled.jsonl"
+GENERATED = Path(__file__).parent / "pii_generated.jsonl"
+"""Numbers by Faker and libphonenumber, in sentences of benchmarks/personal_data.py: nobody made them for our patterns."""
 PRESIDIO_KINDS = {
     "EMAIL_ADDRESS": "email",
     "IP_ADDRESS": "ip",
@@ -40,14 +42,15 @@ def score(documents: Iterable[tuple[str, Labels]]) -> dict[str, tuple[float, flo
     return {kind: (right[kind] / labelled[kind], right[kind] / found[kind]) for kind in labelled | found}
 
 
-def own_documents() -> Iterator[tuple[str, Labels]]:
-    for line in LABELLED.read_text().splitlines():
+def documents_of(file: Path) -> Iterator[tuple[str, Labels]]:
+    for line in file.read_text().splitlines():
         document = json.loads(line)
         yield document["text"], {(kind, start, end) for kind, start, end in document["spans"]}
 
 
-def test_own_labelled_lines_by_kind() -> None:
-    scores = score(own_documents())
+@pytest.mark.parametrize("file", [LABELLED, GENERATED], ids=["written", "generated"])
+def test_labelled_lines_by_kind(file: Path) -> None:
+    scores = score(documents_of(file))
     assert set(scores) == set(ALL_KINDS)
     assert all(recall >= 0.95 and precision >= 0.95 for recall, precision in scores.values()), scores
 
@@ -121,11 +124,14 @@ def test_every_kind_has_a_placeholder_of_its_own() -> None:
         "tel 12 345 67,",
     ],
 )
-def test_hostile_text_takes_less_than_a_second_per_megabyte(unit: str) -> None:
-    text = "x@" + unit * (5_000_000 // len(unit))
-    started = time.process_time()
-    find_spans(text, ALL_KINDS)
-    assert time.process_time() - started < 5.0
+def test_eight_times_as_much_hostile_text_takes_about_eight_times_as_long(unit: str) -> None:
+    """Twenty-four times at most, on a machine that does other things too; what grows with the square takes 64 times."""
+    seconds = []
+    for size in (50_000, 400_000):
+        started = time.process_time()
+        find_spans("x@" + unit * (size // len(unit)), ALL_KINDS)
+        seconds.append(time.process_time() - started)
+    assert seconds[1] < 24 * seconds[0] + 0.1
 
 
 def test_plain_prose_is_searched_fast() -> None:

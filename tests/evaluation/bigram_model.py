@@ -40,7 +40,7 @@ class CharacterTokenizer:
 class BigramModel:
     """Knows only the token before, so windows of any context must agree; it refuses to look past its context."""
 
-    family, num_parameters = "bigram", 36
+    family, num_parameters, is_encoder_decoder = "bigram", 36, False
 
     def __init__(self, *, context_tokens: int = 4, table: np.ndarray = TABLE) -> None:
         self.context_tokens = context_tokens

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import DatasetConfig, NgramConfig, Seq2SeqTransformerConfig, load_project
+from pipeline.config import DatasetConfig, NgramConfig, Seq2SeqTransformerConfig, TransformerConfig, load_project
 from pipeline.config.families import misfit
 from pipeline.config.reference import render
 from pipeline.errors import ConfigurationError
@@ -74,6 +74,8 @@ def test_a_good_file_loads_with_its_defaults_and_paths_relative_to_itself(tmp_pa
         ("train: {tokens: 1000}", "promote: {must_beat: gpt}", "models must beat each other in a circle (gpt > gpt)."),
         ("{notes: 1.0}", "{notes: 1.0}, quality: {overrides: {basic.min_chars: 3}}", "overrides 'basic.min_chars', which no chosen rule set has."),
         ("reader: text,", "reader: text, heading: '(',", "sources.notes.heading is no regular expression"),
+        ("reader: text,", "reader: text, redact: [emial],", "sources.notes.redact.0 is 'emial'; allowed are 'email', 'ip', "),
+        ("reader: text,", "reader: text, redact: 5,", "sources.notes.redact is 5; input should be a valid boolean"),
         (GPT, "gpt: {family: seq2seq_rnn, dataset: tokens}", "models.gpt.family is seq2seq_rnn, which learns from pairs, but datasets.tokens has the task language_model. Set a task of pairs."),
         (GPT, "gpt: {family: seq2seq_rnn, dataset: tokens, train: {compile: 'on'}}", "batches of pairs have many shapes"),
         (GPT, "gpt: {family: seq2seq_transformer, dataset: tokens, width: 100, num_heads: 3}", "has width 100, which 3 heads do not divide"),
@@ -133,3 +135,14 @@ def test_families_and_datasets_that_do_not_fit_are_told_apart() -> None:
     assert "counts text alone, but datasets.d has the task translation" in str(
         misfit(NgramConfig(family="ngram", dataset="d"), one)
     )
+
+
+def test_settings_of_windows_are_refused_for_pairs() -> None:
+    pairs = DatasetConfig(corpus="c", tokenizer="t", task="translation")
+    for key, value in (("packing", "best_fit"), ("batch_warmup_fraction", 0.1)):
+        model = TransformerConfig(family="transformer", dataset="d", train={key: value})
+        assert f"train.{key} is set, which is for windows of text" in str(misfit(model, pairs))
+    assert "attend is set" in str(
+        misfit(TransformerConfig(family="transformer", dataset="d", attend="document"), pairs)
+    )
+    assert misfit(TransformerConfig(family="transformer", dataset="d", init_from="base"), pairs) is None

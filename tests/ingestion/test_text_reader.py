@@ -109,3 +109,17 @@ def test_the_chapters_of_real_novels(corpora: Path) -> None:
         return [item for item in items if isinstance(item, Document) and item.title is not None]
 
     assert len(chapters("war-and-peace.txt")) == 365
+
+
+@pytest.mark.parametrize("key", ["heading", "start_after", "stop_before"])
+@pytest.mark.parametrize("expression", [r"^(a+)+$", r"(a|aa)+$"])
+def test_an_expression_that_would_take_for_ever_is_stopped_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, expression: str
+) -> None:
+    monkeypatch.setattr(text_module, "SEARCH_SECONDS", 0.1)
+    with pytest.raises(FileRejected) as error:
+        read(tmp_path, "a" * 10_000 + "!\n", **{key: expression})
+    assert error.value.reason == "timeout"
+    assert str(error.value).startswith(
+        f"`{key}: {expression}` was stopped after 0.1 seconds over its 10002 characters."
+    )

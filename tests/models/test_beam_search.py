@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from seq2seq_examples import model_of
@@ -12,6 +13,13 @@ from torch import Tensor
 
 from pipeline.models.beam_search import beam_search, length_divisor
 from pipeline.models.interface import GenerationParameters
+from pipeline.models.ngram.counting import count_ngrams
+from pipeline.models.ngram.kneser_ney import estimate
+from pipeline.models.ngram.model import NgramModel
+from pipeline.models.ngram.table import NgramTable
+from pipeline.models.recurrent.model import RecurrentModel
+from pipeline.models.recurrent.network import Recurrent
+from pipeline.models.recurrent.shape import derive_recurrent_shape
 
 EOS = 0
 
@@ -128,3 +136,39 @@ def test_beams_of_an_encoder_decoder_equal_the_best_of_all_targets_it_scores(kin
         assert found == [token for token in texts[best] if token != 3]
     few = GenerationParameters(max_new_tokens=8, num_beams=3)
     assert model.generate(sources, few) == [model.generate([source], few)[0] for source in sources]
+
+
+def stream_model(family: str) -> Any:
+    """A decoder alone over five tokens, of which 0 ends a text."""
+    ids = {"tokenizer_hash": "0" * 64, "bos_id": 1, "eos_id": EOS, "pad_id": -1}
+    if family == "ngram":
+        generator = np.random.default_rng(0)
+        sizes = generator.integers(1, 6, size=100)
+        documents = [[1, *generator.choice([2, 3, 4], size=size, p=[0.5, 0.4, 0.1]), EOS] for size in sizes]
+        tokens = np.concatenate(documents)
+        counted = list(count_ngrams(tokens, order=3, vocab_size=5, bos_id=1))
+        return NgramModel(NgramTable.of(counted, estimate(counted, never_predicted=[1]), vocab_size=5), **ids)
+    network = Recurrent(derive_recurrent_shape(cell=family, vocab_size=5, context_tokens=16, depth=2, width=16))
+    network.initialise(seed=0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.5)
+    return RecurrentModel(network, **{**ids, "pad_id": 0})
+
+
+@pytest.mark.parametrize("family", ["ngram", "gru", "lstm"])
+def test_beams_of_a_decoder_alone_equal_the_best_of_all_continuations_it_scores(family: str) -> None:
+    model = stream_model(family)
+    prompts = [[1, 2], [1, 3, 3, 4, 2], [1]]
+    parameters = GenerationParameters(max_new_tokens=3, num_beams=5**3, length_penalty=0.8, stop_ids=(EOS,))
+    others = [token for token in range(5) if token != EOS]
+    texts = [[*text, EOS] for length in range(3) for text in itertools.product(others, repeat=length)]
+    texts += [list(text) for text in itertools.product(others, repeat=3)]
+    for prompt, found in zip(prompts, model.generate(prompts, parameters), strict=True):
+        scores = model.score_targets([prompt] * len(texts), texts)
+        best = max(range(len(texts)), key=lambda n: scores[n].sum() / length_divisor(len(texts[n]), 0.8))
+        assert found == [token for token in texts[best] if token != EOS]
+    few = GenerationParameters(max_new_tokens=7, num_beams=3, stop_ids=(EOS,))
+    assert model.generate(prompts, few) == [model.generate([prompt], few)[0] for prompt in prompts]
+    assert model.generate([], few) == []

@@ -9,17 +9,31 @@ from typing import Any
 
 import pytest
 import torch
+from seq2seq_examples import KINDS, model_of
 
-from pipeline.models import sampling
+from pipeline.models import beam_search, sampling
 from pipeline.models.interface import GenerationParameters
 from pipeline.models.recurrent import model as recurrent_model
 from pipeline.models.recurrent import network as recurrent_network
 from pipeline.models.recurrent.shape import derive_recurrent_shape
+from pipeline.models.seq2seq_rnn import network as seq2seq_rnn
+from pipeline.models.seq2seq_transformer import attention as seq2seq_attention
+from pipeline.models.seq2seq_transformer import network as seq2seq_transformer
 from pipeline.models.transformer import model, network
 from pipeline.models.transformer.model import TransformerModel
 from pipeline.models.transformer.shape import derive_shape
 
-MODULES = (network, model, recurrent_network, recurrent_model, sampling)
+MODULES = (
+    network,
+    model,
+    recurrent_network,
+    recurrent_model,
+    sampling,
+    beam_search,
+    seq2seq_attention,
+    seq2seq_transformer,
+    seq2seq_rnn,
+)
 SHAPE = derive_shape(vocab_size=50, context_tokens=16, depth=2, width=32, num_heads=4, num_kv_heads=2)
 
 
@@ -37,7 +51,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> int:
         return wrapped
 
     for module in MODULES:
-        for name in ("Float", "Int"):  # imported for the type checker alone
+        for name in ("Float", "Int", "Bool"):  # imported for the type checker alone
             monkeypatch.setattr(module, name, getattr(jaxtyping, name), raising=False)
     for module in MODULES:
         for holder in (module, *(entry for _, entry in inspect.getmembers(module, inspect.isclass))):
@@ -97,3 +111,15 @@ def test_a_wrong_shape_is_noticed(checked: int) -> None:
         built(torch.zeros(16, dtype=torch.int64), torch.zeros(16, dtype=torch.int64))
     with pytest.raises(jaxtyping.TypeCheckError):
         network.rotate(torch.zeros(1, 2, 5, 8), torch.zeros(4, 8), torch.zeros(4, 8))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shapes_hold_in_encoder_decoders_too(checked: int, kind: str) -> None:
+    made = model_of(kind)
+    source, lengths = torch.randint(4, 30, (3, 7)), torch.tensor([7, 5, 2])
+    target = torch.randint(4, 20, (3, 6))
+    made.network.train()(source, lengths, target[:, :-1], target[:, 1:]).backward()
+    made.network.eval()
+    assert made.alignment([5, 6], [7, 3])[0].shape[1:] == (2, 4)
+    for parameters in (GenerationParameters(max_new_tokens=5), GenerationParameters(max_new_tokens=5, num_beams=3)):
+        assert len(made.generate([[5, 6], [7]], parameters)) == 2

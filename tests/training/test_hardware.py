@@ -147,7 +147,7 @@ def test_the_progress_line_says_how_far_how_fast_and_how_long(
 ) -> None:
     now = 1000.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    console = Console(num_steps=1000, tokens_per_step=500, flops_per_token=10**6, pipes=None)
+    console = Console(num_steps=1000, tokens_until=lambda steps: 500 * steps, flops_per_token=10**6, pipes=None)
     console.begin(100, peak=1e10)
     for step in range(101, 301):
         now += 0.1

@@ -295,7 +295,7 @@ def test_a_spec_of_another_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text('{"name": "x"}')
     with pytest.raises(ConfigurationError, match="is a training spec of another version"):
         TrainingSpec.read(tmp_path / "spec.json")
-    with pytest.raises(TrainingError, match="is a training spec of another version"):
+    with pytest.raises(ConfigurationError, match="is a training spec of another version"):
         run_subprocess(tmp_path / "spec.json")
 
 

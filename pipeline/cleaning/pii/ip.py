@@ -70,7 +70,12 @@ def _find_six(text: str) -> Iterator[Span]:
         first = before[len(before.rstrip(_HEX)) :]
         outside = before[: len(before) - len(first)]
         # public addresses begin with 2 or 3 and have four digits in the first group: 2000::/3
-        if len(first) != 4 or first[0] not in "23" or outside[-1:].isalnum() or outside[-1:] in {":", "_"}:
+        if (
+            len(first) != 4
+            or first[0] not in "23"
+            or (outside[-1:].isascii() and outside[-1:].isalnum())
+            or outside[-1:] in (":", "_")
+        ):
             continue
         written = first + match.group().rstrip(":")
         written = written if match.group()[-2:] != "::" else written + "::"

@@ -37,8 +37,8 @@ _TRUNK_ZERO = re.compile(
     re.ASCII,
 )
 _ANY = re.compile(
-    rf"(?<![\w./=$€£%\-])(?<![0-9],)(?:\([0-9]{{1,5}}\)|[0-9]{{1,5}})(?:{_GAP}?[/(]?[0-9]{{1,4}}\)?){{1,5}}(?<!\)){_EXTENSION}"
-    r"(?![0-9A-Za-z_]|[.,/:][0-9]|%)",
+    rf"(?<![\w./=$€£%\-])(?<![0-9],)(?:\([0-9]{{1,5}}(?:[ \-][0-9]{{1,4}})?\)|[0-9]{{1,5}})"
+    rf"(?:{_GAP}?[/(]?[0-9]{{1,4}}\)?){{1,5}}(?<!\)){_EXTENSION}(?![0-9A-Za-z_]|[.,/:][0-9]|%)",
     re.ASCII,
 )
 _WORDS = re.compile(r"[^\W\d_]+:?")
@@ -71,7 +71,8 @@ def find_phones(text: str, start: int, end: int) -> Iterator[Span]:
         for match in pattern.finditer(text, start, end):
             yield Span(match.start(), match.end(), "phone")
     for match in _TRUNK_ZERO.finditer(text, start, end):
-        if 9 <= count_digits(match.group()) <= 12 and not _is_something_else(match.group()):
+        written = match.group()
+        if 9 <= count_digits(written) <= 12 and not _is_date(written) and not _SOCIAL_SECURITY.fullmatch(written):
             yield Span(match.start(), match.end(), "phone")
     for match in _ANY.finditer(text, start, end):
         written = match.group()
@@ -80,12 +81,12 @@ def find_phones(text: str, start: int, end: int) -> Iterator[Span]:
         before = text[max(match.start() - _NEARBY, 0) : match.start()]
         if not _speaks_of_phones(before) and not _WORD_AFTER.match(text, match.end()):
             continue
-        if not _is_something_else(written):
+        if not _is_date(written):
             yield Span(match.start(), match.end(), "phone")
 
 
-def _is_something_else(written: str) -> bool:
-    return any(pattern.match(written) for pattern in (_DATE, _YEARS)) or _SOCIAL_SECURITY.fullmatch(written) is not None
+def _is_date(written: str) -> bool:
+    return any(pattern.match(written) for pattern in (_DATE, _YEARS))
 
 
 def _speaks_of_phones(before: str) -> bool:

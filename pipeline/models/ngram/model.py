@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pipeline.errors import ArtifactDamaged, InputError
 from pipeline.files import write_bytes, write_json
+from pipeline.models.beam_search import beam_search
 from pipeline.models.interface import GenerationParameters, TokenScores
 from pipeline.models.loading import CARD, FORMAT, read_card
 from pipeline.models.ngram.table import NgramTable, OrderTable
@@ -35,6 +36,7 @@ class NgramModel:
     """Probabilities of n-grams, and what they are of."""
 
     family = "ngram"
+    is_encoder_decoder = False
 
     def __init__(self, table: NgramTable, *, tokenizer_hash: str, bos_id: int, eos_id: int, pad_id: int) -> None:
         self.table = table
@@ -93,6 +95,9 @@ class NgramModel:
         """
         if any(not prompt for prompt in prompts):
             raise InputError("A prompt has no tokens; begin it with the BOS token.")
+        if parameters.num_beams > 1 and prompts:
+            decoding = _Decoding(self.table, prompts)
+            return beam_search(decoding.logits(), decoding, parameters)
         texts = [list(prompt) for prompt in prompts]
         generators = [torch.Generator().manual_seed(parameters.seed + row) for row in range(len(prompts))]
         alive = set(range(len(prompts)))
@@ -100,10 +105,7 @@ class NgramModel:
         for _ in range(parameters.max_new_tokens):
             if not alive:
                 break
-            # -1 is no token: nothing before it is a context
-            last = np.array([[-1] * (span - len(text)) + text[-span:] for text in texts])
-            contexts = [ranks[:, -1] for ranks in self.table.contexts(last)]
-            latest = next_tokens(torch.from_numpy(self.table.distributions(contexts)), parameters, generators)
+            latest = next_tokens(_logits(self.table, _last(texts, span)), parameters, generators)
             for row, token in enumerate(latest.tolist()):
                 if row in alive and token in parameters.stop_ids:
                     alive.discard(row)
@@ -162,3 +164,30 @@ class NgramModel:
             eos_id=card["eos_id"],
             pad_id=card["pad_id"],
         )
+
+
+def _last(texts: list[list[int]], span: int) -> np.ndarray[Any, Any]:
+    """The last tokens of each text, int64 (B, span); -1 is no token, and nothing before it is a context."""
+    return np.array([[-1] * (span - len(text)) + text[-span:] for text in texts])
+
+
+def _logits(table: NgramTable, last: np.ndarray[Any, Any]) -> Tensor:
+    """Log-probabilities of what follows, (B, vocabulary)."""
+    return torch.from_numpy(table.distributions([ranks[:, -1] for ranks in table.contexts(last)]))
+
+
+class _Decoding:
+    """The table in the middle of writing, for `beam_search.py`."""
+
+    def __init__(self, table: NgramTable, prompts: list[list[int]]) -> None:
+        self._table, self._last = table, _last(prompts, max(1, table.order - 1))
+
+    def logits(self) -> Tensor:
+        return _logits(self._table, self._last)
+
+    def step(self, tokens: Int[Tensor, " rows"]) -> Tensor:
+        self._last = np.concatenate((self._last[:, 1:], tokens.numpy()[:, None]), axis=1)
+        return self.logits()
+
+    def reorder(self, rows: Int[Tensor, " new_rows"]) -> None:
+        self._last = self._last[rows.numpy()]

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline.errors import ArtifactDamaged, InputError
+from pipeline.models.beam_search import beam_search
 from pipeline.models.interface import GenerationParameters, TokenScores
 from pipeline.models.loading import read_card
 from pipeline.models.recurrent.network import Recurrent, State
@@ -39,6 +40,8 @@ class RecurrentModel:
         self.network = network.eval()
         self.tokenizer_hash = tokenizer_hash
         self.bos_id, self.eos_id, self.pad_id = bos_id, eos_id, pad_id
+
+    is_encoder_decoder = False
 
     @property
     def family(self) -> str:
@@ -81,7 +84,7 @@ class RecurrentModel:
         scores, ranks, confidences = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
         return TokenScores(log_probabilities=scores, ranks=ranks, confidences=confidences)
 
-    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray[Any, Any]]:
+    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray[Any, np.dtype[Any]]]:
         """Scores each target after its prompt; see `target_scores.py`.
 
         Raises:
@@ -109,6 +112,8 @@ class RecurrentModel:
         state = [
             tuple(torch.cat(rows, dim=1) for rows in zip(*layers, strict=True)) for layers in zip(*states, strict=True)
         ]
+        if parameters.num_beams > 1:
+            return beam_search(self.network.logits(hidden), _Decoding(self.network, state), parameters)
         for number in range(parameters.max_new_tokens):
             latest = next_tokens(self.network.logits(hidden), parameters, generators)
             for row, token in enumerate(latest.tolist()):
@@ -146,10 +151,7 @@ class RecurrentModel:
         card = read_card(folder)
         network = Recurrent(RecurrentShape(**card["shape"]))
         try:
-            state = load_file(folder / "model.safetensors")
-            if network.shape.tie_embeddings:
-                state["lm_head.weight"] = state["embed_tokens.weight"]
-            network.load_state_dict(state)
+            load_weights(network, folder / "model.safetensors")
         except Exception as error:  # safetensors, missing keys and sizes each raise their own
             reason = " ".join(str(error).split())[:200]
             raise ArtifactDamaged(f"{folder}: model.safetensors does not load ({reason}). Train it again.") from error
@@ -160,3 +162,29 @@ class RecurrentModel:
             eos_id=card["eos_id"],
             pad_id=card["pad_id"],
         )
+
+
+def load_weights(network: Recurrent, file: Path) -> None:
+    """Fills a network with saved weights of its shape; a tied table is written once.
+
+    Raises:
+        SafetensorError, KeyError, RuntimeError, OSError: the file is missing, cut short or of another shape.
+    """
+    state = load_file(file)
+    if network.shape.tie_embeddings:
+        state["lm_head.weight"] = state["embed_tokens.weight"]
+    network.load_state_dict(state)
+
+
+class _Decoding:
+    """The network in the middle of writing, for `beam_search.py`."""
+
+    def __init__(self, network: Recurrent, state: State) -> None:
+        self._network, self._state = network, state
+
+    def step(self, tokens: Int[Tensor, " rows"]) -> Tensor:
+        outputs, self._state = self._network.hidden(tokens[:, None], state=self._state)
+        return self._network.logits(outputs[:, -1])
+
+    def reorder(self, rows: Int[Tensor, " new_rows"]) -> None:
+        self._state = [tuple(tensor[:, rows] for tensor in layer) for layer in self._state]

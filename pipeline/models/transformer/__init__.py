@@ -2,6 +2,7 @@
 
 shape.py     sizes, derived from one dial, the depth
 network.py   the layers and the loss
+hugging_face.py  `config.json` of Qwen3 and Llama, written and read
 kernels.py   attention in blocks, and the head with its loss, for compilers of CPUs
 model.py     a trained network: scores, continuations with a key-value cache, saving and loading
 """

@@ -1,6 +1,6 @@
 """A trained Transformer: scores, continuations with a key-value cache, saving and loading in Hugging Face's layout.
 
-Files of a saved model: `config.json` and `generation_config.json` (Qwen3), `model.safetensors`, `textmill.json`.
+Files of a saved model: `config.json` and `generation_config.json` (Qwen3 or Llama), `model.safetensors`, `textmill.json`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pipeline.models.loading import read_card
 from pipeline.models.sampling import next_tokens
 from pipeline.models.saving import save_network
 from pipeline.models.target_scores import score_in_rows
-from pipeline.models.transformer.network import NORM_EPSILON, Cache, Transformer
+from pipeline.models.transformer.hugging_face import config_of
+from pipeline.models.transformer.network import Cache, Transformer
 from pipeline.models.transformer.shape import TransformerShape
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class TransformerModel:
     """A network with the special ids and the tokenizer hash it was trained with."""
 
     family = "transformer"
+    is_encoder_decoder = False
 
     def __init__(self, network: Transformer, *, tokenizer_hash: str, bos_id: int, eos_id: int, pad_id: int) -> None:
         self.network = network.eval()
@@ -69,7 +71,7 @@ class TransformerModel:
             confidences=log_probabilities.amax(-1).exp(),
         )
 
-    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray[Any, Any]]:
+    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray[Any, np.dtype[Any]]]:
         """Scores each target after its prompt; see `target_scores.py`.
 
         Raises:
@@ -136,41 +138,15 @@ class TransformerModel:
         return self.network.logits(hidden[:, -1]), cache, mask, positions[:, -1]
 
     def save(self, folder: Path) -> None:
-        """Writes the model so that `Qwen3ForCausalLM.from_pretrained` gives equal logits."""
+        """Writes the model so that `from_pretrained` of Qwen3 (without query and key norms: Llama) gives equal logits."""
         shape = self.network.shape
         tensors = dict(self.network.state_dict())
         for table in _TABLES:
             tensors[table] = tensors[table][: shape.vocab_size]
         if shape.tie_embeddings:
             del tensors["lm_head.weight"]
-        save_network(folder, self, tensors, shape=shape, config=self._hugging_face_config())
-
-    def _hugging_face_config(self) -> dict[str, Any]:
-        shape = self.network.shape
-        return {
-            "architectures": ["Qwen3ForCausalLM"],
-            "model_type": "qwen3",
-            "vocab_size": shape.vocab_size,
-            "hidden_size": shape.width,
-            "intermediate_size": shape.feed_forward_width,
-            "num_hidden_layers": shape.num_layers,
-            "num_attention_heads": shape.num_heads,
-            "num_key_value_heads": shape.num_kv_heads,
-            "head_dim": shape.head_width,
-            "hidden_act": "silu",
-            "max_position_embeddings": shape.context_tokens,
-            "rms_norm_eps": NORM_EPSILON,
-            "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
-            "rope_theta": shape.rope_theta,
-            "attention_bias": False,
-            "attention_dropout": 0.0,
-            "use_sliding_window": False,
-            "tie_word_embeddings": shape.tie_embeddings,
-            "dtype": "float32",
-            "bos_token_id": self.bos_id,
-            "eos_token_id": self.eos_id,
-            "pad_token_id": self.pad_id,
-        }
+        config = config_of(shape, bos_id=self.bos_id, eos_id=self.eos_id, pad_id=self.pad_id)
+        save_network(folder, self, tensors, shape=shape, config=config)
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> TransformerModel:
@@ -182,13 +158,7 @@ class TransformerModel:
         card = read_card(folder)
         network = Transformer(TransformerShape(**card["shape"]))
         try:
-            state = load_file(folder / "model.safetensors")
-            if network.shape.tie_embeddings:
-                state["lm_head.weight"] = state[_TABLES[0]]
-            padding = network.shape.padded_vocab_size - network.shape.vocab_size
-            for table in _TABLES:
-                state[table] = torch.nn.functional.pad(state[table], (0, 0, 0, padding))
-            network.load_state_dict(state)
+            load_weights(network, folder / "model.safetensors")
         except Exception as error:  # safetensors, missing keys and sizes each raise their own
             reason = " ".join(str(error).split())[:200]
             raise ArtifactDamaged(f"{folder}: model.safetensors does not load ({reason}). Train it again.") from error
@@ -199,3 +169,18 @@ class TransformerModel:
             eos_id=card["eos_id"],
             pad_id=card["pad_id"],
         )
+
+
+def load_weights(network: Transformer, file: Path) -> None:
+    """Fills a network with saved weights of its shape, the vocabulary's padding with zeros; a tied head is written once.
+
+    Raises:
+        SafetensorError, KeyError, RuntimeError, OSError: the file is missing, cut short or of another shape.
+    """
+    state = {name: tensor.float() for name, tensor in load_file(file).items()}
+    if network.shape.tie_embeddings:
+        state["lm_head.weight"] = state[_TABLES[0]]
+    padding = network.shape.padded_vocab_size - network.shape.vocab_size
+    for table in _TABLES:
+        state[table] = torch.nn.functional.pad(state[table], (0, 0, 0, padding))
+    network.load_state_dict(state)

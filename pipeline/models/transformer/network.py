@@ -18,9 +18,8 @@ from pipeline.models.transformer.kernels import LONGEST_IN_BLOCKS, causal_attent
 from pipeline.models.transformer.shape import TransformerShape
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
 
-NORM_EPSILON = 1e-6
 Cache = list[tuple[Tensor, Tensor]]
 """Keys and values of each layer: (B, kv heads, T, head width)."""
 
@@ -28,13 +27,14 @@ Cache = list[tuple[Tensor, Tensor]]
 class RMSNorm(nn.Module):
     """x / rms(x) * weight, over the last dimension, in float32."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, epsilon: float = 1e-6) -> None:
         super().__init__()
+        self.epsilon = epsilon
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
         x = x.float()
-        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + NORM_EPSILON) * self.weight
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.epsilon) * self.weight
 
 
 class Linear(nn.Linear):
@@ -64,6 +64,13 @@ def rotate(
     return x * cos + torch.cat((-second, first), dim=-1) * sin
 
 
+def document_mask(starts: Int[Tensor, "batch seq"]) -> tuple[Bool[Tensor, "batch 1 seq seq"], Int[Tensor, "batch seq"]]:
+    """Which places may be attended to (those before, of the same document), and each place's position in its document."""
+    places = torch.arange(starts.shape[1], device=starts.device)
+    is_same = starts[:, None, :, None] == starts[:, None, None, :]
+    return is_same & (places[:, None] >= places), places - starts
+
+
 class Attention(nn.Module):
     """softmax(q k^T / sqrt(head width) + causal mask) v, with grouped key-value heads."""
 
@@ -75,8 +82,9 @@ class Attention(nn.Module):
         self.k_proj = Linear(shape.width, shape.num_kv_heads * shape.head_width)
         self.v_proj = Linear(shape.width, shape.num_kv_heads * shape.head_width)
         self.o_proj = Linear(shape.num_heads * shape.head_width, shape.width)
-        self.q_norm = RMSNorm(shape.head_width)
-        self.k_norm = RMSNorm(shape.head_width)
+        normed = shape.query_key_norm
+        self.q_norm = RMSNorm(shape.head_width, shape.norm_epsilon) if normed else nn.Identity()
+        self.k_norm = RMSNorm(shape.head_width, shape.norm_epsilon) if normed else nn.Identity()
 
     def forward(
         self,
@@ -126,9 +134,9 @@ class Layer(nn.Module):
 
     def __init__(self, shape: TransformerShape) -> None:
         super().__init__()
-        self.input_layernorm = RMSNorm(shape.width)
+        self.input_layernorm = RMSNorm(shape.width, shape.norm_epsilon)
         self.self_attn = Attention(shape)
-        self.post_attention_layernorm = RMSNorm(shape.width)
+        self.post_attention_layernorm = RMSNorm(shape.width, shape.norm_epsilon)
         self.mlp = FeedForward(shape)
 
     def forward(
@@ -154,7 +162,7 @@ class Body(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(shape.padded_vocab_size, shape.width)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.num_layers))
-        self.norm = RMSNorm(shape.width)
+        self.norm = RMSNorm(shape.width, shape.norm_epsilon)
 
 
 class Transformer(nn.Module):
@@ -239,24 +247,33 @@ class Transformer(nn.Module):
         padded: Tensor = self.lm_head(hidden)
         return padded.float()[..., : self.shape.vocab_size]
 
-    def loss(self, embedded: Float[Tensor, "batch seq width"], targets: Int[Tensor, "batch seq"]) -> Float[Tensor, ""]:
-        """Mean cross entropy in nats, given what `embedded` returned.
+    def loss(
+        self, embedded: Float[Tensor, "batch seq width"], *starts_and_targets: Int[Tensor, "batch seq"]
+    ) -> Float[Tensor, ""]:
+        """Mean cross entropy in nats, given what `embedded` returned. With `starts`, the place where each token's document begins
+        in its row, no token attends to another document, and positions count from there.
 
         This is the part that training compiles. The table lookup stays outside: compiled, its gradient is added up with
         atomics, in no fixed order, and two equal runs would differ in their last bits. Compiled for a CPU, attention and head
         take the form of `kernels.py`.
         """
+        *starts, targets = starts_and_targets
+        mask = positions = None
+        if starts:
+            mask, positions = document_mask(starts[0])
         if torch.compiler.is_compiling() and embedded.device.type == "cpu":
             length = embedded.shape[1]
-            if length <= LONGEST_IN_BLOCKS:
+            if length <= LONGEST_IN_BLOCKS and mask is None:
                 hidden, _ = self._layers(embedded, mask=self.hidden_places[:length, :length], in_blocks=True)
             else:
-                hidden, _ = self._layers(embedded)
+                hidden, _ = self._layers(embedded, mask=mask, positions=positions)
             flat = hidden.flatten(0, 1)
             return mean_cross_entropy(flat, self.lm_head.weight, targets.flatten(), self.shape.vocab_size)
-        hidden, _ = self._layers(embedded)
+        hidden, _ = self._layers(embedded, mask=mask, positions=positions)
         return functional.cross_entropy(self.logits(hidden).flatten(0, 1), targets.flatten())
 
-    def forward(self, token_ids: Int[Tensor, "batch seq"], targets: Int[Tensor, "batch seq"]) -> Float[Tensor, ""]:
-        """Mean cross entropy in nats."""
-        return self.loss(self.embedded(token_ids), targets)
+    def forward(
+        self, token_ids: Int[Tensor, "batch seq"], *starts_and_targets: Int[Tensor, "batch seq"]
+    ) -> Float[Tensor, ""]:
+        """Mean cross entropy in nats; see `loss`."""
+        return self.loss(self.embedded(token_ids), *starts_and_targets)

@@ -27,10 +27,15 @@ class TransformerShape:
     feed_forward_width: int
     tie_embeddings: bool
     rope_theta: float
+    head_size: int | None = None
+    """Of a head's queries, keys and values; None is width / num_heads."""
+    query_key_norm: bool = True
+    """Norms of each head's queries and keys: with them the layout is Qwen3's, without Llama's."""
+    norm_epsilon: float = 1e-6
 
     @property
     def head_width(self) -> int:
-        return self.width // self.num_heads
+        return self.head_size or self.width // self.num_heads
 
     @property
     def padded_vocab_size(self) -> int:
@@ -46,14 +51,16 @@ class TransformerShape:
     def num_parameters(self) -> int:
         """As saved: the vocabulary without padding."""
         tables = self.vocab_size * self.width * (1 if self.tie_embeddings else 2)
-        norms = self.num_layers * (2 * self.width + 2 * self.head_width) + self.width
+        head_norms = 2 * self.head_width if self.query_key_norm else 0
+        norms = self.num_layers * (2 * self.width + head_norms) + self.width
         return self.num_matrix_parameters + tables + norms
 
     @property
     def flops_per_token(self) -> int:
-        """Of training: 6 per matrix parameter, the head's included, and 6 L T d for causal attention."""
+        """Of training: 6 per matrix parameter, the head's included, and 6 L T d for causal attention, d over all heads."""
         head = self.width * self.padded_vocab_size
-        return 6 * (self.num_matrix_parameters + head) + 6 * self.num_layers * self.context_tokens * self.width
+        attention = self.num_layers * self.context_tokens * self.num_heads * self.head_width
+        return 6 * (self.num_matrix_parameters + head) + 6 * attention
 
 
 def derive_shape(
@@ -67,6 +74,8 @@ def derive_shape(
     feed_forward_width: int | None = None,
     tie_embeddings: bool = False,
     rope_theta: float = 10_000.0,
+    head_width: int | None = None,
+    query_key_norm: bool = True,
 ) -> TransformerShape:
     """What is given, and the rules for the rest.
 
@@ -75,7 +84,7 @@ def derive_shape(
     """
     width = width or WIDTH_PER_LAYER * depth
     num_heads = num_heads or max(1, width // (128 if width >= 1024 else 64))
-    if width % (2 * num_heads):
+    if head_width is None and width % (2 * num_heads):
         raise ValueError(f"width {width} cannot be divided into {num_heads} heads of even size; set num_heads")
     return TransformerShape(
         vocab_size=vocab_size,
@@ -87,4 +96,6 @@ def derive_shape(
         feed_forward_width=feed_forward_width or -(-8 * width // (3 * 64)) * 64,
         tie_embeddings=tie_embeddings,
         rope_theta=rope_theta,
+        head_size=head_width if head_width != width // num_heads else None,
+        query_key_norm=query_key_norm,
     )
