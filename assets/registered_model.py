@@ -1,16 +1,19 @@
-"""Registered model: a version in the MLflow registry, and the decision about the champion alias."""
+"""Registered model: a version in the MLflow registry, the decision about the champion alias, and everybody's leaderboard."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import dagster as dg
 
 from assets.building import StageAsset, Work
 from assets.checks import GENERATES
+from assets.metadata import markdown_table
 from assets.trainer import mlflow_address
-from pipeline.artifacts import Artifact
+from pipeline.accounts.leaderboard import leaderboard, write_leaderboard
+from pipeline.artifacts import Artifact, ArtifactStore
 from pipeline.config import Project
 from pipeline.plan import REGISTERED
 
@@ -41,7 +44,10 @@ def _build(work: Work) -> Artifact:
     )
 
 
-def _links(project: Project, artifact: Artifact) -> Mapping[str, dg.MetadataValue]:
+def _shown(project: Project, artifact: Artifact) -> Mapping[str, dg.MetadataValue]:
+    """Links into MLflow, the decision, and the leaderboard as it stands now, which is written as Parquet too."""
+    store = ArtifactStore(project.storage_folder)
+    path = write_leaderboard(project, store)
     registration = json.loads(artifact.file("registration.json").read_text())
     address = mlflow_address(project.storage_folder)
     name = artifact.ref.name
@@ -51,6 +57,8 @@ def _links(project: Project, artifact: Artifact) -> Mapping[str, dg.MetadataValu
         "mlflow_model": dg.MetadataValue.url(f"{address}/#/models/{name}/versions/{registration['version']}"),
         "registry_version": dg.MetadataValue.int(int(registration["version"])),
         "decision": dg.MetadataValue.json(json.loads(artifact.file("decision.json").read_text())),
+        "leaderboard": dg.MetadataValue.md(markdown_table([asdict(row) for row in leaderboard(project, store)])),
+        "leaderboard_parquet": dg.MetadataValue.path(str(path)),
     }
 
 
@@ -62,5 +70,5 @@ REGISTERED_MODEL = StageAsset(
     build=_build,
     checks=(GENERATES,),
     owners=lambda project, name: project.models[name].owners,
-    extra_metadata=_links,
+    extra_metadata=_shown,
 )

@@ -85,7 +85,7 @@ def _build(work: Work) -> Artifact:
             checkpoint_folder=checkpoints,
             spool_folder=spool,
             tracking=tracking,
-            run_trainer=partial(run_trainer, context=work.context),
+            run_trainer=partial(run_trainer, context=work.context, project=work.project),
             progress=work.progress,
             start=start,
         )

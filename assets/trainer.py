@@ -1,4 +1,5 @@
-"""Starts the training process through Dagster Pipes, ships its metrics while it runs, and leaves no process behind."""
+"""Starts the training process through Dagster Pipes, here or where `trainer` says, ships its metrics while it runs, and leaves
+no process behind."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from pipeline.config import KubernetesTrainer, Project, RayTrainer
 from pipeline.progress import Progress
 from pipeline.training.launch import check_exit, stop_group, training_command, training_environment
 
@@ -20,12 +22,28 @@ ADDRESS_VARIABLE = "TEXTMILL_MLFLOW_ADDRESS"
 """Where the MLflow page is, for links; set by `textmill ui`."""
 
 
-def run_trainer(spec_path: Path, *, context: dg.AssetExecutionContext) -> None:
-    """Runs training in a process group of its own; its messages arrive in the asset's log.
+def run_trainer(spec_path: Path, *, context: dg.AssetExecutionContext, project: Project) -> None:
+    """Runs training to its end; its messages arrive in the asset's log.
 
     Raises:
         TrainingError: see `check_exit`.
+        ConfigurationError: what `trainer` names is not installed or not there.
     """
+    trainer = project.trainer
+    if isinstance(trainer, RayTrainer):
+        from assets.trainer_on_ray import run_on_ray
+
+        run_on_ray(spec_path, context=context, trainer=trainer)
+    elif isinstance(trainer, KubernetesTrainer):
+        from assets.trainer_on_kubernetes import run_on_kubernetes
+
+        run_on_kubernetes(spec_path, context=context, trainer=trainer, storage=project.storage_folder)
+    else:
+        _run_here(spec_path, context=context)
+
+
+def _run_here(spec_path: Path, *, context: dg.AssetExecutionContext) -> None:
+    """In a process group of its own."""
     with dg.open_pipes_session(
         context=context,
         context_injector=dg.PipesEnvContextInjector(),

@@ -1,5 +1,5 @@
 """The command line: `textmill run | check | ui | status | explain | diff | sql`, and for the registry
-`models | generate | inspect | harness | export | compare | promote | rollback`.
+`models | leaderboard | generate | chat | inspect | harness | export | compare | promote | rollback`.
 """
 
 from assets.cli.main import main

@@ -39,18 +39,23 @@ def show_forecast(project: Project, name: str) -> int:
     dataset = project.datasets[config.dataset]
     shards = ArtifactStore(project.storage_folder).current(SHARDS, config.dataset)
     train_tokens = shards.manifest.counts["tokens"]["train"] if shards is not None else None
-    vocab_size = shards.manifest.counts["vocab_size"] if shards is not None else None
+    counts = shards.manifest.counts if shards is not None else {}
+    source_vocab_size = counts.get("vocab_size") or project.tokenizers[dataset.tokenizer].vocab_size
+    vocab_size = source_vocab_size
+    if dataset.target_tokenizer is not None:
+        vocab_size = counts.get("target_vocab_size") or project.tokenizers[dataset.target_tokenizer].vocab_size
     start = _start_of(project, name, config) if isinstance(config, StartSettings) else None
     console = Console()
     console.print(f"Five steps of {name} on this machine ...", style="dim", highlight=False)
     found = forecast(
         config,
-        vocab_size=vocab_size or project.tokenizers[dataset.tokenizer].vocab_size,
+        vocab_size=vocab_size,
+        source_vocab_size=source_vocab_size if dataset.target_tokenizer is not None else None,
         train_tokens=train_tokens,
         start=start.shape if start is not None else None,
     )
     hardware, memory = found.hardware, found.memory
-    how = f"{hardware.device}, {hardware.precision}, {'compiled' if hardware.compiled else 'not compiled'}"
+    how = f"{hardware.devices}, {hardware.precision}, {'compiled' if hardware.compiled else 'not compiled'}"
     data = f"{found.epochs:.2f} over {train_tokens:,} tokens" if found.epochs else "known once the dataset is built"
     rows = {
         "parameters": f"{found.num_parameters:,}",

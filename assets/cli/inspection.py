@@ -18,26 +18,25 @@ def dispatch(project: Project, parsed: argparse.Namespace) -> int:
 
     uri = tracking_uri(project.storage_folder)
     if parsed.command == "inspect":
-        _inspect(uri, [parsed.model, *parsed.against], parsed.text, Path(parsed.out))
+        _inspect(uri, [parsed.model, *parsed.against], parsed.text, parsed.target, Path(parsed.out))
     else:
         _harness(uri, parsed)
     return 0
 
 
-def _inspect(uri: str, references: list[str], text: str, out: Path) -> None:
+def _inspect(uri: str, references: list[str], text: str, target: str | None, out: Path) -> None:
     from pipeline.files import storage_errors, write_text
     from pipeline.serving.generate import load_any
     from pipeline.serving.inspection.page import Subject, inspection_page
 
-    subjects = []
-    for reference in dict.fromkeys(references):
-        model, tokenizer = load_any(reference, uri)
-        subjects.append(Subject(name=reference, model=model, tokenizer=tokenizer))
-    page = inspection_page(text, subjects)
+    subjects = [Subject(name=reference, writer=load_any(reference, uri)) for reference in dict.fromkeys(references)]
+    page = inspection_page(text, subjects, target=target)
     with storage_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_text(out, page)
-    Console().print(f"{out}   {len(subjects)} models side by side", highlight=False, soft_wrap=True)
+    Console().print(
+        f"{out}   {len(subjects)} model{'s side by side' if len(subjects) > 1 else ''}", highlight=False, soft_wrap=True
+    )
 
 
 def _harness(uri: str, parsed: argparse.Namespace) -> None:
@@ -50,8 +49,9 @@ def _harness(uri: str, parsed: argparse.Namespace) -> None:
     from pipeline.serving.generate import load_any
     from pipeline.serving.harness import HarnessModel, run_harness
 
+    writer = load_any(parsed.model, uri)
     found = run_harness(
-        HarnessModel(*load_any(parsed.model, uri)),
+        HarnessModel(writer.model, writer.tokenizer),
         include=Path(parsed.include),
         tasks=parsed.tasks,
         num_fewshot=parsed.few_shot,

@@ -61,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     command("status", "What is built, what is stale, what waits.")
     models = command("models", "The registry: versions, aliases, metrics, lineage.")
     models.add_argument("names", nargs="*", metavar="MODEL")
+    board = command("leaderboard", "Every evaluated model of every family and task in one table.")
+    board.add_argument("names", nargs="*", metavar="MODEL")
     generate = command("generate", "Continue a text with a registered model.")
     generate.add_argument("model", help="MODEL (its champion), MODEL@ALIAS or MODEL/VERSION")
     generate.add_argument("text")
@@ -71,10 +73,17 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--seed", type=int, default=0)
     generate.add_argument("--beams", type=int, default=1, help="more than 1: the likeliest text instead of a drawn one")
     generate.add_argument("--length-penalty", type=float, default=0.6, help="of beams; larger prefers longer texts")
+    chat = command("chat", "Talk with a registered model, a turn a line; an empty line ends it.")
+    chat.add_argument("model", help="MODEL, MODEL@ALIAS, MODEL/VERSION, or a folder that `export` wrote")
+    chat.add_argument("--max-tokens", type=int, default=64)
+    chat.add_argument("--temperature", type=float, default=0.8)
+    chat.add_argument("--top-p", type=float, default=0.9)
+    chat.add_argument("--seed", type=int, default=0)
     inspect = command("inspect", "What models make of one text, as one HTML page.")
     inspect.add_argument("model", help="MODEL, MODEL@ALIAS, MODEL/VERSION, or a folder that `export` wrote")
     inspect.add_argument("text")
     inspect.add_argument("--against", nargs="+", default=[], metavar="OTHER", help="more models, side by side")
+    inspect.add_argument("--target", help="of an encoder-decoder: this text's alignment (default: what it writes)")
     inspect.add_argument("--out", default="inspection.html", metavar="FILE", help="(default: inspection.html)")
     harness = command("harness", "lm-evaluation-harness on local task files (the extra lm_eval).")
     harness.add_argument("model", help="MODEL, MODEL@ALIAS, MODEL/VERSION, or a folder that `export` wrote")
@@ -138,6 +147,14 @@ def _dispatch(project: Project, parsed: argparse.Namespace) -> int:
             from assets.cli.accounts import dispatch as answer
 
             return answer(project, parsed)
+        case "leaderboard":
+            from assets.cli.leaderboard import show_leaderboard
+
+            return show_leaderboard(project, parsed.names)
+        case "chat":
+            from assets.cli.chat import chat
+
+            return chat(project, parsed)
         case "inspect" | "harness":
             from assets.cli.inspection import dispatch as look
 

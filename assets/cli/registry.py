@@ -91,6 +91,29 @@ def _generate(console: Console, uri: str, parsed: argparse.Namespace) -> None:
 
 
 def _compare(console: Console, uri: str, first: str, second: str) -> None:
+    from pipeline.registry.task_comparison import compare_tasks
+
+    tasks = compare_tasks(uri, first, second)
+    try:
+        _compare_bits(console, uri, first, second)
+    except RegistryError as error:
+        if not tasks:
+            raise
+        console.print(str(error), highlight=False)
+    if not tasks:
+        return
+    table = Table(header_style="bold", box=None, padding=(0, 2, 0, 0))
+    for column in ("metric", first, second, "difference", "95 % of draws", "confidence", "texts"):
+        table.add_column(column, justify="left" if column == "metric" else "right", overflow="fold")
+    for row in tasks:
+        values = f"{row.first:.3f}", f"{row.second:.3f}", f"{row.difference:+.3f}", f"{row.low:+.3f} to {row.high:+.3f}"
+        table.add_row(row.label, *values, f"{row.confidence:.1%}", f"{row.num_texts:,}")
+    console.print()
+    console.print(table)
+    console.print(f"Confidence that {first} is better, by a paired bootstrap.", highlight=False)
+
+
+def _compare_bits(console: Console, uri: str, first: str, second: str) -> None:
     from pipeline.registry.queries import compare
 
     found = compare(uri, first, second)

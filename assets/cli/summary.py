@@ -28,7 +28,8 @@ def print_summary(project: Project, console: Console, names: tuple[str, ...]) ->
             console.print(
                 f"\n[bold]{name} writes[/], after the prompt{' (underlined)' if console.is_terminal else ''}:"
             )
-            console.print(Text(samples[0]["prompt"], style="underline") + Text(samples[0]["continuation"]))
+            arrow = "\n→ " if "target" in samples[0] else ""  # of pairs: a text, and what was written for it
+            console.print(Text(samples[0]["prompt"], style="underline") + Text(arrow + samples[0]["continuation"]))
     for name in found:
         registered = store.current(REGISTERED, name)
         if registered is not None:
@@ -78,7 +79,7 @@ def _leaderboard(store: ArtifactStore, found: dict[str, Artifact]) -> Table:
             name,
             f"{counts['bits_per_byte']:.3f}",
             f"{counts['unigram_bits_per_byte']:.3f}",
-            f"{counts['top1_accuracy']:.1%}",
+            "" if counts["top1_accuracy"] is None else f"{counts['top1_accuracy']:.1%}",
             f"{model.manifest.counts['num_parameters'] / 1e6:.1f} M" if model else "",
             f"{model.manifest.counts['tokens'] / 1e6:.2f} M" if model else "",
             version,

@@ -5,12 +5,14 @@ file_sources.py  sources that are files: what all take, and the readers beside t
 columns.py   the columns of clean documents that rules judge by
 custom_rules.py  rules of the user's own, taken apart before they run
 quality.py   which documents a corpus keeps
+metric_names.py  metrics, and the tasks that each fits
 benchmarks.py  files of questions that models are asked
 pairs.py     which pairs a corpus keeps, and what joins them in a split
 mixing.py    decontamination, and how often training reads what
 data.py      sources, corpora, tokenizers, datasets
 tasks.py     what a dataset is for: template, figures, baseline and way of writing of each task
 starting.py  where a model's weights come from
+trainer.py   where training runs
 training.py  models: architecture, training, evaluation, promotion
 seq2seq.py   models: encoder-decoders
 families.py  every family's section as one
@@ -32,6 +34,7 @@ from pipeline.config.families import EncoderDecoderConfig, ModelConfig, NetworkC
 from pipeline.config.loading import CONFIG_VARIABLE, DEFAULT_CONFIG, load_project
 from pipeline.config.project import EngineConfig, Project, ScheduleConfig, WatchConfig
 from pipeline.config.seq2seq import Seq2SeqRnnConfig, Seq2SeqTransformerConfig
+from pipeline.config.trainer import KubernetesTrainer, LocalTrainer, RayTrainer, TrainerConfig
 from pipeline.config.training import (
     EvaluateConfig,
     NgramConfig,
@@ -50,6 +53,8 @@ __all__ = [
     "EngineConfig",
     "EvaluateConfig",
     "JsonSource",
+    "KubernetesTrainer",
+    "LocalTrainer",
     "ModelConfig",
     "NetworkConfig",
     "NgramConfig",
@@ -57,6 +62,7 @@ __all__ = [
     "Project",
     "PromoteConfig",
     "PythonDocsSource",
+    "RayTrainer",
     "RecurrentConfig",
     "ScheduleConfig",
     "Seq2SeqRnnConfig",
@@ -65,6 +71,7 @@ __all__ = [
     "TextSource",
     "TokenizerConfig",
     "TrainConfig",
+    "TrainerConfig",
     "TransformerConfig",
     "WatchConfig",
     "load_project",

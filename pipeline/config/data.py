@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.config.file_sources import (
     CsvSource,
+    DialogueSource,
     FileSource,
     MarkdownSource,
     ParallelSource,
@@ -86,6 +87,9 @@ class PythonDocsSource(Source):
     """Names this kind of source."""
     packages: Annotated[tuple[str, ...], Field(min_length=1)]
     """Import names, such as `numpy`; each must be installed."""
+    documents: Literal["pages", "summaries", "parameters"] = "pages"
+    """`pages`: what a manual would print. Pairs: `summaries`, a docstring's body and its summary line; `parameters`, a question
+    about each parameter of a numpy-style docstring and its description."""
 
 
 SourceConfig = Annotated[
@@ -99,6 +103,7 @@ SourceConfig = Annotated[
     | HtmlSource
     | WarcSource
     | ParallelSource
+    | DialogueSource
     | PythonDocsSource,
     Field(discriminator="reader"),
 ]

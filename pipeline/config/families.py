@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.config.data import DatasetConfig
+from pipeline.config.metric_names import fitting
 from pipeline.config.seq2seq import Seq2SeqRnnConfig, Seq2SeqTransformerConfig
 from pipeline.config.training import NgramConfig, RecurrentConfig, TransformerConfig
 
@@ -23,9 +24,19 @@ ModelConfig = Annotated[
 def misfit(model: ModelConfig, dataset: DatasetConfig) -> str | None:
     """What a model's family cannot do with its dataset, and the mend; None where they fit."""
     family, where = model.family, f"datasets.{model.dataset}"
+    for metric in model.evaluate.metrics:
+        if metric not in fitting(dataset.task):
+            return (
+                f"evaluate.metrics names {metric!r}, which does not fit the task {dataset.task} of {where}. Choose among "
+                f"{', '.join(fitting(dataset.task))}"
+            )
     if dataset.is_pairs and not isinstance(model, NgramConfig) and (key := _for_windows(model)) is not None:
         return f"{key} is set, which is for windows of text, but {where} has the task {dataset.task}. Remove it"
     if isinstance(model, EncoderDecoderConfig):
+        if model.evaluate.benchmarks:
+            return (
+                f"evaluate has benchmarks, which models answer that read one text, but family is {family}. Remove them"
+            )
         if not dataset.is_pairs:
             return f"family is {family}, which learns from pairs, but {where} has the task language_model. Set a task of pairs"
         if model.share_vocabulary and dataset.target_tokenizer is not None:

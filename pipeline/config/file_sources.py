@@ -149,3 +149,21 @@ class ParallelSource(FileSource):
         if self.members is not None:
             raise ValueError("has members, but aligned files are not read out of archives. Remove it")
         return self
+
+
+class DialogueSource(FileSource):
+    """Conversations in JSON: each turn that follows others is a pair, `text` the turns before it and `target` the turn."""
+
+    reader: Literal["dialogue"]
+    """Names this kind of source."""
+    turns: Annotated[str, StringConstraints(min_length=1)] = "turns"
+    """The field that holds the turns: a list of texts, of speakers with a text (`["USER", "Hi."]`) or of objects, or one text
+    with a turn a line. `a.b` is `b` within `a`."""
+    text: str = "text"
+    """Of turns that are objects: the field that holds what is said."""
+    speaker: str | None = None
+    """Of turns that are objects: the field that names who says it."""
+    max_turns: Annotated[int, Field(ge=1)] | None = None
+    """Turns before, at most; null takes all of them."""
+    speakers: tuple[str, ...] = ()
+    """Whose turns become pairs, such as `[SYSTEM]`; empty takes everybody's."""

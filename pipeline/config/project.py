@@ -12,6 +12,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 from pipeline.config.data import CorpusConfig, DatasetConfig, SourceConfig, TokenizerConfig
 from pipeline.config.families import ModelConfig
 from pipeline.config.sections import Name, PathText, Section
+from pipeline.config.trainer import LocalTrainer, TrainerConfig
 
 _CRON_FIELD = re.compile(r"^[\d*/,\-A-Za-z]+$")
 
@@ -73,6 +74,8 @@ class Project(Section):
     """The folder of every artifact, relative to the project file."""
     engine: EngineConfig = EngineConfig()
     """The data stages' workers."""
+    trainer: TrainerConfig = LocalTrainer()
+    """Where models other than n-grams are trained."""
     sources: Annotated[dict[Name, SourceConfig], Field(min_length=1)]
     """Where text comes from."""
     corpora: dict[Name, CorpusConfig] = {}

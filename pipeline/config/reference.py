@@ -22,6 +22,7 @@ from pipeline.config import (
     quality,
     seq2seq,
     starting,
+    trainer,
     training,
     web_sources,
 )
@@ -29,6 +30,9 @@ from pipeline.config import (
 _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", project.Project),
     ("engine", project.EngineConfig),
+    ("trainer with `kind: local`", trainer.LocalTrainer),
+    ("trainer with `kind: ray`", trainer.RayTrainer),
+    ("trainer with `kind: kubernetes`", trainer.KubernetesTrainer),
     ("sources.NAME with `reader: text`", data.TextSource),
     ("sources.NAME with `reader: json`", data.JsonSource),
     ("sources.NAME with `reader: parquet`", data.ParquetSource),
@@ -39,6 +43,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("sources.NAME with `reader: html`", web_sources.HtmlSource),
     ("sources.NAME with `reader: warc`", web_sources.WarcSource),
     ("sources.NAME with `reader: parallel`", file_sources.ParallelSource),
+    ("sources.NAME with `reader: dialogue`", file_sources.DialogueSource),
     ("sources.NAME with `reader: python_docs`", data.PythonDocsSource),
     ("corpora.NAME", data.CorpusConfig),
     ("corpora.NAME.quality", quality.QualityConfig),
@@ -55,6 +60,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("models.NAME with `family: seq2seq_transformer`", seq2seq.Seq2SeqTransformerConfig),
     ("models.NAME with `family: seq2seq_rnn`", seq2seq.Seq2SeqRnnConfig),
     ("models.NAME with `family: ngram`", training.NgramConfig),
+    ("models.NAME.research", training.ResearchConfig),
     ("models.NAME.lora", starting.LoraConfig),
     ("models.NAME.train", training.TrainConfig),
     ("models.NAME.evaluate", training.EvaluateConfig),

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.benchmarks import BenchmarkConfig
+from pipeline.config.metric_names import MetricName
 from pipeline.config.sections import Name, Section
 from pipeline.config.starting import LoraConfig, StartSettings
 
@@ -112,6 +113,9 @@ class EvaluateConfig(Section):
     """Only the k most likely tokens are drawn from; null means all."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     """Only the most likely tokens that together have this probability are drawn from."""
+    metrics: tuple[MetricName, ...] = ()
+    """Of what a model of pairs writes, such as `[chrf, bleu]`, the first one for the leaderboard; empty takes those of the
+    dataset's task."""
     benchmarks: dict[Name, BenchmarkConfig] = {}
     """Files of questions with answers, by a name of your own: few-shot and multiple choice by log-likelihood."""
 
@@ -175,6 +179,18 @@ class NgramConfig(ModelSection):
         return self
 
 
+class ResearchConfig(Section):
+    """Parts of a Transformer that no other library loads: such a model trains, writes and is registered, but not exported."""
+
+    softcap: Annotated[float, Field(gt=0)] | None = None
+    """Logits become softcap tanh(logits / softcap) (Gemma Team 2024, arXiv 2408.00118, took 30)."""
+    relu_squared: bool = False
+    """down(relu(up(x))^2) in place of the SwiGLU (So et al. 2021, arXiv 2109.08668), by default 4 times the width inside."""
+    value_embeddings: bool = False
+    """A second table of the vocabulary, whose entries are added to every layer's values (after Zhou et al. 2024, arXiv
+    2410.17897, who add the first layer's values)."""
+
+
 class TransformerConfig(StartSettings, ModelSection):
     """A decoder-only Transformer in the Qwen3 layout."""
 
@@ -202,6 +218,8 @@ class TransformerConfig(StartSettings, ModelSection):
     """Base of the rotary position angles (Su et al. 2021)."""
     query_key_norm: bool = True
     """Norms of each head's queries and keys, as Qwen3 has them; false exports as Llama."""
+    research: ResearchConfig = ResearchConfig()
+    """Parts that do not export."""
     lora: LoraConfig | None = None
     """Trains low-rank adapters alone, which are merged into the weights when the model is saved."""
     train: TrainConfig = TrainConfig()

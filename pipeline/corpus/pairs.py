@@ -2,8 +2,8 @@
 
 In: the table `verdicts` after deduplication, and the hashes of both sides (cleaning/pairs.py). Out: the same table, where the
 split of each kept pair is that of its component: the pairs that share a text, a target or a group with one another, directly or
-by way of others. The smallest cluster id of a component decides as that of a cluster does in splits.py, so the order of arrival
-changes nothing; where a source of the component is training text by its own setting, so is the component.
+by way of others. A hash of its smallest cluster id decides, so the order of arrival changes nothing; where a source of the
+component is training text by its own setting, so is the component.
 Trade-off: a component goes to one split as a whole, so a target that very many pairs share can leave a split empty;
 `joined_by` says what joins.
 """
@@ -23,6 +23,7 @@ from pipeline.corpus.fixed_splits import drawn_fractions
 from pipeline.corpus.near.arrays import Numbers, to_arrow
 from pipeline.corpus.near.clusters import components
 from pipeline.corpus.splits import SPLIT_SQL
+from pipeline.records import document_id
 
 _KEYS = {"either": ("source_hash", "target_hash"), "text": ("source_hash",), "target": ("target_hash",), "group": ()}
 
@@ -100,7 +101,7 @@ def join_sides(
     table = {
         "filename": rows["filename"],
         "file_row_number": rows["file_row_number"],
-        "cluster_id": rows["cluster_id"].take(to_arrow(roots)),  # sorted, so the smallest row has the smallest id
+        "cluster_id": _names(rows["cluster_id"], roots),
         "is_train": pa.array(is_train[roots]),
     }
     connection.register("components", pa.table(table))
@@ -108,6 +109,16 @@ def join_sides(
     connection.unregister("components")
     _, sizes = np.unique(roots, return_counts=True)
     return PairCounts(num_pairs=rows.num_rows, num_components=len(sizes), largest_component=int(sizes.max()))
+
+
+def _names(cluster_ids: pa.ChunkedArray, roots: Numbers) -> pa.Array:
+    """A hash of the smallest id of each row's component.
+
+    Not that id itself: the smallest of many hashes is a small one, so large components would nearly all be held out.
+    """
+    found, places = np.unique(roots, return_inverse=True)  # rows are sorted, so the smallest row has the smallest id
+    names = pa.array([document_id(id_) for id_ in cluster_ids.take(to_arrow(found)).to_pylist()], pa.string())
+    return names.take(to_arrow(places.astype(np.int64)))
 
 
 def _components(rows: pa.Table, keys: list[str]) -> Numbers:

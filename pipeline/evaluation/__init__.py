@@ -2,7 +2,12 @@
 
 scoring.py       log-probabilities of documents of any length, in batches of bounded memory
 baseline.py      the unigram-frequency model every trained model must beat
-metrics.py       totals into bits per byte, perplexities, accuracy and calibration, for all and per source
+test_split.py    which documents are measured, and their texts
+metrics/         what figures mean: bits per byte and its kin, and metrics of written texts with intervals
+measured.py      what was found for a corpus of texts
+pair_model.py    a model that writes targets, and how it is asked
+pair_measuring.py  what was found for a corpus of pairs: bits of targets, texts written, baselines
+task_outputs.py  written texts beside baselines, by the task's metrics
 continuation.py  a prompt's text in, the continuation's text out, for every model family
 targets.py       log-probabilities of a text after a prompt
 benchmarks/      few-shot and multiple choice: questions of a file, answered by likelihood
@@ -12,4 +17,4 @@ html.py          the one-page report: self-contained, no scripts, every text esc
 build.py         the stage
 """
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"

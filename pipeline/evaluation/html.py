@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline.artifacts import ArtifactRef
+from pipeline.evaluation.metrics.table import METRICS
 
 NONE = "–"
 
@@ -24,6 +25,8 @@ def render_report(
     training: Mapping[str, Any],
     figures: Mapping[str, Any],
     sources: Mapping[str, Mapping[str, Any]],
+    task: str,
+    task_rows: Sequence[Mapping[str, Any]],
     benchmarks: Mapping[str, Mapping[str, Any]],
     samples: Sequence[Mapping[str, str]],
     plots: Mapping[str, bytes],
@@ -45,6 +48,9 @@ def render_report(
         training=training,
         figures=figures,
         sources=sources,
+        task=task,
+        task_table=_by_metric(task_rows),
+        writers=list(dict.fromkeys(row["by"] for row in task_rows)),
         benchmarks=benchmarks,
         samples=samples,
         plots={title: base64.b64encode(data).decode() for title, data in plots.items()},
@@ -52,6 +58,16 @@ def render_report(
         notes=notes,
         saved=_saved(figures),
     )
+
+
+def _by_metric(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A line a metric: its label, who wrote, and each one's value with its interval."""
+    lines: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        label = METRICS[row["metric"]].label if row["metric"] in METRICS else "bits per byte"
+        line = lines.setdefault(row["metric"], {"label": label, "signature": row["signature"], "by": {}})
+        line["by"][row["by"]] = row
+    return list(lines.values())
 
 
 def large(value: float | None) -> str:

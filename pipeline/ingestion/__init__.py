@@ -24,7 +24,10 @@ squad.py            question answering in SQuAD's JSON
 wikipedia.py        Wikipedia's XML dumps, streamed
 wikitext.py         prose out of wikitext
 killable.py         a function in a process that is killed when it hangs
+dialogue.py         conversations: each turn with those before it
 python_docs.py      docstrings and reference text of installed packages
+docstrings.py       the docstrings of a module
+docstring_pairs.py  a docstring and its summary; a parameter and what it means
 report.py           what a person sees of it
 build.py            the stage
 """

@@ -18,12 +18,20 @@ import pyarrow as pa
 from pipeline.artifacts import Artifact, Draft
 from pipeline.config import EngineConfig
 from pipeline.config.data import JsonSource, ParquetSource, PythonDocsSource, SourceConfig, TextSource
-from pipeline.config.file_sources import CsvSource, MarkdownSource, ParallelSource, SquadSource, WikipediaSource
+from pipeline.config.file_sources import (
+    CsvSource,
+    DialogueSource,
+    MarkdownSource,
+    ParallelSource,
+    SquadSource,
+    WikipediaSource,
+)
 from pipeline.config.web_sources import HtmlSource, WarcSource
 from pipeline.errors import InputError
 from pipeline.files import storage_errors
 from pipeline.ingestion.archives import is_archive, read_archive
 from pipeline.ingestion.csv_documents import read_csv
+from pipeline.ingestion.dialogue import read_dialogue
 from pipeline.ingestion.html import read_html
 from pipeline.ingestion.items import MAX_DOCUMENT_BYTES, Document, FileRejected, Rejected
 from pipeline.ingestion.json_documents import read_json
@@ -31,7 +39,7 @@ from pipeline.ingestion.markdown import read_markdown
 from pipeline.ingestion.parallel import read_parallel
 from pipeline.ingestion.parquet import read_parquet
 from pipeline.ingestion.parts import Part, content_now, list_parts
-from pipeline.ingestion.python_docs import read_python_docs
+from pipeline.ingestion.python_docs import read_docstring_pairs, read_python_docs
 from pipeline.ingestion.ranges import Range
 from pipeline.ingestion.report import SAMPLE_CHARACTERS, make_report
 from pipeline.ingestion.squad import read_squad
@@ -154,6 +162,8 @@ def _reader(task: _Task, facts: Counter[str]) -> Iterator[Document | Rejected]:
         assert part.target is not None, "a pair's part has both files"
         return read_parallel(path, part.target, config, facts)
     if isinstance(config, PythonDocsSource):
+        if config.documents != "pages":
+            return read_docstring_pairs(path, config.documents, facts)
         return read_python_docs(path, facts)
     if is_archive(part.path):
         return _archive_reader(path, config, facts, task)
@@ -183,6 +193,8 @@ def read_file(
             return read_markdown(path, config, facts)
         case SquadSource():
             return read_squad(path, config)
+        case DialogueSource():
+            return read_dialogue(path, config, facts)
         case HtmlSource():
             return read_html(path, config, facts)
         case WarcSource():

@@ -45,7 +45,7 @@ def read_fields(record: Mapping[str, Any], config: JsonSource | ParquetSource) -
     text = config.join.join(piece for piece in pieces if piece)
     if not text.strip():
         raise BadField("empty", "Its text holds nothing but white space.")
-    title = _value(record, config.title) if config.title is not None else None
+    title = value_of(record, config.title) if config.title is not None else None
     return Fields(
         text=text,
         title=title if isinstance(title, str) and title.strip() else None,
@@ -53,7 +53,7 @@ def read_fields(record: Mapping[str, Any], config: JsonSource | ParquetSource) -
     )
 
 
-def _value(record: Mapping[str, Any], name: str) -> Any:
+def value_of(record: Mapping[str, Any], name: str) -> Any:
     """The value of a field; where the record has none of that name, `a.b` is `b` of `a`, or of each element of it.
 
     {"a": {"b": "x"}}, "a.b" -> "x"; {"a": [{"b": "x"}, {"b": "y"}]}, "a.b" -> ["x", "y"]
@@ -73,7 +73,7 @@ def _value(record: Mapping[str, Any], name: str) -> Any:
 
 
 def _text_of(record: Mapping[str, Any], name: str) -> str:
-    value = _value(record, name)
+    value = value_of(record, name)
     if isinstance(value, str):
         return value
     if value is None:

@@ -14,7 +14,7 @@ import codecs
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,17 @@ _BLANK = b" \t\r\n"
 _OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One JSON value of a file."""
+
+    index: int
+    where: str
+    """`line 3`, `element 3`, or `the file`."""
+    value: Any
+    raw: str
+
+
 def read_json(
     path: Path, config: JsonSource, facts: Counter[str], part: Range | None = None
 ) -> Iterator[Document | Rejected]:
@@ -38,8 +49,18 @@ def read_json(
     Raises:
         FileRejected: it cannot be decompressed, is no UTF-8 by its mark, or is no JSON at all.
     """
+    for item in read_records(path, facts, part):
+        yield item if isinstance(item, Rejected) else _from_record(item, config)
+
+
+def read_records(path: Path, facts: Counter[str], part: Range | None = None) -> Iterator[Record | Rejected]:
+    """The file's values and rejects; with `part`, those of its lines alone.
+
+    Raises:
+        FileRejected: see `read_json`.
+    """
     if part is not None:
-        yield from _from_lines(split_lines(_without_mark(read_range(path, part))), config, first=part.first_index)
+        yield from _from_lines(split_lines(_without_mark(read_range(path, part))), first=part.first_index)
         return
     chunks = _without_leading_blanks(read_chunks(path))
     first = next(chunks, None)
@@ -49,21 +70,21 @@ def read_json(
         raise FileRejected("unknown_encoding", "It begins with a UTF-16 mark; JSON is UTF-8. Convert it.")
     chunks = itertools.chain([first], chunks)
     if first.startswith(b"["):
-        yield from _read_array(chunks, config)
+        yield from _read_array(chunks)
         return
     head = _Head(chunks)
     if head.is_one_value():
         facts["one JSON object a file"] += 1
-        yield _document(0, "the file", head.data, config, JsonParser())
+        yield _record(0, "the file", head.data, JsonParser())
         return
-    yield from _from_lines(split_lines(head.all_chunks()), config, first=0)
+    yield from _from_lines(split_lines(head.all_chunks()), first=0)
 
 
-def _from_lines(lines: Iterable[Line], config: JsonSource, *, first: int) -> Iterator[Document | Rejected]:
+def _from_lines(lines: Iterable[Line], *, first: int) -> Iterator[Record | Rejected]:
     parser = JsonParser()
     for line in lines:
         if not line.is_blank:
-            yield _from_line(replace(line, index=line.index + first) if first else line, config, parser)
+            yield _from_line(replace(line, index=line.index + first) if first else line, parser)
 
 
 def _without_mark(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -153,7 +174,7 @@ def _problem(data: bytes) -> str:
     return "no problem"
 
 
-def _from_line(line: Line, config: JsonSource, parser: JsonParser) -> Document | Rejected:
+def _from_line(line: Line, parser: JsonParser) -> Record | Rejected:
     if line.data is None:
         return Rejected(
             index=line.index,
@@ -162,10 +183,10 @@ def _from_line(line: Line, config: JsonSource, parser: JsonParser) -> Document |
             num_bytes=line.num_bytes,
             excerpt=line.beginning.decode("utf-8", "replace"),
         )
-    return _document(line.index, f"line {line.index + 1}", line.data, config, parser)
+    return _record(line.index, f"line {line.index + 1}", line.data, parser)
 
 
-def _document(index: int, where: str, data: bytes, config: JsonSource, parser: JsonParser) -> Document | Rejected:
+def _record(index: int, where: str, data: bytes, parser: JsonParser) -> Record | Rejected:
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -180,16 +201,16 @@ def _document(index: int, where: str, data: bytes, config: JsonSource, parser: J
         value = parser.parse(text)
     except (ValueError, RecursionError) as error:
         return _rejected(index, where, text, error)
-    return _from_value(index, where, value, raw=text, config=config)
+    return Record(index=index, where=where, value=value, raw=text)
 
 
-def _read_array(chunks: Iterable[bytes], config: JsonSource) -> Iterator[Document | Rejected]:
+def _read_array(chunks: Iterable[bytes]) -> Iterator[Record | Rejected]:
     for index, element in enumerate(array_elements(chunks, JsonParser(), max_characters=MAX_DOCUMENT_BYTES)):
         where = f"element {index + 1}"
         if element.error is not None:
             yield _rejected(index, where, element.raw, element.error, num_bytes=element.num_bytes)
         else:
-            yield _from_value(index, where, element.value, raw=element.raw, config=config)
+            yield Record(index=index, where=where, value=element.value, raw=element.raw)
 
 
 def _rejected(
@@ -206,17 +227,17 @@ def _rejected(
     return Rejected(index=index, reason=reason, detail=detail, num_bytes=num_bytes, excerpt=raw[:200])
 
 
-def _from_value(index: int, where: str, value: Any, *, raw: str, config: JsonSource) -> Document | Rejected:
+def _from_record(record: Record, config: JsonSource) -> Document | Rejected:
     try:
-        if not isinstance(value, dict):
+        if not isinstance(record.value, dict):
             raise BadField("wrong_type", "It is no JSON object.")
-        fields = read_fields(value, config)
+        fields = read_fields(record.value, config)
     except BadField as error:
         return Rejected(
-            index=index,
+            index=record.index,
             reason=error.reason,
-            detail=f"{where.capitalize()}: {error}",
-            num_bytes=len(raw.encode("utf-8", "surrogateescape")),
-            excerpt=raw[:200],
+            detail=f"{record.where.capitalize()}: {error}",
+            num_bytes=len(record.raw.encode("utf-8", "surrogateescape")),
+            excerpt=record.raw[:200],
         )
-    return Document(index=index, text=fields.text, title=fields.title, target=fields.target)
+    return Document(index=record.index, text=fields.text, title=fields.title, target=fields.target)

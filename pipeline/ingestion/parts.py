@@ -179,7 +179,7 @@ def _package_parts(config: PythonDocsSource, *, cache_folder: Path) -> list[Part
         cache = StatCache(cache_folder, name=f"package {root}")
         content, num_bytes = package_content(root, cache)
         cache.save()
-        key = fingerprint([CODE_VERSION, config.reader, package, content])
+        key = fingerprint([CODE_VERSION, config.reader, config.documents, package, content])
         parts.append(Part(key=key, path=package, location=root, num_bytes=num_bytes, content=content))
     return parts
 

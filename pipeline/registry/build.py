@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from pipeline.artifacts import Artifact, Draft, Report
 from pipeline.config.training import PromoteConfig
 from pipeline.errors import RegistryError
-from pipeline.evaluation.build import read_texts
+from pipeline.evaluation.test_split import read_pairs, read_texts
 from pipeline.files import write_json
 from pipeline.progress import Progress
 from pipeline.registry.aliases import ALIAS, history, holder, move
@@ -55,9 +55,14 @@ class _Test:
     bits: np.ndarray[Any, Any]
     unigram_bits: np.ndarray[Any, Any]
     file: Path
+    is_pairs: bool
 
-    def texts(self) -> list[str]:
-        return list(read_texts(self.file, set(self.ids)))
+    def contents(self) -> tuple[list[str], list[str] | None]:
+        """The texts, and of pairs the targets."""
+        if not self.is_pairs:
+            return list(read_texts(self.file, set(self.ids))), None
+        rows = read_pairs(self.file, set(self.ids))
+        return [row.text for row in rows], [row.target for row in rows]
 
 
 def build_registered_model(
@@ -142,6 +147,7 @@ def _read_test(evaluation: Artifact, corpus: Artifact, model: Artifact) -> _Test
         bits=table["bits"].to_numpy(),
         unigram_bits=table["unigram_bits"].to_numpy(),
         file=corpus.file("documents/test.parquet"),
+        is_pairs=bool(evaluation.files("outputs.parquet")),
     )
 
 
@@ -200,7 +206,8 @@ def _identity(version: str, content_hash: str) -> dict[str, str]:
 
 
 def _against(uri: str, rival: Registered, config: PromoteConfig, model: Artifact, test: _Test) -> Comparison:
-    held_out, bits = score_rival(rival, uri, text_hashes=test.text_hashes, texts=test.texts())
+    texts, targets = test.contents()
+    held_out, bits = score_rival(rival, uri, text_hashes=test.text_hashes, texts=texts, targets=targets)
     return _compare(config, model, test, held_out, str(rival), bits, rival.content_hash)
 
 

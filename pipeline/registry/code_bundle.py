@@ -18,6 +18,7 @@ ROOTS = (
     "pipeline.models.interface",
     "pipeline.tokenizer.model",
     "pipeline.evaluation.continuation",
+    "pipeline.evaluation.pair_model",
 )
 
 

@@ -1,6 +1,7 @@
 """The program of a registered model: MLflow runs this file to make the model ("models from code"), so no pickle.
 
-In: a table with the column `prompt`, and generation parameters. Out: for each prompt, its continuation.
+In: a table with the column `prompt`, and generation parameters. Out: for each prompt its continuation, or of a model of pairs
+what it writes for that text.
 It needs torch, numpy, pyarrow, safetensors and sentencepiece; Textmill's own code travels with the model.
 """
 
@@ -19,24 +20,19 @@ class TextmillModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Reads weights and tokenizer from the model's own files."""
-        from pipeline.models.loading import load_model
-        from pipeline.tokenizer.model import Tokenizer
+        from pipeline.evaluation.pair_model import load_writer
 
-        folder = Path(context.artifacts["model"])
-        self.model = load_model(folder)
-        self.tokenizer = Tokenizer.load(folder / "tokenizer.model")
+        pairs = context.artifacts.get("pairs")
+        self.writer = load_writer(Path(context.artifacts["model"]), None if pairs is None else Path(pairs))
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> list[str]:
-        """The continuation of every prompt."""
-        from pipeline.evaluation.continuation import continue_texts, generation_parameters
-
-        parameters = generation_parameters(self.tokenizer, params)
+        """The continuation of every prompt, or the target of every text."""
         prompts: list[str] = []
         for cell in model_input["prompt"]:  # MLflow turns {"prompt": [a, b]} into one row that holds a list
             prompts += [cell] if isinstance(cell, str) else list(cell)
-        return continue_texts(self.model, self.tokenizer, prompts, parameters)
+        return self.writer.answer(prompts, params)
 
 
 mlflow.models.set_model(TextmillModel())

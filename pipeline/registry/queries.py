@@ -98,7 +98,7 @@ def compare(uri: str, first: str, second: str) -> Comparison:
     with connection(uri, doing=f"comparing {first} with {second}") as client:
         models = [resolve(client, reference) for reference in (first, second)]
         tables = [_read_scores(client, model) for model in models]
-        trained = np.concatenate([_read_training_documents(model, uri) for model in models])
+        trained = np.concatenate([read_training_documents(model, uri) for model in models])
     left, right = ({row["text_hash"]: row for row in table.to_pylist()} for table in tables)
     common = sorted(set(left) & set(right))
     held_out = [text_hash for text_hash, seen in zip(common, np.isin(hashes(common), trained), strict=True) if not seen]
@@ -179,7 +179,8 @@ def _read_scores(client: MlflowClient, model: Registered) -> pa.Table:
         return pq.read_table(Path(client.download_artifacts(model.run_id, "evaluation/documents.parquet", folder)))
 
 
-def _read_training_documents(model: Registered, uri: str) -> np.ndarray[Any, Any]:
+def read_training_documents(model: Registered, uri: str) -> np.ndarray[Any, Any]:
+    """Hashes of what a version was trained on, sorted."""
     with downloaded(model, uri, f"artifacts/{TRAINING_DOCUMENTS}") as file:
         return read_hashes(file)
 

@@ -36,6 +36,7 @@ from pipeline.registry.rivals import (
     write_training_documents,
 )
 from pipeline.registry.tracking import TRAINING_TAG, dataset_input, find_run
+from pipeline.shards.reader import PAIR_INDEX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +78,7 @@ def register(
     tags = lineage(model, evaluation, corpus, shards) | dict(lineage_tags)
     found = _find_version(client, name, model.ref)
     if found is None:
-        model_id = _log_model(client, name, run, model, corpus, tags)
+        model_id = _log_model(client, name, run, model, corpus, shards, tags)
         version = _create_version(client, name, model, evaluation, model_id, run_id, tags)
     else:
         model_id = found.source.removeprefix("models:/")
@@ -137,6 +138,7 @@ def _log_model(
     run: Any,
     model: Artifact,
     corpus: Artifact,
+    shards: Artifact,
     tags: dict[str, str],
 ) -> str:
     """Uploads weights, program and code; returns the LoggedModel's id."""
@@ -154,12 +156,14 @@ def _log_model(
         training_documents = Path(temporary) / TRAINING_DOCUMENTS
         write_training_documents(training_documents, train_files(corpus), before=read_before(model))
         code = write_code_bundle(Path(temporary))
+        pairs = dict(zip(("pairs",), map(str, shards.files(PAIR_INDEX)), strict=False))
         mlflow.pyfunc.log_model(
             name=name,
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
             artifacts={
                 MODEL_FOLDER: str(model.file(f"model/{WEIGHTS}").parent),
                 "training_documents": str(training_documents),
+                **pairs,
             },
             code_paths=[str(code)],
             signature=infer_signature(example, ["a continuation"], params=dict(DEFAULTS)),

@@ -21,6 +21,7 @@ from pipeline.artifacts import Artifact
 from pipeline.errors import RegistryError
 from pipeline.files import sha256_file, write_parquet
 from pipeline.registry.aliases import ALIAS, holder
+from pipeline.shards.reader import PAIR_INDEX
 from pipeline.training.launch import SEEN_DOCUMENTS
 
 if TYPE_CHECKING:
@@ -100,18 +101,40 @@ def model_folder(downloads: Path) -> Path:
     return downloads / "artifacts" / MODEL_FOLDER
 
 
-def score_rival(model: Registered, uri: str, *, text_hashes: list[str], texts: list[str]) -> Any:
-    """(mask, bits): which of the documents the model was not trained on, and its bits for those."""
+def pairs_file(downloads: Path) -> Path | None:
+    """What a registered model's data says of pairs; None for a model of texts."""
+    file = downloads / "artifacts" / PAIR_INDEX
+    return file if file.is_file() else None
+
+
+def score_rival(
+    model: Registered, uri: str, *, text_hashes: list[str], texts: list[str], targets: list[str] | None = None
+) -> Any:
+    """(mask, bits): which of the documents the model was not trained on, and its bits for those; of pairs for the targets.
+
+    Raises:
+        RegistryError: pairs, and a model that was not trained on any.
+    """
     from pipeline.evaluation.build import best_device
+    from pipeline.evaluation.pair_model import PairModel
     from pipeline.evaluation.scoring import score_documents
     from pipeline.models.loading import load_model
     from pipeline.tokenizer.model import Tokenizer
 
     with downloaded(model, uri) as folder:
         held_out = ~np.isin(hashes(text_hashes), read_hashes(folder / "artifacts" / TRAINING_DOCUMENTS))
+        chosen = [text for text, keep in zip(texts, held_out, strict=True) if keep]
+        if targets is not None:
+            pairs = pairs_file(folder)
+            if pairs is None:
+                raise RegistryError(
+                    f"{model.name} was not trained on pairs, so it cannot be asked for targets. Compare models of one task."
+                )
+            wanted = [target for target, keep in zip(targets, held_out, strict=True) if keep]
+            asked = PairModel.load(model_folder(folder), pairs, device=best_device())
+            return held_out, asked.score(chosen, wanted).bits
         tokenizer = Tokenizer.load(model_folder(folder) / "tokenizer.model")
         language_model = load_model(model_folder(folder), device=best_device())
-        chosen = [text for text, keep in zip(texts, held_out, strict=True) if keep]
         return held_out, score_documents(language_model, tokenizer, chosen).bits
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.files import storage_errors
+from pipeline.models.interface import LanguageModel
 from pipeline.registry.connection import connection
 from pipeline.registry.queries import resolve
-from pipeline.registry.rivals import downloaded, model_folder
+from pipeline.registry.rivals import Registered, downloaded, model_folder, pairs_file
 from pipeline.serving.generate import load_registered
 
 ARPA = "model.arpa"
@@ -23,7 +24,7 @@ def export_model(name: str, uri: str, folder: Path) -> list[Path]:
     """Writes the model into `folder`: its own files, and for an n-gram model `model.arpa`.
 
     Raises:
-        InputError: the folder holds something already.
+        InputError: the folder holds something already, or no other library computes what the model does.
         RegistryError: no such model or version, or the server cannot be reached.
         StorageError: the folder cannot be written.
     """
@@ -33,10 +34,14 @@ def export_model(name: str, uri: str, folder: Path) -> list[Path]:
         registered = resolve(client, name)
         with downloaded(registered, uri) as downloads:
             loaded = load_registered(registered, downloads)
+            _refuse_research(loaded.model, registered)
             with storage_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 for file in sorted(model_folder(downloads).iterdir()):
                     shutil.copyfile(file, folder / file.name)
+                pairs = pairs_file(downloads)
+                if pairs is not None:
+                    shutil.copyfile(pairs, folder / pairs.name)
     if loaded.model.family == "ngram":
         from pipeline.models.ngram.arpa import write_arpa
         from pipeline.models.ngram.model import NgramModel
@@ -45,3 +50,17 @@ def export_model(name: str, uri: str, folder: Path) -> list[Path]:
         pieces = loaded.tokenizer.pieces(list(range(loaded.tokenizer.vocab_size)))
         write_arpa(loaded.model.table, folder / ARPA, pieces=pieces)
     return sorted(folder.iterdir())
+
+
+def _refuse_research(model: LanguageModel, registered: Registered) -> None:
+    """Raises InputError for a Transformer with parts of `research`."""
+    if model.family != "transformer":
+        return
+    from pipeline.models.transformer.model import TransformerModel
+
+    assert isinstance(model, TransformerModel)
+    if parts := model.network.shape.research_parts:
+        raise InputError(
+            f"Version {registered.version} of {registered.name} was trained with research settings ({', '.join(parts)}), which "
+            "no other library computes, so it cannot be exported. Train it without them."
+        )

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.evaluation.continuation import continue_texts, generation_parameters
 from pipeline.registry.connection import connection
 from pipeline.registry.queries import resolve
-from pipeline.registry.rivals import Registered, downloaded, model_folder
+from pipeline.registry.rivals import Registered, downloaded, model_folder, pairs_file
+from pipeline.shards.reader import PAIR_INDEX
 
 if TYPE_CHECKING:
+    from pipeline.evaluation.pair_model import PairModel, TextModel
     from pipeline.models.interface import LanguageModel
     from pipeline.tokenizer.model import Tokenizer
 
@@ -27,17 +28,26 @@ class LoadedModel:
     """A registered model in memory."""
 
     registered: Registered
-    model: LanguageModel
-    tokenizer: Tokenizer
+    writer: TextModel | PairModel
+
+    @property
+    def model(self) -> LanguageModel:
+        """The model itself."""
+        return self.writer.model
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Of what the model writes."""
+        return self.writer.tokenizer
 
     def generate(self, prompts: Sequence[str], settings: Mapping[str, Any] | None = None) -> list[str]:
-        """The continuation of each prompt; `settings` overrides `pipeline.evaluation.continuation.DEFAULTS`.
+        """The continuation of each prompt, or of a model of pairs what it writes for that text; `settings` overrides
+        `pipeline.evaluation.continuation.DEFAULTS`.
 
         Raises:
             ValueError: a setting that does not exist or cannot be.
         """
-        parameters = generation_parameters(self.tokenizer, settings)
-        return continue_texts(self.model, self.tokenizer, prompts, parameters)
+        return self.writer.answer(prompts, settings)
 
 
 def load_champion(name: str, uri: str) -> LoadedModel:
@@ -52,8 +62,8 @@ def load_champion(name: str, uri: str) -> LoadedModel:
             return load_registered(registered, folder)
 
 
-def load_any(reference: str, uri: str) -> tuple[LanguageModel, Tokenizer]:
-    """The model of a folder that `textmill export` wrote, or a registered one.
+def load_any(reference: str, uri: str) -> TextModel | PairModel:
+    """The model of a folder that `textmill export` wrote, or a registered one, ready to answer.
 
     Raises:
         RegistryError: no such model or version, its files are gone or changed, or the server cannot be reached.
@@ -61,20 +71,15 @@ def load_any(reference: str, uri: str) -> tuple[LanguageModel, Tokenizer]:
     """
     folder = Path(reference)
     if not (folder / "textmill.json").is_file():
-        loaded = load_champion(reference, uri)
-        return loaded.model, loaded.tokenizer
-    from pipeline.models.loading import load_model
-    from pipeline.tokenizer.model import Tokenizer
+        return load_champion(reference, uri).writer
+    from pipeline.evaluation.pair_model import load_writer
 
-    return load_model(folder), Tokenizer.load(folder / "tokenizer.model")
+    pairs = folder / PAIR_INDEX
+    return load_writer(folder, pairs if pairs.is_file() else None)
 
 
 def load_registered(registered: Registered, downloads: Any) -> LoadedModel:
     """Reads a model from its downloaded files; nothing is left open, so they may be removed afterwards."""
-    from pipeline.models.loading import load_model
-    from pipeline.tokenizer.model import Tokenizer
+    from pipeline.evaluation.pair_model import load_writer
 
-    folder = model_folder(downloads)
-    return LoadedModel(
-        registered=registered, model=load_model(folder), tokenizer=Tokenizer.load(folder / "tokenizer.model")
-    )
+    return LoadedModel(registered=registered, writer=load_writer(model_folder(downloads), pairs_file(downloads)))

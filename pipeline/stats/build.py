@@ -22,6 +22,7 @@ from pipeline.progress import Progress
 from pipeline.stats import plots, queries, samples, signals
 from pipeline.stats.heaps import fit_heaps
 from pipeline.stats.overlap import measure_overlap
+from pipeline.stats.pairs import PAIR_TABLES, pair_figures, plot_pairs
 
 NUM_ROWS_SHOWN = 25
 _TEXT_READS = 8
@@ -66,7 +67,7 @@ def build_corpus_stats(
         "mixture": pa.Table.from_pylist(mixture["sources"], MIXTURE_SCHEMA),
         "quality_buckets": pa.Table.from_pylist(mixture["buckets"], BUCKETS_SCHEMA),
     }
-    progress.start(total=len(queries.TABLES) + 2 * _TEXT_READS)
+    progress.start(total=len(queries.TABLES) + len(PAIR_TABLES) + 2 * _TEXT_READS)
     with database(draft, files=[*documents, *rejects, *before]) as connection:
         connection.execute(queries.DOCUMENTS.format(files=quoted(map(str, documents))))
         connection.execute(queries.REJECTS.format(files=quoted(map(str, rejects))))
@@ -75,6 +76,9 @@ def build_corpus_stats(
         progress.advance(_TEXT_READS)
         for name in queries.TABLES:
             tables[name] = connection.sql(queries.statement(name)).to_arrow_table()
+            progress.advance(1)
+        for name, statement in PAIR_TABLES.items():
+            tables[name] = connection.sql(statement).to_arrow_table()
             progress.advance(1)
         tables |= _distributions(connection, before)
         ((num_distinct, num_words),) = connection.execute(queries.NUM_WORDS).fetchall()
@@ -98,6 +102,11 @@ def build_corpus_stats(
     }
     for file, plot, table in drawn.values():
         plot(listed[table], draft.path(file))
+    figures_of_pairs = pair_figures(listed)
+    plot_files = {title: file for title, (file, _, _) in drawn.items()}
+    if figures_of_pairs:
+        plot_files["Pairs"] = "plots/pairs.png"
+        plot_pairs(listed["pair_ratios"], listed["pair_lengths"], draft.path(plot_files["Pairs"]))
     progress.finish()
     growth = listed["vocabulary_growth"]
     heaps = fit_heaps([row["words"] for row in growth], [row["distinct_words"] for row in growth])
@@ -107,6 +116,7 @@ def build_corpus_stats(
         "num_distinct_words": num_distinct,
         "num_languages": len({row["language"] for row in listed["languages"]}),
         "num_rejected": sum(row["documents"] for row in listed["rejects"]),
+        **figures_of_pairs,
         "num_duplicates": sum(row["documents_before"] - row["clusters"] for row in listed["duplicates"]),
     }
     if heaps is not None:
@@ -126,6 +136,9 @@ def build_corpus_stats(
                 "Mixture": listed["mixture"],
                 "Quality buckets": listed["quality_buckets"],
                 "Overlap between sources": listed["overlap"][:NUM_ROWS_SHOWN],
+                "Pairs": listed["pairs"][:NUM_ROWS_SHOWN],
+                "Languages of pairs": listed["pair_languages"][:NUM_ROWS_SHOWN],
+                "Targets of several pairs": listed["pair_targets"][:NUM_ROWS_SHOWN],
                 "One reject for each reason": listed["reject_samples"][:NUM_ROWS_SHOWN],
             },
             samples={
@@ -133,7 +146,7 @@ def build_corpus_stats(
                 for row in listed["before_after"]
             },
             notes=overlap.notes,
-            plots={title: file for title, (file, _, _) in drawn.items()},
+            plots=plot_files,
         ),
     )
 

@@ -2,6 +2,7 @@
 
 __main__.py    the process: its exit codes
 torchrun.py    one process a device, and how they ended
+host.py        the process on another machine
 distributed.py who of them does what, and what they tell each other
 launch.py      the asset's side: writes the spec, starts the process, collects the result
 ngram.py       the n-gram family, counted and estimated at once

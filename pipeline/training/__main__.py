@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.errors import ConfigurationError, TextmillError, TrainingDiverged, TrainingInterrupted
 from pipeline.training.console import dagster_pipes
 from pipeline.training.spec import TrainingSpec
-from pipeline.training.stopping import INTERRUPTED, LAST_WORDS, LOST_CONTACT, StopRequest
+from pipeline.training.stopping import INTERRUPTED, LOST_CONTACT, StopRequest, write_last_words
 from pipeline.training.torchrun import RUN_ID, is_worker, run_processes
 
 OK, BAD_SPEC, DIVERGED, FAILED = 0, 2, 4, 5
@@ -35,12 +35,13 @@ def main(arguments: list[str]) -> int:
     try:
         return _train(Path(arguments[0]), stop)
     except TextmillError as error:
+        codes = {ConfigurationError: BAD_SPEC, TrainingInterrupted: INTERRUPTED, TrainingDiverged: DIVERGED}
+        code = codes.get(type(error), FAILED)
         if not (is_worker() and os.environ.get("TORCHELASTIC_RUN_ID") == RUN_ID):  # which is said once for all
             print(error, file=sys.stderr, flush=True)
         with suppress(OSError):  # a full disk is what the sentence may be about
-            Path(arguments[0]).with_name(LAST_WORDS).write_text(str(error))
-        codes = {ConfigurationError: BAD_SPEC, TrainingInterrupted: INTERRUPTED, TrainingDiverged: DIVERGED}
-        return codes.get(type(error), FAILED)
+            write_last_words(Path(arguments[0]), code=code, sentence=str(error))
+        return code
 
 
 def _train(spec_path: Path, stop: StopRequest) -> int:

@@ -25,6 +25,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from pipeline.models.seq2seq_transformer.network import EncoderLayer
+from pipeline.models.transformer.network import Layer
 from pipeline.training.data import Batch
 from pipeline.training.families import Network
 
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 
 SILENT_SECONDS = 300.0
 """A process that waits this long for another one gives up: none computes, validates or saves that long without a word."""
+
+_LAYERS = (Layer, EncoderLayer)
+"""What is gathered by itself: parts whose weights nothing but their own forward pass reads. All else is gathered as one."""
 
 Orthogonalise = Callable[[Tensor, torch.dtype], Tensor]
 """Stacked matrices (S, R, C) to their updates."""
@@ -227,11 +232,9 @@ class Sharded(_Together):
         from torch.distributed.fsdp import FSDPModule, fully_shard
 
         mesh = init_device_mesh(device, (self.size,))
-        for module in list(network.modules()):
-            if isinstance(module, nn.ModuleList):
-                for layer in module:
-                    if not isinstance(layer, nn.RNNBase):  # whose weights are also read from outside
-                        fully_shard(layer, mesh=mesh)
+        for layer in list(network.modules()):
+            if isinstance(layer, _LAYERS):
+                fully_shard(layer, mesh=mesh)
         fully_shard(network, mesh=mesh)
         for module in network.modules():
             if isinstance(module, FSDPModule):  # shares of a mean are added up, not averaged

@@ -20,7 +20,7 @@ from pipeline.training.data import Batch
 from pipeline.training.derive import Derived, derive
 from pipeline.training.families import EncoderDecoderShape, Network, Shape, network_of
 from pipeline.training.guard import SpikeGuard
-from pipeline.training.hardware import Hardware, choose_hardware
+from pipeline.training.hardware import Hardware, choose_device, choose_hardware, count_processes
 from pipeline.training.optimizer import Optimizer
 from pipeline.training.spec import EPOCHS_WORTH_READING
 from pipeline.training.starting import lora_settings
@@ -71,7 +71,7 @@ class Forecast:
 
     @property
     def seconds(self) -> float:
-        """Of the steps alone: validation, checkpoints and compiling come on top."""
+        """Of the steps alone: validation, checkpoints, compiling, and what several devices exchange come on top."""
         return self.tokens / self.tokens_per_second
 
     def warnings(self) -> list[str]:
@@ -92,7 +92,8 @@ def forecast(
     train_tokens: int | None = None,
     start: Shape | None = None,
 ) -> Forecast:
-    """Derives the run, builds it and takes five steps; `start` is the shape of the weights that it begins with.
+    """Derives the run, builds it and takes five steps, of several devices on one, with its share of each; `start` is the shape of
+    the weights that it begins with.
 
     Raises:
         TrainingError: what it asks of the machine is not there.
@@ -101,6 +102,7 @@ def forecast(
     run = derive(config, vocab_size=vocab_size, source_vocab_size=source_vocab_size, start=start)
     context = run.shape.context_tokens
     tokens_per_step = run.batch_windows * context
+    num_processes = count_processes(config.train.devices, device=choose_device(config.train.device))
     hardware = choose_hardware(
         device=config.train.device,
         precision=config.train.precision,
@@ -109,6 +111,8 @@ def forecast(
         batch_windows=run.batch_windows,
         micro_windows=run.micro_windows,
         context_tokens=context,
+        num_processes=num_processes,
+        strategy=config.train.strategy if num_processes > 1 else "alone",
     )
     hardware, memory, seconds = _probe(config, run, hardware)
     return Forecast(
@@ -143,7 +147,7 @@ def _probe(config: NetworkConfig, run: Derived, hardware: Hardware) -> tuple[Har
         dtype=hardware.dtype,
         adapter_learning_rate=lora["learning_rate"] if lora else 0.0,
     )
-    batch = _batch(run).to(hardware.device)
+    batch = _batch(run).rows(0, hardware.num_processes).to(hardware.device)
     micro_rows = batch.rows_within(hardware.micro_windows * run.shape.context_tokens)
     activations = _kept_bytes(network, batch.part(slice(micro_rows)))
     loss_of, hardware = make_ready(network, hardware, batch, may_change=True, note=lambda _: None)
@@ -161,7 +165,10 @@ def _probe(config: NetworkConfig, run: Derived, hardware: Hardware) -> tuple[Har
     weights = sum(parameter.nbytes for parameter in network.parameters())
     state = sum(tensor.nbytes for tensor in optimizer.state().values())
     gradients = sum(parameter.nbytes for parameter in network.parameters() if parameter.requires_grad)
-    memory = Memory(weights=weights, gradients=gradients, optimizer=state, activations=activations)
+    parts = hardware.num_processes if hardware.strategy == "fsdp" else 1
+    memory = Memory(
+        weights=weights // parts, gradients=gradients // parts, optimizer=state // parts, activations=activations
+    )
     return hardware, memory, statistics.median(seconds[1:])
 
 

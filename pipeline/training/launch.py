@@ -33,7 +33,7 @@ from pipeline.training.derive import Derived, derive
 from pipeline.training.spec import TrainingSpec
 from pipeline.training.spool import TrackingInfo
 from pipeline.training.starting import StartingPoint, check_fit, lora_settings
-from pipeline.training.stopping import INTERRUPTED, LAST_WORDS, PARENT_VARIABLE
+from pipeline.training.stopping import INTERRUPTED, LAST_WORDS, PARENT_VARIABLE, read_last_words
 
 HISTORY_SCHEMA = pa.schema(
     [
@@ -71,7 +71,7 @@ def training_environment() -> dict[str, str]:
 
 
 def check_exit(code: int, spec_path: Path) -> None:
-    """Turns an exit code, and the sentence the process left beside its spec, into the error they stand for.
+    """Turns an exit code, and what the process left beside its spec, into the error they stand for.
 
     Raises:
         TrainingInterrupted: it stopped as asked, with a checkpoint.
@@ -81,8 +81,8 @@ def check_exit(code: int, spec_path: Path) -> None:
     """
     if code == 0:
         return
-    words = spec_path.with_name(LAST_WORDS)
-    sentence = words.read_text().strip() if words.is_file() else ""
+    said = read_last_words(spec_path)
+    sentence = said[1] if said is not None else ""
     if code == INTERRUPTED:
         raise TrainingInterrupted(sentence or "Training was interrupted; running again goes on from its checkpoint.")
     if code == _DIVERGED:
@@ -111,8 +111,9 @@ def run_subprocess(spec_path: Path) -> None:
 
 def stop_group(process: subprocess.Popen[bytes]) -> None:
     """Asks the process to save a checkpoint and end, and kills it, its group and all it started if it does not in time."""
-    started = _descendants(process.pid)  # of several devices, each process is a session of its own
+    started: list[psutil.Process] = []
     if process.poll() is None:
+        started = _descendants(process.pid)  # of several devices, each process is a session of its own
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(GRACE_SECONDS)

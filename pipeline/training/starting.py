@@ -139,6 +139,13 @@ def shape_from(start: StartShape, config: StartSettings) -> StartShape:
             raise ConfigurationError(
                 f"{key} is {given}, but the model to begin with has {found}. Write {found}, or leave {key} out."
             )
+    if isinstance(config, TransformerConfig) and "research" in config.model_fields_set:
+        own = [name for name, value in config.research if value]
+        if isinstance(start, TransformerShape) and own != start.research_parts:
+            raise ConfigurationError(
+                f"research sets {', '.join(own) or 'nothing'}, but the model to begin with has "
+                f"{', '.join(start.research_parts) or 'none of it'}. Leave research out."
+            )
     if isinstance(start, RecurrentShape):
         assert isinstance(config, RecurrentConfig)
         return replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -13,12 +14,26 @@ from pipeline.errors import TrainingInterrupted
 
 PARENT_VARIABLE = "TEXTMILL_PARENT_PID"
 """Names the process that started this one; when it is gone, training saves a checkpoint and ends."""
-LAST_WORDS = "error.txt"
-"""Beside the spec: the sentence with which training ended, where it did not end well."""
+LAST_WORDS = "error.json"
+"""Beside the spec: the exit code and the sentence with which training ended, where it did not end well."""
 INTERRUPTED = 3
 """Exit code: stopped as asked, checkpoint saved."""
 LOST_CONTACT = 6
 """Exit code of one of several processes: another one is gone or silent, and knows more."""
+
+
+def write_last_words(spec_path: Path, *, code: int, sentence: str) -> None:
+    """For whoever started training, on this machine or another."""
+    spec_path.with_name(LAST_WORDS).write_text(json.dumps({"code": code, "sentence": sentence}))
+
+
+def read_last_words(spec_path: Path) -> tuple[int, str] | None:
+    """Exit code and sentence; None where training said nothing."""
+    try:
+        said = json.loads(spec_path.with_name(LAST_WORDS).read_text())
+        return int(said["code"]), str(said["sentence"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 class _StopNow(BaseException):

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from pipeline.errors import TrainingError
-from pipeline.training.stopping import INTERRUPTED, LAST_WORDS, LOST_CONTACT, PARENT_VARIABLE, StopRequest
+from pipeline.training.stopping import LAST_WORDS, LOST_CONTACT, PARENT_VARIABLE, StopRequest, read_last_words
 
 STOP_SECONDS = 50
 """From passing a stop on to ending who has not ended; less than the patience of whoever asked."""
@@ -43,8 +43,7 @@ def run_processes(spec_path: Path, *, num_processes: int, stop: StopRequest) -> 
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    words = spec_path.with_name(LAST_WORDS)
-    words.unlink(missing_ok=True)
+    spec_path.with_name(LAST_WORDS).unlink(missing_ok=True)
     logging.disable(logging.ERROR)  # what is to be said about the end is said below
     _set_environment()
     config = LaunchConfig(
@@ -63,8 +62,9 @@ def run_processes(spec_path: Path, *, num_processes: int, stop: StopRequest) -> 
     try:
         elastic_launch(config, sys.executable)("-m", "pipeline.training", str(spec_path))
     except SignalException as stopped:
-        if words.is_file():
-            return _repeat(words, INTERRUPTED)
+        said = read_last_words(spec_path)
+        if said is not None:
+            return _repeat(*said)
         name = signal.Signals(stopped.sigval).name
         raise TrainingError(
             f"Training received {name}; its processes did not stop within {STOP_SECONDS} seconds and were ended. Running "
@@ -77,9 +77,9 @@ def run_processes(spec_path: Path, *, num_processes: int, stop: StopRequest) -> 
                 "The training processes lost contact with each other and ended. Running again goes on from the last checkpoint."
             ) from None
         rank, failure = min(guilty.items(), key=lambda item: item[1].timestamp)
-        code = failure.exitcode
-        if code > 0 and words.is_file():
-            return _repeat(words, code)
+        code, said = failure.exitcode, read_last_words(spec_path)
+        if code > 0 and said is not None:
+            return _repeat(*said)
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         raise TrainingError(
             f"Training process {rank} (of {num_processes}, from 0) {how}, and the others were stopped; running again goes on "
@@ -105,6 +105,6 @@ def _pass_on(stop: StopRequest) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _repeat(words: Path, code: int) -> int:
-    print(words.read_text(), file=sys.stderr, flush=True)
+def _repeat(code: int, sentence: str) -> int:
+    print(sentence, file=sys.stderr, flush=True)
     return code

@@ -142,6 +142,14 @@ def test_a_group_is_never_parted(tmp_path: Path) -> None:
     assert {"train", "validation", "test"} == set.union(*groups.values())
 
 
+def test_large_groups_are_held_out_no_more_often_than_small_ones(tmp_path: Path) -> None:
+    rows = [row | {"group_id": f"talk {number // 20}"} for number, row in enumerate(pairs(0, 6000))]
+    artifact = build_from(tmp_path, {"notes": rows}, splits={"validation": 0.1, "test": 0.1})
+    splits = [row["split"] for row in documents_of(artifact)]
+    for split in ("validation", "test"):  # of 300 groups a tenth, three standard deviations of the binomial around it
+        assert abs(splits.count(split) / 6000 - 0.1) < 3 * (0.1 * 0.9 / 300) ** 0.5
+
+
 def test_the_order_and_number_of_files_change_no_split(tmp_path: Path) -> None:
     rows = pairs(0, 200) + [pair_row(sentence(n, WORDS), f"wie {n}", 1000 + n) for n in range(0, 200, 3)]
     first = build_from(tmp_path / "1", {"notes": rows}, splits=SPLITS)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 def declared() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    return {*project["dependencies"], *extras["dev"], *extras["ray"]}
+    return {*project["dependencies"], *extras["dev"], *extras["ray"], *extras["kubernetes"]}
 
 
 def test_every_dependency_is_justified_and_pinned() -> None:

@@ -94,8 +94,8 @@ def test_the_harness_and_we_agree(family: Any, tokenizer_file: Path, tasks: Path
     model = family(tokenizer)
     model.save(tmp_path / "model")
     (tmp_path / "model" / "tokenizer.model").write_bytes(tokenizer_file.read_bytes())
-    loaded = HarnessModel(*load_any(str(tmp_path / "model"), "no server is asked"))
-    found = run_harness(loaded, include=tasks, tasks=["novels", "nouns"])
+    loaded = load_any(str(tmp_path / "model"), "no server is asked")
+    found = run_harness(HarnessModel(loaded.model, loaded.tokenizer), include=tasks, tasks=["novels", "nouns"])
 
     texts = [json.loads(line)["text"] for line in (tasks / "texts.jsonl").read_text().splitlines()]
     bits = score_documents(model, tokenizer, texts).bits.sum()

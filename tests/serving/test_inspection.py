@@ -9,11 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_models import lstm, ngram, transformer
+from small_models import identity, lstm, ngram, shaken, transformer
 from tiny_chain import chain_of
 
 from pipeline.errors import InputError
+from pipeline.evaluation.pair_model import PairModel, TextModel
 from pipeline.evaluation.scoring import score_documents
+from pipeline.models.seq2seq_model import Seq2SeqModel
+from pipeline.models.seq2seq_transformer.network import Seq2SeqTransformer
+from pipeline.models.seq2seq_transformer.shape import derive_seq2seq_transformer_shape
+from pipeline.serving.inspection.alignment import align
 from pipeline.serving.inspection.internals import look_inside
 from pipeline.serving.inspection.page import COLUMNS, Subject, inspection_page
 from pipeline.serving.inspection.surprisal import token_surprisals
@@ -31,7 +36,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 @pytest.fixture(scope="module")
 def subjects(tokenizer: Tokenizer) -> list[Subject]:
     made = {"five_gram": ngram(tokenizer), "lstm": lstm(tokenizer), "gpt": transformer(tokenizer)}
-    return [Subject(name=name, model=model, tokenizer=tokenizer) for name, model in made.items()]
+    return [Subject(name=name, writer=TextModel(model=model, tokenizer=tokenizer)) for name, model in made.items()]
 
 
 @pytest.mark.parametrize("text", [TEXT, "a" * 9, f"x{SPACE_SYMBOL}the{SPACE_SYMBOL}", "\n\t 春"])
@@ -114,7 +119,7 @@ def test_every_model_covers_every_column_of_every_band(subjects: list[Subject]) 
 
 @pytest.mark.parametrize("attack", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</td><b>{{ 7*7 }}"])
 def test_text_on_the_page_stays_text(subjects: list[Subject], attack: str) -> None:
-    named = [Subject(name=attack, model=subject.model, tokenizer=subject.tokenizer) for subject in subjects[:1]]
+    named = [Subject(name=attack, writer=subject.writer) for subject in subjects[:1]]
     page = inspection_page(attack, [*named, subjects[2]])
     assert "<script" not in page
     assert "<img src=x" not in page
@@ -127,3 +132,39 @@ def test_an_empty_text_is_one_sentence(subjects: list[Subject]) -> None:
     with pytest.raises(InputError, match="The text is empty"):
         inspection_page("", subjects)
     assert np.isfinite(sum(token.bits for token in token_surprisals(subjects[0].model, subjects[0].tokenizer, " ")))
+
+
+@pytest.fixture(scope="module")
+def translator(tokenizer: Tokenizer) -> PairModel:
+    sizes = {"vocab_size": tokenizer.vocab_size, "source_vocab_size": tokenizer.vocab_size, "context_tokens": 32}
+    shape = derive_seq2seq_transformer_shape(
+        **sizes,
+        depth=2,
+        width=16,
+        num_heads=2,
+        positions="rotary",
+        share_vocabulary=False,
+        tie_embeddings=False,
+    )
+    model: Any = Seq2SeqModel(shaken(Seq2SeqTransformer(shape)), **identity(tokenizer), source={**identity(tokenizer)})
+    return PairModel(model, tokenizer, tokenizer, {"task": "translation", "keep_source": "end", "template": None})
+
+
+def test_an_alignment_is_the_models_own_and_every_target_token_looks_somewhere(translator: PairModel) -> None:
+    found = align(translator, "the red fox", "a small door")
+    (expected,) = translator.score(["the red fox"], ["a small door"]).bits
+    assert sum(found.bits) == pytest.approx(expected, rel=1e-5)
+    assert [len(row) for row in found.weights] == [len(found.source)] * len(found.target)
+    assert np.array(found.weights).sum(axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert found.source[0] == "<s>"
+    assert align(translator, "the red fox", None).was_written
+
+
+def test_an_encoder_decoder_stands_on_the_page_by_its_alignment(translator: PairModel, subjects: list[Subject]) -> None:
+    subject = Subject(name="translator", writer=translator)
+    alone = inspection_page("the red fox", [subject], target="<script>alert(1)</script>")
+    assert "where it looks as it writes" in alone
+    assert "Surprisal, side by side" not in alone
+    assert "<script" not in alone
+    both = inspection_page("the red fox", [subject, subjects[0]])
+    assert "Surprisal, side by side" in both

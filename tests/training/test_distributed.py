@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from pair_run import pair_spec, tiny_pairs
 from safetensors.torch import load_file, save_file
 from tiny_run import lstm, odd, spec_of
 
@@ -24,6 +25,8 @@ from pipeline.training.distributed import Sharded
 from pipeline.training.hardware import choose_hardware, count_processes
 from pipeline.training.stopping import StopRequest
 from pipeline.training.trainer import Trainer
+
+__all__ = ["tiny_pairs"]
 
 ROOT, HERE = Path(__file__).parents[2], Path(__file__).parent
 needs_two_processors = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two processes need two processors")
@@ -66,16 +69,18 @@ def assert_same_curve(found: Path, expected: Path, *, rel: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def runs(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(tiny_data: Path, tiny_pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs of one process, of two, and of one, then two, then one."""
     folder = tmp_path_factory.mktemp("runs")
     alone(spec_of(tiny_data, folder / "alone"))
     alone(spec_of(tiny_data, folder / "alone_odd", **odd(tiny_data)))
     alone(spec_of(tiny_data, folder / "alone_lstm", **lstm(tiny_data)))
+    for family in ("seq2seq_transformer", "seq2seq_rnn"):
+        alone(pair_spec(tiny_data, tiny_pairs, folder / f"alone_{family}", family=family, num_steps=6))
     for strategy in ("ddp", "fsdp"):
         alone(spec_of(tiny_data, folder / f"began_alone_{strategy}"), until=4)
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
-    words += ["--nproc-per-node", "2", str(HERE / "two_processes.py"), str(tiny_data), str(folder)]
+    words += ["--nproc-per-node", "2", str(HERE / "two_processes.py"), str(tiny_data), str(tiny_pairs), str(folder)]
     done = subprocess.run(words, env=environment(), capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-6000:]
     return folder
@@ -87,6 +92,8 @@ def runs(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_processes_that_are_stopped_and_go_on_give_the_curve_of_one(runs: Path, strategy: str) -> None:
     assert_same_curve(runs / strategy, runs / "alone_odd", rel=1e-5)
     assert_same_curve(runs / f"lstm_{strategy}", runs / "alone_lstm", rel=1e-5)
+    for family in ("seq2seq_transformer", "seq2seq_rnn"):
+        assert_same_curve(runs / f"{family}_{strategy}", runs / f"alone_{family}", rel=1e-5)
 
 
 @needs_two_processors

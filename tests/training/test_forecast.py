@@ -67,6 +67,16 @@ models:
   writer: {family: transformer, dataset: shards, depth: 1, context_tokens: 32, train: {tokens: 2048, compile: "off"}}
   counts: {family: ngram, dataset: shards}
 """
+PAIRS = """
+name: p
+sources: {notes: {reader: parallel, path: "*.de", target_path: "*.en"}}
+corpora: {notes: {sources: {notes: 1.0}}}
+tokenizers: {de: {corpus: notes, vocab_size: 400}, en: {corpus: notes, vocab_size: 300}}
+datasets: {pairs: {corpus: notes, tokenizer: de, target_tokenizer: en, task: translation}}
+models:
+  mt: {family: seq2seq_transformer, dataset: pairs, depth: 1, width: 16, num_heads: 1, feed_forward_width: 16, context_tokens: 32,
+       train: {tokens: 2048}}
+"""
 
 
 def test_check_model_prints_it_before_anything_is_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,3 +95,10 @@ def test_check_model_prints_it_before_anything_is_built(tmp_path: Path, capsys: 
     assert check("wrter") == 1
     assert "It has counts, writer" in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
+
+
+def test_check_model_knows_the_vocabulary_of_each_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "p.yaml").write_text(PAIRS)
+    assert main(["check", "--config", str(tmp_path / "p.yaml"), "--model", "mt"]) == 0
+    # an encoder layer 4 d^2 + 3 d f, a decoder layer 8 d^2 + 3 d f, tables of 400 and 300, norms 5 d + 6 d + 2 d
+    assert f"{18 * 16**2 + 700 * 16 + 13 * 16:,}" in capsys.readouterr().out

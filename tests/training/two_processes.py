@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pair_run import pair_spec
 from tiny_run import lstm, odd, spec_of
 
 from pipeline.errors import TrainingInterrupted
@@ -46,7 +47,7 @@ def finished(spec: Any, ranks: Alone) -> None:
     Trainer(spec, StopRequest(), ranks=ranks).run()
 
 
-def main(data: Path, runs: Path) -> None:
+def main(data: Path, pairs: Path, runs: Path) -> None:
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     with ranks_of("ddp", "cpu") as first:
@@ -63,7 +64,9 @@ def main(data: Path, runs: Path) -> None:
             finished(spec_of(data, runs / name, **odd(data)), ranks)
             stopped_at(8, spec_of(data, runs / f"began_alone_{name}"), ranks)
             finished(spec_of(data, runs / f"lstm_{name}", **lstm(data)), ranks)
+            for family in ("seq2seq_transformer", "seq2seq_rnn"):
+                finished(pair_spec(data, pairs, runs / f"{family}_{name}", family=family, num_steps=6), ranks)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*map(Path, sys.argv[1:]))

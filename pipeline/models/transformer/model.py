@@ -5,6 +5,7 @@ Files of a saved model: `config.json` and `generation_config.json` (Qwen3 or Lla
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,14 +139,17 @@ class TransformerModel:
         return self.network.logits(hidden[:, -1]), cache, mask, positions[:, -1]
 
     def save(self, folder: Path) -> None:
-        """Writes the model so that `from_pretrained` of Qwen3 (without query and key norms: Llama) gives equal logits."""
+        """Writes the model so that `from_pretrained` of Qwen3 (without query and key norms: Llama) gives equal logits. With parts
+        that no other library computes, `config.json` says so, and none loads it."""
         shape = self.network.shape
         tensors = dict(self.network.state_dict())
-        for table in _TABLES:
+        for table in _tables(shape):
             tensors[table] = tensors[table][: shape.vocab_size]
         if shape.tie_embeddings:
             del tensors["lm_head.weight"]
-        config = config_of(shape, bos_id=self.bos_id, eos_id=self.eos_id, pad_id=self.pad_id)
+        config: dict[str, Any] = {"model_type": "textmill_transformer", **asdict(shape)}
+        if not shape.research_parts:
+            config = config_of(shape, bos_id=self.bos_id, eos_id=self.eos_id, pad_id=self.pad_id)
         save_network(folder, self, tensors, shape=shape, config=config)
 
     @classmethod
@@ -171,6 +175,11 @@ class TransformerModel:
         )
 
 
+def _tables(shape: TransformerShape) -> tuple[str, ...]:
+    """What has an entry for each of the vocabulary."""
+    return (*_TABLES, "model.value_embed_tokens.weight") if shape.value_embeddings else _TABLES
+
+
 def load_weights(network: Transformer, file: Path) -> None:
     """Fills a network with saved weights of its shape, the vocabulary's padding with zeros; a tied head is written once.
 
@@ -181,6 +190,6 @@ def load_weights(network: Transformer, file: Path) -> None:
     if network.shape.tie_embeddings:
         state["lm_head.weight"] = state[_TABLES[0]]
     padding = network.shape.padded_vocab_size - network.shape.vocab_size
-    for table in _TABLES:
+    for table in _tables(network.shape):
         state[table] = torch.nn.functional.pad(state[table], (0, 0, 0, padding))
     network.load_state_dict(state)

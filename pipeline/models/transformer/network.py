@@ -20,6 +20,8 @@ from pipeline.models.transformer.shape import TransformerShape
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
+VALUE_MIX = 0.5
+"""Of the value embeddings, at the beginning; each layer learns its own."""
 Cache = list[tuple[Tensor, Tensor]]
 """Keys and values of each layer: (B, kv heads, T, head width)."""
 
@@ -81,6 +83,8 @@ class Attention(nn.Module):
         self.q_proj = Linear(shape.width, shape.num_heads * shape.head_width)
         self.k_proj = Linear(shape.width, shape.num_kv_heads * shape.head_width)
         self.v_proj = Linear(shape.width, shape.num_kv_heads * shape.head_width)
+        if shape.value_embeddings:
+            self.value_mix = nn.Parameter(torch.full((1,), VALUE_MIX))
         self.o_proj = Linear(shape.num_heads * shape.head_width, shape.width)
         normed = shape.query_key_norm
         self.q_norm = RMSNorm(shape.head_width, shape.norm_epsilon) if normed else nn.Identity()
@@ -95,11 +99,15 @@ class Attention(nn.Module):
         mask: Tensor | None = None,
         *,
         in_blocks: bool = False,
+        values: Float[Tensor, "batch seq values_width"] | None = None,
     ) -> tuple[Float[Tensor, "batch seq width"], tuple[Tensor, Tensor]]:
         batch, length, _ = x.shape
         q = self.q_norm(self.q_proj(x).view(batch, length, -1, self.head_width)).transpose(1, 2)  # (B, H, T, W)
         k = self.k_norm(self.k_proj(x).view(batch, length, -1, self.head_width)).transpose(1, 2)
-        v = self.v_proj(x).view(batch, length, -1, self.head_width).transpose(1, 2)
+        v = self.v_proj(x)
+        if values is not None:
+            v = (v + self.value_mix * values).to(v.dtype)
+        v = v.view(batch, length, -1, self.head_width).transpose(1, 2)
         q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
         if past is not None:
             k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
@@ -116,15 +124,20 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """down(silu(gate(x)) * up(x))."""
+    """down(silu(gate(x)) * up(x)), or down(relu(up(x))^2)."""
 
     def __init__(self, shape: TransformerShape) -> None:
         super().__init__()
-        self.gate_proj = Linear(shape.width, shape.feed_forward_width)
+        self.relu_squared = shape.relu_squared
+        if not shape.relu_squared:
+            self.gate_proj = Linear(shape.width, shape.feed_forward_width)
         self.up_proj = Linear(shape.width, shape.feed_forward_width)
         self.down_proj = Linear(shape.feed_forward_width, shape.width)
 
     def forward(self, x: Float[Tensor, "batch seq width"]) -> Float[Tensor, "batch seq width"]:
+        if self.relu_squared:
+            squared: Tensor = self.down_proj(functional.relu(self.up_proj(x)).square())
+            return squared
         out: Tensor = self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
         return out
 
@@ -149,8 +162,10 @@ class Layer(nn.Module):
         mask: Tensor | None = None,
         *,
         in_blocks: bool = False,
+        values: Float[Tensor, "batch seq values_width"] | None = None,
     ) -> tuple[Float[Tensor, "batch seq width"], tuple[Tensor, Tensor]]:
-        heard, cache = self.self_attn(self.input_layernorm(x).to(dtype), cos, sin, past, mask, in_blocks=in_blocks)
+        normed = self.input_layernorm(x).to(dtype)
+        heard, cache = self.self_attn(normed, cos, sin, past, mask, in_blocks=in_blocks, values=values)
         x = x + heard
         return x + self.mlp(self.post_attention_layernorm(x).to(dtype)), cache
 
@@ -163,6 +178,8 @@ class Body(nn.Module):
         self.embed_tokens = nn.Embedding(shape.padded_vocab_size, shape.width)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.num_layers))
         self.norm = RMSNorm(shape.width, shape.norm_epsilon)
+        if shape.value_embeddings:
+            self.value_embed_tokens = nn.Embedding(shape.padded_vocab_size, shape.values_width)
 
 
 class Transformer(nn.Module):
@@ -193,8 +210,12 @@ class Transformer(nn.Module):
         that every layer begins as the identity (Zhang et al. 2019, arXiv 1901.09321); embeddings normal."""
         generator = torch.Generator().manual_seed(seed)
         for name, parameter in self.named_parameters():
-            if parameter.ndim == 1:
+            if name.endswith("value_mix"):
+                parameter.fill_(VALUE_MIX)
+            elif parameter.ndim == 1:
                 parameter.fill_(1.0)
+            elif "value_embed_tokens" in name:
+                parameter.normal_(generator=generator)  # as large as values are
             elif name.endswith(("o_proj.weight", "down_proj.weight")):
                 parameter.zero_()
             elif "embed_tokens" in name:
@@ -216,9 +237,11 @@ class Transformer(nn.Module):
         """The last norm's output, and the keys and values seen so far."""
         return self._layers(self.embedded(token_ids), cache=cache, positions=positions, mask=mask)
 
-    def embedded(self, token_ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq width"]:
-        """What the first layer reads."""
+    def embedded(self, token_ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq width_and_values"]:
+        """What the first layer reads, and behind it, with value embeddings, what all layers add to their values."""
         vectors: Tensor = self.model.embed_tokens(token_ids)
+        if self.shape.value_embeddings:
+            return torch.cat((vectors, self.model.value_embed_tokens(token_ids)), dim=-1)
         return vectors
 
     def _layers(
@@ -230,22 +253,26 @@ class Transformer(nn.Module):
         mask: Tensor | None = None,
         in_blocks: bool = False,
     ) -> tuple[Float[Tensor, "batch seq width"], Cache]:
+        values: Tensor | None = None
+        if self.shape.value_embeddings:
+            x, values = x[..., : self.shape.width], x[..., self.shape.width :]
         if positions is None:
             cos, sin = self.cos[: x.shape[1]], self.sin[: x.shape[1]]
         else:
             cos, sin = self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)  # (B, 1, T, W)
         seen: Cache = []
         for number, layer in enumerate(self.model.layers):
-            x, kept = layer(
-                x, cos, sin, self.compute_dtype, cache[number] if cache else None, mask, in_blocks=in_blocks
-            )
+            past = cache[number] if cache else None
+            x, kept = layer(x, cos, sin, self.compute_dtype, past, mask, in_blocks=in_blocks, values=values)
             seen.append(kept)
         return self.model.norm(x).to(self.compute_dtype), seen
 
     def logits(self, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch vocab"]:
         """float32, the vocabulary's padding cut off."""
         padded: Tensor = self.lm_head(hidden)
-        return padded.float()[..., : self.shape.vocab_size]
+        logits = padded.float()[..., : self.shape.vocab_size]
+        cap = self.shape.softcap
+        return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def loss(
         self, embedded: Float[Tensor, "batch seq width"], *starts_and_targets: Int[Tensor, "batch seq"]
@@ -267,9 +294,11 @@ class Transformer(nn.Module):
                 hidden, _ = self._layers(embedded, mask=self.hidden_places[:length, :length], in_blocks=True)
             else:
                 hidden, _ = self._layers(embedded, mask=mask, positions=positions)
-            flat = hidden.flatten(0, 1)
-            return mean_cross_entropy(flat, self.lm_head.weight, targets.flatten(), self.shape.vocab_size)
-        hidden, _ = self._layers(embedded, mask=mask, positions=positions)
+            if self.shape.softcap is None:
+                flat = hidden.flatten(0, 1)
+                return mean_cross_entropy(flat, self.lm_head.weight, targets.flatten(), self.shape.vocab_size)
+        else:
+            hidden, _ = self._layers(embedded, mask=mask, positions=positions)
         return functional.cross_entropy(self.logits(hidden).flatten(0, 1), targets.flatten())
 
     def forward(

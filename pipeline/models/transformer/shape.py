@@ -32,6 +32,17 @@ class TransformerShape:
     query_key_norm: bool = True
     """Norms of each head's queries and keys: with them the layout is Qwen3's, without Llama's."""
     norm_epsilon: float = 1e-6
+    softcap: float | None = None
+    """Of the logits: softcap tanh(logits / softcap)."""
+    relu_squared: bool = False
+    """down(relu(up(x))^2) in place of the SwiGLU."""
+    value_embeddings: bool = False
+    """A second table, whose entries are added to the values of every layer."""
+
+    @property
+    def research_parts(self) -> list[str]:
+        """What no other library computes."""
+        return [name for name in ("softcap", "relu_squared", "value_embeddings") if getattr(self, name)]
 
     @property
     def head_width(self) -> int:
@@ -45,7 +56,8 @@ class TransformerShape:
     def num_matrix_parameters(self) -> int:
         """Of all layers, norms left out."""
         attention = self.width * self.head_width * 2 * (self.num_heads + self.num_kv_heads)
-        return self.num_layers * (attention + 3 * self.width * self.feed_forward_width)
+        num_matrices = 2 if self.relu_squared else 3
+        return self.num_layers * (attention + num_matrices * self.width * self.feed_forward_width)
 
     @property
     def num_parameters(self) -> int:
@@ -53,7 +65,13 @@ class TransformerShape:
         tables = self.vocab_size * self.width * (1 if self.tie_embeddings else 2)
         head_norms = 2 * self.head_width if self.query_key_norm else 0
         norms = self.num_layers * (2 * self.width + head_norms) + self.width
-        return self.num_matrix_parameters + tables + norms
+        values = self.vocab_size * self.values_width + self.num_layers if self.value_embeddings else 0
+        return self.num_matrix_parameters + tables + norms + values
+
+    @property
+    def values_width(self) -> int:
+        """Of the values of all heads."""
+        return self.num_kv_heads * self.head_width
 
     @property
     def flops_per_token(self) -> int:
@@ -76,6 +94,9 @@ def derive_shape(
     rope_theta: float = 10_000.0,
     head_width: int | None = None,
     query_key_norm: bool = True,
+    softcap: float | None = None,
+    relu_squared: bool = False,
+    value_embeddings: bool = False,
 ) -> TransformerShape:
     """What is given, and the rules for the rest.
 
@@ -93,9 +114,12 @@ def derive_shape(
         width=width,
         num_heads=num_heads,
         num_kv_heads=num_kv_heads or num_heads,
-        feed_forward_width=feed_forward_width or -(-8 * width // (3 * 64)) * 64,
+        feed_forward_width=feed_forward_width or (4 * width if relu_squared else -(-8 * width // (3 * 64)) * 64),
         tie_embeddings=tie_embeddings,
         rope_theta=rope_theta,
         head_size=head_width if head_width != width // num_heads else None,
         query_key_norm=query_key_norm,
+        softcap=softcap,
+        relu_squared=relu_squared,
+        value_embeddings=value_embeddings,
     )

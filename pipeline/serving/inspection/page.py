@@ -1,7 +1,8 @@
 """One HTML page of what several models make of one text: self-contained, no scripts, every text escaped.
 
 In: a text and models with their tokenizers. Out: the page. Surprisal stands side by side, aligned by characters: each token
-covers the columns of its characters. Transformers add attention maps and the logit lens over the first tokens.
+covers the columns of its characters. Transformers add attention maps and the logit lens over the first tokens; encoder-decoders,
+which score no text alone, show where they look in it as they write.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from pipeline.errors import InputError
 from pipeline.serving.inspection.plots import attention_maps
 from pipeline.serving.inspection.surprisal import TokenSurprisal, token_surprisals
 
 if TYPE_CHECKING:
+    from pipeline.evaluation.pair_model import PairModel, TextModel
     from pipeline.models.interface import LanguageModel
     from pipeline.tokenizer.model import Tokenizer
 
@@ -34,8 +37,15 @@ class Subject:
     """A model on the page."""
 
     name: str
-    model: LanguageModel
-    tokenizer: Tokenizer
+    writer: TextModel | PairModel
+
+    @property
+    def model(self) -> LanguageModel:
+        return self.writer.model
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.writer.tokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +64,24 @@ class Cell:
         return round(min(self.bits / DARKEST_BITS, 1.0), 3)
 
 
-def inspection_page(text: str, subjects: Sequence[Subject]) -> str:
-    """The page.
+def inspection_page(text: str, subjects: Sequence[Subject], *, target: str | None = None) -> str:
+    """The page; `target` is what encoder-decoders are aligned with, by default what they write.
 
     Raises:
-        InputError: the text is empty.
+        InputError: the text is empty, or longer than an encoder-decoder reads.
     """
+    from pipeline.evaluation.pair_model import PairModel
     from pipeline.models.transformer.model import TransformerModel
+    from pipeline.serving.inspection.alignment import align
 
+    if not text:
+        raise InputError("The text is empty, so there is nothing to inspect. Give some words.")
+    alignments = [
+        {"name": subject.name, "found": align(subject.writer, text, target)}
+        for subject in subjects
+        if isinstance(subject.writer, PairModel) and subject.writer.is_encoder_decoder
+    ]
+    subjects = [subject for subject in subjects if not getattr(subject.model, "is_encoder_decoder", False)]
     surprisals = {subject.name: token_surprisals(subject.model, subject.tokenizer, text) for subject in subjects}
     environment = Environment(
         loader=PackageLoader("pipeline.serving.inspection", ""),
@@ -70,10 +90,12 @@ def inspection_page(text: str, subjects: Sequence[Subject]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["piece"] = _piece
     return environment.get_template("inspection.html").render(
         text=text,
         summaries=[_summary(subject, surprisals[subject.name], text) for subject in subjects],
-        bands=_bands(text, surprisals),
+        bands=_bands(text, surprisals) if subjects else [],
+        alignments=alignments,
         insides=[_inside(subject, text) for subject in subjects if isinstance(subject.model, TransformerModel)],
     )
 
@@ -124,7 +146,7 @@ def _cells(tokens: list[TokenSurprisal], first: int, last: int) -> list[Cell]:
                 bits=bits,
                 shown=(f"{bits:.1f}" if end - start > 2 else f"{bits:.0f}") if begins_here else "…",
                 tip="; ".join(_tip(token) for token in group),
-                context=",".join(map(str, contexts)) if begins_here else "…",
+                context=str(contexts[0]) if contexts and begins_here else "…",
             )
         )
     return cells

@@ -1,0 +1,106 @@
+"""`textmill leaderboard`: every evaluated model of every family and task in one table of 80 columns, and as Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.accounts.leaderboard import Row, leaderboard, write_leaderboard
+from pipeline.artifacts import ArtifactStore
+from pipeline.config import Project
+
+LABELS = {
+    "bits_per_byte": "bits/byte",
+    "bleu": "BLEU",
+    "chrf": "chrF++",
+    "ter": "TER",
+    "rouge_1": "ROUGE-1",
+    "rouge_2": "ROUGE-2",
+    "rouge_l": "ROUGE-L",
+    "exact_match": "exact",
+    "f1": "F1",
+}
+
+
+def show_leaderboard(project: Project, names: Sequence[str]) -> int:
+    """Prints the table, and says where it stands as Parquet."""
+    store = ArtifactStore(project.storage_folder)
+    rows = leaderboard(project, store, names)
+    console = Console()
+    if not rows:
+        console.print("No model is evaluated yet; `textmill run` makes and evaluates them.")
+        return 0
+    console.print(leaderboard_table(rows))
+    console.print("\n* holds the alias champion; speeds are tokens a second on the machine that measured them.")
+    console.print(f"{write_leaderboard(project, store)}   the same, with intervals", highlight=False, soft_wrap=True)
+    return 0
+
+
+def leaderboard_table(rows: Sequence[Row]) -> Table:
+    """The rows for a terminal, a section for each dataset where there are several."""
+    table = Table(title="Leaderboard", title_style="bold", header_style="bold", box=None, padding=(0, 1, 0, 0))
+    for column in ("model", "family"):
+        table.add_column(column, overflow="fold")
+    names = ["quality", "bits/\nbyte", "uni-\ngram", "para-\nmeters", "tokens", "time", "train\ntok/s", "score\ntok/s"]
+    if any(row.accuracy is not None for row in rows):
+        names.insert(3, "bench-\nmarks")
+    for column in names:
+        table.add_column(column, justify="right")
+    several = len({row.dataset for row in rows}) > 1
+    last = None
+    for row in rows:
+        if several and row.dataset != last:
+            table.add_row(f"[dim]{row.dataset}[/]", f"[dim]{row.task}[/]")
+        last = row.dataset
+        cells = [_quality(row), _number(row.bits_per_byte), _number(row.unigram_bits_per_byte)]
+        if len(names) == 9:
+            cells.append("" if row.accuracy is None else f"{row.accuracy:.3f}")
+        cells += [
+            short(row.num_parameters),
+            short(row.training_tokens),
+            duration(row.training_seconds),
+            short(row.training_tokens_per_second),
+            short(row.scoring_tokens_per_second),
+        ]
+        table.add_row(row.model + (" *" if row.is_champion else ""), row.family.replace("_", " "), *cells)
+    return table
+
+
+def _quality(row: Row) -> str:
+    if row.quality is None or row.metric == "bits_per_byte":
+        return ""
+    return f"{row.quality:.1f}\n{LABELS.get(row.metric, row.metric)}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def short(value: float | None) -> str:
+    """A count in five characters at most.
+
+    >>> [short(n) for n in (7, 999.6, 5_312_000, 20_000_000, 1_234)]
+    ['7', '1.0k', '5.3M', '20M', '1.2k']
+    """
+    if value is None:
+        return ""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size * 0.9995:
+            scaled = value / size
+            return f"{scaled:.1f}{unit}" if scaled < 9.95 else f"{scaled:.0f}{unit}"
+    return f"{value:.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time in five characters at most.
+
+    >>> [duration(n) for n in (3.2, 90, 5400, 200_000)]
+    ['3s', '90s', '90m', '56h']
+    """
+    if seconds is None:
+        return ""
+    if seconds < 100:
+        return f"{seconds:.0f}s"
+    return f"{seconds / 60:.0f}m" if seconds < 6_000 else f"{seconds / 3600:.0f}h"

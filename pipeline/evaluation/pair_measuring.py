@@ -1,0 +1,180 @@
+"""What a model of pairs is worth: bits of the targets, what it writes, and that beside baselines that need no model.
+
+In: a model with its way of being asked, and the test split's pairs. Out: as for texts, with bits, bytes and tokens of the
+targets, and for the task's metrics a row a writer. Texts that have several targets are written for once and judged by the best.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.config.tasks import TASKS
+from pipeline.config.training import EvaluateConfig
+from pipeline.evaluation.measured import Measured, check_finite, documents_table, empty_test_split
+from pipeline.evaluation.metrics.scored import estimate, ratio_of
+from pipeline.evaluation.metrics.totals import Documents, summarise, summarise_sources
+from pipeline.evaluation.scoring import NUM_BINS, DocumentScores
+from pipeline.evaluation.task_outputs import Pair, baseline_outputs, group_pairs, majority, measure
+from pipeline.evaluation.test_split import PairRow, chosen_ids, read_pairs
+from pipeline.files import fingerprint
+from pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    from pipeline.evaluation.pair_model import PairModel
+    from pipeline.models.interface import GenerationParameters
+
+OUTPUTS_SCHEMA = pa.schema(
+    [
+        pa.field("text", pa.large_string(), nullable=False),
+        pa.field("targets", pa.list_(pa.large_string()), nullable=False),
+        pa.field("output", pa.large_string(), nullable=False),
+    ]
+)
+UNKNOWN = ("top1_accuracy", "top5_accuracy", "expected_calibration_error", "unknown_fraction")
+"""Figures that targets alone do not give."""
+
+
+def task_metrics(task: str, config: EvaluateConfig) -> list[str]:
+    """The metrics that are asked for, or those of the task's preset; the first one is the leaderboard's."""
+    return list(config.metrics or TASKS[task].metrics)
+
+
+def generation_of(asked: PairModel) -> GenerationParameters:
+    """How a model of the task writes: the beams or draws of its preset."""
+    from pipeline.models.interface import GenerationParameters
+
+    preset = TASKS[asked.task].generation
+    return GenerationParameters(
+        max_new_tokens=asked.max_written_tokens,
+        temperature=preset.temperature,
+        top_k=None,
+        top_p=preset.top_p,
+        num_beams=preset.num_beams,
+        length_penalty=preset.length_penalty,
+        stop_ids=(asked.tokenizer.eos_id,),
+    )
+
+
+def measure_pairs(
+    name: str,
+    asked: PairModel,
+    *,
+    test: Path,
+    train: Path,
+    unigram: np.ndarray[Any, Any],
+    config: EvaluateConfig,
+    progress: Progress,
+) -> Measured:
+    """Bits and figures of the test split's targets, and of what the model writes for their texts.
+
+    Raises:
+        StageError: the test split has no pair, or the model's probabilities are not finite.
+    """
+    rows = read_pairs(test, chosen_ids(test, max_documents=config.max_documents))
+    if not rows:
+        raise empty_test_split(name)
+    pairs = group_pairs((row.text, row.target) for row in rows)
+    progress.start(total=len(rows))
+    started = time.monotonic()
+    found = asked.score([row.text for row in rows], [row.target for row in rows], progress=progress)
+    seconds = time.monotonic() - started
+    progress.finish()
+    check_finite(name, [row.id for row in rows], found.bits)
+    metrics = task_metrics(asked.task, config)
+    documents = _documents(rows)
+    scores = _scores(found.bits, found.num_tokens, _unigram_bits(asked, rows, unigram))
+    progress.note(f"writing for {len(pairs)} texts")
+    progress.start(total=len(pairs))
+    outputs = asked.write([pair.text for pair in pairs], generation_of(asked), progress=progress)
+    progress.finish()
+    targets = pq.read_table(train, columns=["target"])["target"].to_pylist()
+    written = {"model": outputs, **baseline_outputs(pairs, majority_target=majority(filter(None, targets)))}
+    return Measured(
+        documents=documents,
+        table=documents_table(documents, scores),
+        figures=_known(summarise(documents, scores)),
+        sources={source: _known(row) for source, row in summarise_sources(documents, scores).items()},
+        samples=_samples(pairs, outputs, config.num_samples),
+        notes=_notes(found.was_cut),
+        scoring_seconds=seconds,
+        task=asked.task,
+        task_metric=metrics[0],
+        task_rows=[
+            *_bits_rows(scores, documents),
+            *measure(pairs, written, metrics=[metric for metric in metrics if metric != "bits_per_byte"]),
+        ],
+        outputs=_outputs_table(pairs, outputs),
+    )
+
+
+def _documents(rows: Sequence[PairRow]) -> Documents:
+    return Documents(
+        ids=[row.id for row in rows],
+        text_hashes=[row.text_hash for row in rows],
+        sources=np.array([row.source for row in rows], dtype=object),
+        num_bytes=np.array([len(row.target.encode()) for row in rows], dtype=np.int64),
+        num_words=np.array([len(row.target.split()) for row in rows], dtype=np.int64),
+    )
+
+
+def _unigram_bits(asked: PairModel, rows: Sequence[PairRow], unigram: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return np.array([unigram[asked.tokenizer.encode(row.target)].sum() for row in rows])
+
+
+def _scores(
+    bits: np.ndarray[Any, Any], num_tokens: np.ndarray[Any, Any], unigram_bits: np.ndarray[Any, Any]
+) -> DocumentScores:
+    none = np.zeros(len(bits), dtype=np.int64)
+    return DocumentScores(
+        bits=bits,
+        baseline_bits=unigram_bits,
+        num_tokens=num_tokens,
+        num_top1=none,
+        num_top5=none,
+        num_unknown=none,
+        calibration=np.zeros((len(bits), NUM_BINS, 3)),
+    )
+
+
+def _bits_rows(scores: DocumentScores, documents: Documents) -> list[dict[str, Any]]:
+    """Bits per byte of the targets with their interval, of the model and of the unigram baseline."""
+    seed = int(fingerprint(documents.ids), 16)
+    rows = []
+    for writer, bits in (("model", scores.bits), ("unigram", scores.baseline_bits)):
+        found = estimate(ratio_of(bits, documents.num_bytes.astype(np.float64)), seed=seed)
+        row = {"metric": "bits_per_byte", "by": writer, "value": found.value, "low": found.low, "high": found.high}
+        rows.append({**row, "signature": "targets given their sources, their end not counted"})
+    return rows
+
+
+def _known(figures: dict[str, Any]) -> dict[str, Any]:
+    return {key: None if key in UNKNOWN else value for key, value in figures.items()}
+
+
+def _samples(pairs: Sequence[Pair], outputs: Sequence[str], count: int) -> list[dict[str, str]]:
+    return [
+        {"prompt": pair.text, "continuation": output, "target": pair.targets[0]}
+        for pair, output in list(zip(pairs, outputs, strict=True))[:count]
+    ]
+
+
+def _notes(was_cut: np.ndarray[Any, Any]) -> list[str]:
+    if not was_cut.any():
+        return []
+    return [f"{int(was_cut.sum())} of {len(was_cut)} pairs do not fit the model's context and were cut."]
+
+
+def _outputs_table(pairs: Sequence[Pair], outputs: Sequence[str]) -> pa.Table:
+    columns = {
+        "text": [pair.text for pair in pairs],
+        "targets": [list(pair.targets) for pair in pairs],
+        "output": list(outputs),
+    }
+    return pa.table(columns, schema=OUTPUTS_SCHEMA)

@@ -1,0 +1,175 @@
+"""A model that writes targets: an encoder-decoder reads the source, a decoder alone a prompt through the dataset's template.
+
+In: a model's folder, and `pairs.json` of the shards it learnt from. Out: bits of given targets, and texts written.
+Tokens are cut as in training: prefix, text, middle and target each on its own, `<s>` first. A source that leaves too little room
+is cut at the end that the dataset names. A target's end is not counted, so its bits are those of its text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.errors import ArtifactDamaged
+from pipeline.evaluation.continuation import continue_texts, generation_parameters
+from pipeline.evaluation.targets import total_bits
+from pipeline.models.loading import load_model
+from pipeline.progress import Progress, SilentProgress
+from pipeline.shards.pairs import shorten
+from pipeline.shards.reader import PAIR_INDEX
+from pipeline.tokenizer.model import Tokenizer
+
+if TYPE_CHECKING:
+    from pipeline.models.interface import GenerationParameters, LanguageModel
+
+_BLOCK_PAIRS = 256
+"""Scored or written between two signs of progress."""
+MAX_WRITTEN_TOKENS = 256
+"""Of a text that a model writes for a pair, where nothing else is asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairScores:
+    """One row a pair, in the order given."""
+
+    bits: np.ndarray[Any, Any]
+    """float64 (N,): minus log2 of the target's probability given its source."""
+    num_tokens: np.ndarray[Any, Any]
+    """int64 (N,): tokens of the target."""
+    was_cut: np.ndarray[Any, Any]
+    """bool (N,): the source, or for an encoder-decoder the target, did not fit."""
+
+
+class PairModel:
+    """A model, its tokenizers, and how it is asked."""
+
+    def __init__(
+        self, model: LanguageModel, tokenizer: Tokenizer, source_tokenizer: Tokenizer, index: dict[str, Any]
+    ) -> None:
+        """`tokenizer` is that of the targets, `index` the content of `pairs.json`.
+
+        Raises:
+            ArtifactDamaged: a decoder alone, and pairs without a template.
+        """
+        self.model, self.tokenizer, self.source_tokenizer = model, tokenizer, source_tokenizer
+        self.task, self.keep_source = str(index["task"]), str(index["keep_source"])
+        self.is_encoder_decoder = bool(getattr(model, "is_encoder_decoder", False))
+        template = index["template"]
+        if template is None and not self.is_encoder_decoder:
+            raise ArtifactDamaged(
+                f"A model of the family {model.family} reads pairs through a template, and these have none. Give the dataset one "
+                "tokenizer for both sides, and build it again."
+            )
+        self._prefix = list(template["prefix_ids"]) if template else []
+        self._middle = list(template["middle_ids"]) if template else []
+
+    @classmethod
+    def load(cls, folder: Path, index_file: Path, *, device: str = "cpu") -> PairModel:
+        """The model of a folder, asked as the `pairs.json` at `index_file` says.
+
+        Raises:
+            ArtifactDamaged: no saved model, or no readable index.
+        """
+        try:
+            index = json.loads(index_file.read_text())
+        except (OSError, ValueError) as error:
+            raise ArtifactDamaged(f"{index_file} is no readable {PAIR_INDEX}. Build the shards again.") from error
+        tokenizer = Tokenizer.load(folder / "tokenizer.model")
+        own = folder / "source_tokenizer.model"
+        source_tokenizer = Tokenizer.load(own) if own.is_file() else tokenizer
+        return cls(load_model(folder, device=device), tokenizer, source_tokenizer, index)
+
+    @property
+    def max_written_tokens(self) -> int:
+        """What a model may write: for a decoder alone at most half its context."""
+        context = self.model.context_tokens
+        return min(MAX_WRITTEN_TOKENS, context if self.is_encoder_decoder else context // 2)
+
+    def prompt(self, text: str, *, room: int) -> tuple[list[int], bool]:
+        """What the model reads before a target of at most `room` tokens, and whether the text was cut for it."""
+        ids = np.asarray(self.source_tokenizer.encode(text), dtype=np.int64)
+        if self.is_encoder_decoder:
+            marks = [self.source_tokenizer.bos_id], [self.source_tokenizer.eos_id]
+            available = self.model.context_tokens - 2
+        else:
+            marks = [self.tokenizer.bos_id, *self._prefix], self._middle
+            available = self.model.context_tokens - len(self._prefix) - len(self._middle) - 1 - room
+        kept = shorten(ids, available, keep=self.keep_source)
+        return [*marks[0], *kept.tolist(), *marks[1]], len(kept) < len(ids)
+
+    def score(self, texts: Sequence[str], targets: Sequence[str], *, progress: Progress | None = None) -> PairScores:
+        """Bits of each target given its text; progress counts pairs."""
+        progress = progress or SilentProgress()
+        found: list[np.ndarray[Any, Any]] = []
+        cut: list[bool] = []
+        for first in range(0, len(texts), _BLOCK_PAIRS):
+            wanted = [self.tokenizer.encode(target) for target in targets[first : first + _BLOCK_PAIRS]]
+            asked = [
+                self.prompt(text, room=len(ids))
+                for text, ids in zip(texts[first : first + _BLOCK_PAIRS], wanted, strict=True)
+            ]
+            limit = self.model.context_tokens if self.is_encoder_decoder else None
+            cut += [
+                was_cut or (limit is not None and len(ids) > limit)
+                for (_, was_cut), ids in zip(asked, wanted, strict=True)
+            ]
+            found += self.model.score_targets([ids for ids, _ in asked], [ids[:limit] for ids in wanted])
+            progress.advance(len(wanted))
+        return PairScores(
+            bits=np.array([total_bits(log_probabilities) for log_probabilities in found]),
+            num_tokens=np.array([len(log_probabilities) for log_probabilities in found], dtype=np.int64),
+            was_cut=np.array(cut, dtype=bool),
+        )
+
+    def write(
+        self, texts: Sequence[str], parameters: GenerationParameters, *, progress: Progress | None = None
+    ) -> list[str]:
+        """The target that the model gives each text; progress counts texts."""
+        progress = progress or SilentProgress()
+        written: list[str] = []
+        special = {self.tokenizer.bos_id, self.tokenizer.eos_id, self.tokenizer.pad_id}
+        for first in range(0, len(texts), _BLOCK_PAIRS):
+            block = texts[first : first + _BLOCK_PAIRS]
+            prompts = [self.prompt(text, room=parameters.max_new_tokens)[0] for text in block]
+            for ids in self.model.generate(prompts, parameters):
+                text = self.tokenizer.decode([token for token in ids if token not in special])
+                written.append(text.rstrip("\ufffd").strip())
+            progress.advance(len(block))
+        return written
+
+    def answer(self, texts: Sequence[str], settings: Mapping[str, Any] | None = None) -> list[str]:
+        """What the model writes for each text; `settings` overrides `continuation.DEFAULTS`.
+
+        Raises:
+            ValueError: a setting that does not exist or cannot be.
+        """
+        return self.write(texts, generation_parameters(self.tokenizer, settings))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextModel:
+    """A model that continues texts, and its tokenizer."""
+
+    model: LanguageModel
+    tokenizer: Tokenizer
+
+    def answer(self, texts: Sequence[str], settings: Mapping[str, Any] | None = None) -> list[str]:
+        """The continuation of each text; `settings` overrides `continuation.DEFAULTS`.
+
+        Raises:
+            ValueError: a setting that does not exist or cannot be.
+        """
+        return continue_texts(self.model, self.tokenizer, texts, generation_parameters(self.tokenizer, settings))
+
+
+def load_writer(folder: Path, index_file: Path | None, *, device: str = "cpu") -> TextModel | PairModel:
+    """The model of a folder, ready to answer: by the way of its pairs, or where there are none by going on."""
+    if index_file is not None:
+        return PairModel.load(folder, index_file, device=device)
+    tokenizer = Tokenizer.load(folder / "tokenizer.model")
+    return TextModel(model=load_model(folder, device=device), tokenizer=tokenizer)

@@ -1,0 +1,82 @@
+"""Models of pairs are asked as they were trained, and scored by the target alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from bigram_model import BOS, EOS, A, B, BigramModel, CharacterTokenizer, bits_by_hand
+
+from pipeline.errors import ArtifactDamaged
+from pipeline.evaluation.pair_model import PairModel
+from pipeline.models.interface import GenerationParameters
+from pipeline.models.target_scores import score_in_rows
+
+
+class Bigram(BigramModel):
+    """Scores targets as every decoder does."""
+
+    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray]:
+        return score_in_rows(self, prompts, targets)
+
+
+class EncoderDecoder(BigramModel):
+    """Keeps what it is asked; every target token costs one bit."""
+
+    is_encoder_decoder = True
+
+    def __init__(self, **words: Any) -> None:
+        super().__init__(**words)
+        self.asked: list[list[int]] = []
+
+    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray]:
+        self.asked += prompts
+        return [np.full(len(target), -np.log(2.0), dtype=np.float32) for target in targets]
+
+    def generate(self, prompts: list[list[int]], parameters: GenerationParameters) -> list[list[int]]:
+        return [[A, B, EOS] for _ in prompts]
+
+
+def index(*, keep: str = "beginning", template: bool = True) -> dict[str, Any]:
+    ids = {"text": "a{text}b{target}", "prefix_ids": [A], "middle_ids": [B]}
+    return {"task": "translation", "keep_source": keep, "template": ids if template else None}
+
+
+def asked(model: Any, **words: Any) -> PairModel:
+    tokenizer: Any = CharacterTokenizer()
+    return PairModel(model, tokenizer, tokenizer, index(**words))
+
+
+def test_a_decoder_reads_the_text_in_its_template_and_pays_for_the_target_alone() -> None:
+    pairs = asked(Bigram(context_tokens=16))
+    assert pairs.prompt("bb", room=4) == ([BOS, A, B, B, B], False)
+    scores = pairs.score(["bb", "a"], ["ab", "aaa"])
+    expected = [bits_by_hand("abbb" + "ab") - bits_by_hand("abbb"), bits_by_hand("aab" + "aaa") - bits_by_hand("aab")]
+    assert scores.bits == pytest.approx(expected, rel=1e-6)
+    assert scores.num_tokens.tolist() == [2, 3]
+    assert not scores.was_cut.any()
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("beginning", [A, A]), ("end", [A, B])])
+def test_a_long_source_is_cut_at_the_end_that_the_dataset_names(keep: str, kept: Sequence[int]) -> None:
+    pairs = asked(Bigram(context_tokens=9), keep=keep)
+    # of 9 tokens the mark, prefix and middle take 3, the target 4: two of the text are left
+    assert pairs.prompt("aab", room=4) == ([BOS, A, *kept, B], True)
+    assert pairs.score(["aab"], ["abab"]).was_cut.tolist() == [True]
+
+
+def test_an_encoder_decoder_reads_the_source_between_its_marks() -> None:
+    model = EncoderDecoder(context_tokens=4)
+    pairs = asked(model, template=False)
+    scores = pairs.score(["ab", "abab"], ["a", "abaaab"])
+    assert model.asked == [[BOS, A, B, EOS], [BOS, A, B, EOS]]
+    assert scores.was_cut.tolist() == [False, True]
+    assert scores.bits.tolist() == pytest.approx([1.0, 4.0])  # of a target that is longer, what the model can write
+    assert pairs.write(["ab"], GenerationParameters()) == ["ab"]
+
+
+def test_a_decoder_without_a_template_is_one_sentence() -> None:
+    with pytest.raises(ArtifactDamaged, match="reads pairs through a template, and these have none"):
+        asked(Bigram(), template=False)
