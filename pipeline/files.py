@@ -13,6 +13,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,37 @@ def sha256_file(path: Path) -> str:
     """The sha256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_verified: dict[tuple[int, int, int, int], str] = {}
+
+
+def sha256_once(path: Path) -> str:
+    """`sha256_file`, computed once a process for a file that stays as it is: device, inode, size and time of change.
+
+    Hard links are one file, so what was verified in the cache is not read again in the version that links it.
+    """
+    status = path.stat()
+    identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    if identity not in _verified:
+        _verified[identity] = sha256_file(path)
+    return _verified[identity]
+
+
+def sha256_of_all(paths: Iterable[Path]) -> list[str | None]:
+    """`sha256_once` of each, several at a time; None for a file that is not there.
+
+    Hashing lets go of the interpreter's lock, so threads read as fast as the disk gives.
+    """
+
+    def digest(path: Path) -> str | None:
+        try:
+            return sha256_once(path)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(digest, paths))
 
 
 def canonical_json(value: Any) -> str:
@@ -137,29 +169,35 @@ def write_parquet(path: Path, batches: pa.Table | Iterable[pa.RecordBatch], sche
     Raises:
         StorageError: the disk is full, read-only or forbidden.
     """
-    if isinstance(batches, pa.Table):
-        schema, batches = batches.schema, batches.to_batches()
-    assert schema is not None, "record batches need their schema"
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    num_rows = 0
-    pending = schema.empty_table()
     with storage_errors(path):
         try:
-            with pq.ParquetWriter(aside, schema, compression="zstd") as writer:
-                for batch in batches:
-                    num_rows += batch.num_rows
-                    pending = pa.concat_tables([pending, pa.Table.from_batches([batch], schema)])
-                    num_whole = pending.num_rows // ROW_GROUP_ROWS * ROW_GROUP_ROWS
-                    if num_whole:
-                        writer.write_table(pending.slice(0, num_whole).combine_chunks(), row_group_size=ROW_GROUP_ROWS)
-                        pending = pending.slice(num_whole)
-                if pending.num_rows:
-                    writer.write_table(pending.combine_chunks(), row_group_size=ROW_GROUP_ROWS)
-            written = pq.read_metadata(aside).num_rows
-            assert written == num_rows, f"{path}: {written} rows on disk of {num_rows}"
+            num_rows = stream_parquet(aside, batches, schema)
             fsync_file(aside)
             os.replace(aside, path)
             fsync_directory(path.parent)
         finally:
             aside.unlink(missing_ok=True)
+    return num_rows
+
+
+def stream_parquet(path: Path, batches: pa.Table | Iterable[pa.RecordBatch], schema: pa.Schema | None = None) -> int:
+    """`write_parquet` into a folder that is committed as a whole, so neither aside nor to disk yet."""
+    if isinstance(batches, pa.Table):
+        schema, batches = batches.schema, batches.to_batches()
+    assert schema is not None, "record batches need their schema"
+    num_rows = 0
+    pending = schema.empty_table()
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for batch in batches:
+            num_rows += batch.num_rows
+            pending = pa.concat_tables([pending, pa.Table.from_batches([batch], schema)])
+            num_whole = pending.num_rows // ROW_GROUP_ROWS * ROW_GROUP_ROWS
+            if num_whole:
+                writer.write_table(pending.slice(0, num_whole).combine_chunks(), row_group_size=ROW_GROUP_ROWS)
+                pending = pending.slice(num_whole)
+        if pending.num_rows:
+            writer.write_table(pending.combine_chunks(), row_group_size=ROW_GROUP_ROWS)
+    written = pq.read_metadata(path).num_rows
+    assert written == num_rows, f"{path}: {written} rows on disk of {num_rows}"
     return num_rows

@@ -9,7 +9,7 @@ the part.
   versions too: a linked file is the same file, so damage in one is damage in both.
 - Rows are streamed: a row group is closed by rows or by bytes, whichever comes first, so memory stays bounded.
 
-Trade-off: verifying reads every part once a build (about 1 GB/s), the price of noticing a flipped bit.
+Trade-off: verifying reads every part once a process (about 1 GB/s a core), the price of noticing a flipped bit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -31,7 +31,7 @@ from pipeline.artifacts import Draft, remove_abandoned
 from pipeline.config import EngineConfig
 from pipeline.engine import IN_THIS_PROCESS, map_parts
 from pipeline.errors import StorageError
-from pipeline.files import ROW_GROUP_ROWS, fsync_directory, fsync_file, sha256_file, storage_errors
+from pipeline.files import ROW_GROUP_ROWS, fsync_directory, fsync_file, sha256_of_all, sha256_once, storage_errors
 from pipeline.progress import Progress
 from pipeline.records import REJECT_SCHEMA, Ledger
 
@@ -46,7 +46,7 @@ _PART_MANIFEST = "part.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartFile:
-    """One of a part's two tables."""
+    """One of a part's tables."""
 
     num_bytes: int
     num_rows: int
@@ -65,7 +65,7 @@ class CachedPart:
     """What the stage wants to report without reading the tables again; JSON values."""
 
     def table(self, name: str) -> Path:
-        """The Parquet file of `documents` or `rejects`."""
+        """The Parquet file of `documents`, `rejects`, or another that the part has."""
         return self.folder / f"{name}.parquet"
 
 
@@ -213,22 +213,48 @@ def write_part(
         StageError: the rows on disk do not account for everything that was taken.
         StorageError: the disk is full, read-only or forbidden.
     """
+
+    def write(staging: Path) -> Tables:
+        writer = PartWriter(staging, schema)
+        try:
+            account = dict(fill(writer))
+            rows = writer.close()
+        except BaseException:
+            writer.abandon()
+            raise
+        ledger = _read_back(staging, rows, writer.taken, bytes_column=bytes_column)
+        return Tables(rows=rows, ledger=ledger, account=account)
+
+    return write_tables(parts_folder, key, where=where, write=write)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tables:
+    """What was written of a part: `<name>.parquet` each, and their account."""
+
+    rows: Mapping[str, int]
+    """Name of a table -> its rows."""
+    ledger: Ledger
+    account: Mapping[str, Any]
+
+
+def write_tables(parts_folder: Path, key: str, *, where: str, write: Callable[[Path], Tables]) -> CachedPart:
+    """Commits by one rename what `write` puts into a folder that is its own; of two equal parts the first wins.
+
+    Raises:
+        StageError: the ledger does not balance; `where` names the part.
+        StorageError: the disk is full, read-only or forbidden.
+    """
     with storage_errors(parts_folder):
         parts_folder.mkdir(parents=True, exist_ok=True)
         staging = aside(parts_folder, key)
         staging.mkdir()
         try:
-            writer = PartWriter(staging, schema)
-            try:
-                account = dict(fill(writer))
-                rows = writer.close()
-            except BaseException:
-                writer.abandon()
-                raise
-            ledger = _read_back(staging, rows, writer.taken, bytes_column=bytes_column)
-            ledger.check(where)
-            files = {name: _describe(staging / f"{name}.parquet", num_rows) for name, num_rows in rows.items()}
-            record = {"key": key, "files": files, "ledger": ledger.to_json(), "account": account}
+            written = write(staging)
+            written.ledger.check(where)
+            files = {name: _describe(staging / f"{name}.parquet", num_rows) for name, num_rows in written.rows.items()}
+            ledger = written.ledger.to_json()
+            record = {"key": key, "files": files, "ledger": ledger, "account": dict(written.account)}
             manifest = staging / _PART_MANIFEST
             manifest.write_text(json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False))
             for path in staging.iterdir():
@@ -264,7 +290,7 @@ def _read_columns(folder: Path, name: str, columns: list[str], rows: Mapping[str
 
 
 def _describe(path: Path, num_rows: int) -> dict[str, Any]:
-    return asdict(PartFile(num_bytes=path.stat().st_size, num_rows=num_rows, sha256=sha256_file(path)))
+    return asdict(PartFile(num_bytes=path.stat().st_size, num_rows=num_rows, sha256=sha256_once(path)))
 
 
 def _publish(staging: Path, final: Path) -> CachedPart:
@@ -302,11 +328,18 @@ def load_part(folder: Path) -> CachedPart | None:
         )
         for name, file in part.files.items():
             path = part.table(name)
-            if path.stat().st_size != file.num_bytes or sha256_file(path) != file.sha256:
+            if path.stat().st_size != file.num_bytes or sha256_once(path) != file.sha256:
                 return None
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
     return part if part.key == folder.name else None
+
+
+def load_parts(parts_folder: Path, keys: Iterable[str]) -> dict[str, CachedPart]:
+    """Those of the parts that are there and whole; their files are read several at a time."""
+    folders = [folder for key in keys if (folder := parts_folder / key).is_dir()]
+    sha256_of_all(path for folder in folders for path in folder.glob("*.parquet"))
+    return {folder.name: part for folder in folders if (part := load_part(folder)) is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,7 +370,7 @@ def build_parts(
     with storage_errors(parts_folder):
         parts_folder.mkdir(parents=True, exist_ok=True)
     remove_abandoned(parts_folder)
-    found = {task.key: part for task in tasks if (part := load_part(parts_folder / task.key)) is not None}
+    found = load_parts(parts_folder, [task.key for task in tasks])
     missing = sorted((task for task in tasks if task.key not in found), key=lambda task: (-task.num_bytes, task.key))
     num_bytes = sum(task.num_bytes for task in missing)
     limit = SMALL_WORK_BYTES if small_work_bytes is None else small_work_bytes
@@ -359,13 +392,17 @@ def link_parts(parts: Sequence[CachedPart], draft: Draft) -> dict[str, int]:
     for part in parts:
         for name, file in part.files.items():
             relative = f"{name}/{part.key}.parquet"
-            source, target = part.table(name), draft.path(relative)
-            try:
-                os.link(source, target)
-            except OSError:  # another filesystem, or one without hard links
-                shutil.copyfile(source, target)
+            link_table(part.table(name), draft.path(relative))
             rows[relative] = file.num_rows
     return rows
+
+
+def link_table(source: Path, target: Path) -> None:
+    """The same file under another name; a copy where the filesystem has no hard links."""
+    try:
+        os.link(source, target)
+    except OSError:  # another filesystem, or one without hard links
+        shutil.copyfile(source, target)
 
 
 def reject_table(ledger: Ledger) -> list[dict[str, int | str]]:

@@ -17,8 +17,11 @@ from assets.cli.plan import plan_table
 from assets.cli.summary import print_summary
 from pipeline.artifacts import ArtifactStore
 from pipeline.config import Project
+from pipeline.engine import start_server
 from pipeline.errors import StageError
-from pipeline.plan import Key, make_plan
+from pipeline.plan import CLEAN, CORPUS, RAW, Key, make_plan
+
+PRELOADED = "pipeline.corpus.preload"
 
 
 def run(project: Project, names: tuple[str, ...]) -> int:
@@ -33,6 +36,10 @@ def run(project: Project, names: tuple[str, ...]) -> int:
         )
     else:
         console.print(plan_table(steps))
+        if project.engine.kind == "local" and any(
+            step.status != "up to date" and step.key.stage in (RAW, CLEAN, CORPUS) for step in steps
+        ):
+            start_server([PRELOADED])  # imports what workers need while this process imports Dagster
         prepare_instance(project)
         with database_errors(project):
             _materialise([step.key for step in steps])

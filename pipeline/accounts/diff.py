@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.accounts.database import first_sentence, parquet, reading
 from pipeline.artifacts import Artifact, ArtifactRef, ArtifactStore
 from pipeline.config import Project
+from pipeline.corpus.layout import reject_files
 from pipeline.errors import ArtifactDamaged, ArtifactMissing, InputError
 from pipeline.plan import CORPUS, changed_settings
 
@@ -113,7 +114,7 @@ def _load(connection: duckdb.DuckDBPyConnection, side: str, artifact: Artifact) 
     # versions from before the mixture was a column read every document once
     repeats = "repeats" if "repeats" in pq.read_schema(documents[0]).names else "1"
     connection.execute(_KEPT.format(name=side, repeats=repeats, files=parquet(documents)))
-    connection.execute(_REJECTED.format(name=side, files=parquet([artifact.file("rejects.parquet")])))
+    connection.execute(_REJECTED.format(name=side, files=parquet(reject_files(artifact))))
 
 
 def _inputs_as_before(old: Artifact, new: Artifact) -> list[str]:

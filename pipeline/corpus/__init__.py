@@ -2,11 +2,14 @@
 
 build.py      clean documents of some sources in, kept documents by split and rejects with reasons out
 rules.py      the quality rules as SQL over the signal columns, each reject with its value and threshold
+judged.py     what the rules say of each part, cached
 ngrams.py     hashes of word n-grams, of many texts at once
 decontaminate.py  documents that share text with what models are judged by
 dedup.py      duplicates: which of them is kept, and the cluster it stands for
 near/         near-duplicates: sketches by part, candidates, true Jaccard, clusters
 lines.py      lines and paragraphs that many documents hold, cut out
+layout.py     where the documents of a corpus lie
+bins.py       writes what was decided, by workers, as far as it is new
 report.py     what a person sees of it
 rule.py       one rule
 pair_rules.py  rules for pairs: length ratio, language of each side

@@ -1,81 +1,69 @@
 """The corpus stage: clean documents of its sources -> kept documents by split, and rejects with reasons.
 
-In: clean-documents artifacts. Files: `documents/<split>.parquet` (CORPUS_SCHEMA, sorted by id, a random order) and
-`rejects.parquet`. Rules first (rules.py), then decontamination (decontaminate.py, which reads the text), deduplication
-(dedup.py, near/), splits (splits.py), repeated lines (lines.py) and the mixture (mixture.py), over the signal columns and
-over hashes cached by part; then one reading of the text writes what is kept, and one the rejects. The same documents give
+In: clean-documents artifacts. Files: documents by split (CORPUS_SCHEMA) and rejects, where layout.py says. Rules first
+(judged.py), then decontamination (decontaminate.py, which reads the text), deduplication (dedup.py, near/), splits
+(splits.py), repeated lines (lines.py) and the mixture (mixture.py), over verdicts and hashes cached by part; then workers
+write what is kept and the rejects (bins.py), as far as they are not those of an earlier version. The same documents give
 the same bytes in any order of arrival.
 
-Trade-off: deciding needs memory for a row of signals a document; the text is sorted out of core.
+Trade-off: deciding needs memory for a row of signals a document.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import groupby
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.artifacts import Artifact, Draft
 from pipeline.config import CorpusConfig, EngineConfig
 from pipeline.config.mixing import DecontaminateConfig
+from pipeline.corpus.bins import plan_bins, write_bins
 from pipeline.corpus.database import database
-from pipeline.corpus.decontaminate import MARK, REJECTED_ROWS, EvaluationText, against_of, find_contaminated
+from pipeline.corpus.decontaminate import MARK, EvaluationText, against_of, find_contaminated
 from pipeline.corpus.dedup import CLUSTERED, VERDICTS
 from pipeline.corpus.fixed_splits import drawn_fractions, fix_splits
+from pipeline.corpus.judged import judge_documents, load_judged, rejected_rows, unjudged
 from pipeline.corpus.lines import REPEATED_LINES, LineCutter, find_repeated, hash_lines
 from pipeline.corpus.mixture import mix
 from pipeline.corpus.near.dedup import EMPTY_NEAR, NearCounts, find_near_duplicates, sketch_documents
 from pipeline.corpus.pairs import join_sides, limit_repeats
 from pipeline.corpus.report import make_report
-from pipeline.corpus.rules import judge
 from pipeline.corpus.splits import SPLIT_SQL
 from pipeline.engine import IN_THIS_PROCESS
 from pipeline.errors import StageError
-from pipeline.files import write_parquet
+from pipeline.part_cache import DOCUMENTS, REJECTS, CachedPart
 from pipeline.progress import Progress
-from pipeline.records import CORPUS_SCHEMA, REJECT_SCHEMA, SPLITS, Ledger
+from pipeline.records import SPLITS, Ledger
 
-BATCH_ROWS = 1024
-
-_KEPT = """
-SELECT documents.* EXCLUDE (filename, file_row_number), verdicts.cluster_id, verdicts.cluster_size, verdicts.split,
-       mixed.repeats, verdicts.is_cut
-FROM read_parquet($files, filename = true, file_row_number = true) AS documents
-JOIN verdicts USING (filename, file_row_number)
-JOIN mixed USING (filename, file_row_number)
-ORDER BY verdicts.split, documents.id
+_ACCOUNTED = """
+CREATE TABLE accounted AS
+SELECT source, reason, count(*) AS documents, sum(num_bytes)::BIGINT AS num_bytes
+FROM (SELECT source, reason, num_bytes FROM verdicts UNION ALL
+      SELECT source, reason, num_bytes FROM read_parquet($rejects))
+GROUP BY source, reason
 """
 
-_REJECTS = """
-SELECT 'corpus' AS stage, verdicts.source, verdicts.path, verdicts."index", verdicts.id, verdicts.reason,
-       verdicts.detail, verdicts.value, verdicts.threshold,
-       CASE WHEN NOT verdicts.by_rule THEN verdicts.cluster_id END AS cluster_id,
-       verdicts.num_bytes, left(documents.text, 200) AS excerpt
-FROM read_parquet($files, filename = true, file_row_number = true) AS documents
-JOIN verdicts USING (filename, file_row_number)
-WHERE verdicts.reason IS NOT NULL
-ORDER BY verdicts.id, verdicts.source, verdicts.path, verdicts."index"
-"""
-
-_ACCOUNT = """
-SELECT reason, count(*) AS documents, sum(num_bytes)::BIGINT AS num_bytes FROM verdicts GROUP BY reason ORDER BY reason
-"""
+_ACCOUNT = (
+    "SELECT reason, sum(documents)::BIGINT, sum(num_bytes)::BIGINT FROM accounted GROUP BY reason ORDER BY reason"
+)
 
 _BY_SOURCE = """
-SELECT source, count(*) AS documents_in, count(*) FILTER (reason IS NULL) AS kept,
-       count(*) FILTER (reason = 'duplicate') AS duplicates,
-       count(*) FILTER (reason = 'contaminated') AS contaminated,
-       count(*) FILTER (reason = 'near_duplicate') AS near_duplicates,
-       count(*) FILTER (reason = 'repeated_lines') AS repeated_lines,
-       count(*) FILTER (reason = 'leakage') AS leakage,
-       count(*) FILTER (reason NOT IN ('duplicate', 'contaminated', 'near_duplicate', 'repeated_lines', 'leakage'))
-           AS rejected_by_rules
-FROM verdicts GROUP BY source ORDER BY source
+SELECT source, sum(documents)::BIGINT AS documents_in,
+       coalesce(sum(documents) FILTER (reason IS NULL), 0)::BIGINT AS kept,
+       coalesce(sum(documents) FILTER (reason = 'duplicate'), 0)::BIGINT AS duplicates,
+       coalesce(sum(documents) FILTER (reason = 'contaminated'), 0)::BIGINT AS contaminated,
+       coalesce(sum(documents) FILTER (reason = 'near_duplicate'), 0)::BIGINT AS near_duplicates,
+       coalesce(sum(documents) FILTER (reason = 'repeated_lines'), 0)::BIGINT AS repeated_lines,
+       coalesce(sum(documents) FILTER (reason = 'leakage'), 0)::BIGINT AS leakage,
+       coalesce(sum(documents) FILTER (
+           reason NOT IN ('duplicate', 'contaminated', 'near_duplicate', 'repeated_lines', 'leakage')
+       ), 0)::BIGINT AS rejected_by_rules
+FROM accounted GROUP BY source ORDER BY source
 """
 
 _BY_SPLIT = """
@@ -104,25 +92,27 @@ def build_corpus(
     Raises:
         StageError: nothing is left, a split is empty, or the ledger does not balance.
     """
-    clean = {path: sha for name in sorted(sources) for path, sha in _documents(sources[name]).items()}
+    by_name = {name: _documents(sources[name]) for name in sorted(sources)}
+    clean = {path: sha for found in by_name.values() for path, sha in found.items()}
     files = [str(path) for path in clean]
     fixed = fixed_splits or {}
     ledger = Ledger()
-    rows: dict[str, int] = {}
     splits: dict[str, dict[str, int]] = {}
     if not files:
         _refuse_emptiness(draft.name, config, ledger, splits, fixed)
     near, lines = config.deduplicate.near, config.deduplicate.lines
     work: dict[str, Any] = {"clean": clean, "engine": engine, "progress": progress}
+    judged = judge_documents(draft, config=config, **work)
     sketches = sketch_documents(draft, config=near, **work) if near else None
     hashed = hash_lines(draft, config=lines, **work) if lines else {}
-    progress.start(total=3)
+    progress.start(total=2)
     near_counts, cutter = NearCounts(), None
-    inputs = [*clean, *(sketches.files if sketches else ()), *hashed.values()]
+    inputs = [*clean, *(part.table(DOCUMENTS) for part in judged.values())]
+    inputs += [*(sketches.files if sketches else ()), *hashed.values()]
     with database(draft, files=inputs) as connection:
-        unjudged = judge(connection, config, files, f"corpora.{draft.name}")
+        load_judged(connection, judged)
         if config.decontaminate is not None:
-            _mark_contaminated(connection, config.decontaminate, files, against or {})
+            _mark_contaminated(connection, config.decontaminate, judged, against or {})
         connection.execute(CLUSTERED)
         connection.execute(EMPTY_NEAR)
         if near and sketches:
@@ -136,6 +126,7 @@ def build_corpus(
         limit_repeats(connection, config, files)
         if lines:
             cutter = find_repeated(connection, config=lines, hashed=hashed)
+        connection.execute(_ACCOUNTED, {"rejects": [str(part.table(REJECTS)) for part in judged.values()]})
         for reason, num_documents, num_bytes in connection.execute(_ACCOUNT).fetchall():
             ledger.take(documents=num_documents, num_bytes=num_bytes)
             if reason is None:
@@ -149,33 +140,35 @@ def build_corpus(
         (num_clusters,) = connection.execute(_CLUSTERS).fetchall()[0]
         mixture = mix(connection, config, files, draft.name)
         progress.advance(1)
-        kept = _stream(connection, _KEPT, files, CORPUS_SCHEMA.append(pa.field("is_cut", pa.bool_())))
-        kept = (batch.select(CORPUS_SCHEMA.names) for batch in (cutter.cut(kept) if cutter else kept))
-        for split, batches in groupby(_cut_by_split(kept), key=lambda batch: batch["split"][0].as_py()):
-            name = f"documents/{split}.parquet"
-            rows[name] = write_parquet(draft.path(name), batches, CORPUS_SCHEMA)
         progress.advance(1)
-        rejects = _stream(connection, _REJECTS, files, REJECT_SCHEMA)
-        rows["rejects.parquet"] = write_parquet(draft.path("rejects.parquet"), rejects, REJECT_SCHEMA)
+        bins = plan_bins(connection, draft, sources=by_name, judged=judged, cutter=cutter)
         progress.advance(1)
     progress.finish()
+    try:
+        rows, written = write_bins(draft, bins, engine=engine, progress=progress)
+    finally:
+        shutil.rmtree(draft.path("decided/x").parent)
     if cutter:
         _account_for_cuts(cutter, ledger, splits)
     where = f"corpus/{draft.name}"
     ledger.check(where)
-    written = sum(rows[f"documents/{split}.parquet"] for split in SPLITS)
-    if (written, rows["rejects.parquet"]) != (
-        ledger.kept.documents,
-        ledger.taken.documents - ledger.kept.documents,
-    ):
+    if written != ledger:
         raise StageError(
-            f"{where}: {written} documents were written of {ledger.kept.documents} that are kept; report it."
+            f"{where}: {written.kept.documents} documents were written of {ledger.kept.documents} that are kept; report it."
         )
     return draft.commit(
         counts={"ledger": ledger.to_json(), "splits": splits, "mixture": mixture},
         rows=rows,
         report=make_report(
-            ledger, splits, by_source, num_clusters, near_counts, cutter, mixture, unjudged, pair_counts
+            ledger,
+            splits,
+            by_source,
+            num_clusters,
+            near_counts,
+            cutter,
+            mixture,
+            unjudged(config, judged),
+            pair_counts,
         ),
     )
 
@@ -183,12 +176,13 @@ def build_corpus(
 def _mark_contaminated(
     connection: duckdb.DuckDBPyConnection,
     config: DecontaminateConfig,
-    files: list[str],
+    judged: Mapping[Path, CachedPart],
     against: Mapping[str, Artifact],
 ) -> None:
-    rejected = dict(connection.execute(REJECTED_ROWS).fetchall())
     evaluation = EvaluationText(against_of(against), config)
-    connection.register("contaminated", find_contaminated(evaluation, files, rejected, config))
+    connection.register(
+        "contaminated", find_contaminated(evaluation, list(map(str, judged)), rejected_rows(judged), config)
+    )
     connection.execute(MARK)
     connection.unregister("contaminated")
 
@@ -206,22 +200,6 @@ def _account_for_cuts(cutter: LineCutter, ledger: Ledger, splits: dict[str, dict
         ledger.reject(REPEATED_LINES, documents=0, num_bytes=cutter.removed_bytes)
     for split, num_bytes in cutter.by_split.items():
         splits[split]["bytes"] -= num_bytes
-
-
-def _stream(
-    connection: duckdb.DuckDBPyConnection, statement: str, files: list[str], schema: pa.Schema
-) -> Iterator[pa.RecordBatch]:
-    reader: pa.RecordBatchReader = connection.sql(statement, params={"files": files}).to_arrow_reader(BATCH_ROWS)
-    for batch in reader:
-        if batch.num_rows:
-            yield pa.Table.from_batches([batch]).select(schema.names).cast(schema).combine_chunks().to_batches()[0]
-
-
-def _cut_by_split(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Batches of one split each, from batches sorted by split."""
-    for batch in batches:
-        for split in pc.unique(batch["split"]):
-            yield batch.filter(pc.equal(batch["split"], split))
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, statement: str) -> list[dict[str, Any]]:

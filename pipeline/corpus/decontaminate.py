@@ -46,10 +46,6 @@ FROM contaminated AS found
 WHERE judged.filename = found.filename AND judged.file_row_number = found.file_row_number
 """
 
-REJECTED_ROWS = """
-SELECT filename, list(file_row_number ORDER BY file_row_number) FROM judged WHERE rule IS NOT NULL GROUP BY filename
-"""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:

@@ -1,10 +1,10 @@
 """Deduplication: of the documents with one cleaned text, and of each cluster of near-duplicates, one is kept.
 
-In: the table `judged`, every clean document's signals with the rule it breaks, if any. Out: the table `clustered`, where
-documents that break no rule form clusters by the hash of their text, and the table `verdicts`, each document with its
-cluster, its split, and the reason and detail of its reject. Between them stands `near` (near/dedup.py), empty where it is
-off, which joins clusters. The keeper is the smallest (id, source, path, index), so it does not depend on the order of
-arrival, and its id names the cluster.
+In: the table `judged`, the documents that no rule rejects; of those that are contaminated, with that as the rule. Out: the
+table `clustered`, where documents that break no rule form clusters by the hash of their text, and the table `verdicts`,
+each document with its cluster, its split, and the reason and detail of its reject. Between them stands `near`
+(near/dedup.py), empty where it is off, which joins clusters. The keeper is the smallest (id, source, path, index), so it
+does not depend on the order of arrival, and its id names the cluster.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WITH joined AS (
     FROM clustered LEFT JOIN near ON near.text_hash = clustered.text_hash AND clustered.rule IS NULL
 )
 SELECT filename, file_row_number, id, source, path, "index", num_bytes, cluster_id, cluster_size, {split} AS split,
-       false AS is_cut,
+       false AS is_cut, NULL::UBIGINT AS lines_cut,
        CASE WHEN rule IS NOT NULL THEN rule WHEN copy > 1 THEN 'duplicate' WHEN NOT is_keeper THEN 'near_duplicate' END
            AS reason,
        CASE WHEN rule IS NOT NULL THEN rule_detail

@@ -1,10 +1,10 @@
 """Lines or paragraphs repeated across documents (navigation, licences): found by hash, removed from what is kept.
 
-In: the Parquet files of clean documents, and the table `verdicts`. Out: `verdicts` with the column `is_cut`, and the
-hashes to remove. Each part's distinct lines are hashed by workers and cached by the part's content; how many kept
-documents hold a hash is counted in DuckDB. Duplicates and near-duplicates are gone by then, so that three editions of
-a novel do not count as boilerplate (CCNet, Wenzek et al. 2020, removes such lines before deduplication). A document of
-nothing else is a reject; what is cut from the others is counted in bytes.
+In: the Parquet files of clean documents, and the table `verdicts`. Out: `verdicts` with the columns `is_cut` and
+`lines_cut` (a hash of which lines go), and the hashes to remove. Each part's distinct lines are hashed by workers and
+cached by the part's content; how many kept documents hold a hash is counted in DuckDB. Duplicates and near-duplicates are
+gone by then, so that three editions of a novel do not count as boilerplate (CCNet, Wenzek et al. 2020, removes such lines
+before deduplication). A document of nothing else is a reject; what is cut from the others is counted in bytes.
 
 Trade-off: quality signals are those of the text before the cut, and two documents that differ in boilerplate alone are
 compared with it.
@@ -67,7 +67,7 @@ SELECT hash, count(*) AS num_documents FROM held GROUP BY hash HAVING count(*) >
 
 _CUT = """
 CREATE TABLE cut AS
-SELECT held.filename, held.file_row_number, count(*) AS num_repeated
+SELECT held.filename, held.file_row_number, count(*) AS num_repeated, bit_xor(hash(hash)) AS lines
 FROM held JOIN repeated USING (hash) GROUP BY held.filename, held.file_row_number
 """
 
@@ -87,7 +87,7 @@ WHERE verdicts.filename = emptied.filename AND verdicts.file_row_number = emptie
 """
 
 _MARK = """
-UPDATE verdicts SET is_cut = true FROM cut
+UPDATE verdicts SET is_cut = true, lines_cut = cut.lines FROM cut
 WHERE verdicts.reason IS NULL AND verdicts.filename = cut.filename AND verdicts.file_row_number = cut.file_row_number
 """
 
@@ -235,12 +235,33 @@ class LineCutter:
     shown: dict[int, str] = field(default_factory=dict)
     """The most frequent lines as text."""
 
+    @classmethod
+    def of(cls, repeated: Path, *, unit: Literal["line", "paragraph"]) -> LineCutter:
+        """A worker's: the hashes from a file, the most frequent first."""
+        hashes = pq.read_table(repeated)["hash"].to_pylist()
+        return cls(unit=unit, num_documents=dict.fromkeys(hashes, 0))
+
+    def shown_hashes(self) -> list[int]:
+        """The lines that are shown as text, the most frequent first."""
+        return list(self.num_documents)[:NUM_SHOWN]
+
+    def account(self) -> dict[str, Any]:
+        """What a worker cut, as JSON values."""
+        shown = {str(number): text for number, text in sorted(self.shown.items())}
+        return {"removed_bytes": self.removed_bytes, "by_split": dict(sorted(self.by_split.items())), "shown": shown}
+
+    def merge(self, account: Mapping[str, Any]) -> None:
+        """Adds what a worker cut."""
+        self.removed_bytes += account["removed_bytes"]
+        self.by_split.update(account["by_split"])
+        self.shown |= {int(number): text for number, text in account["shown"].items()}
+
     def cut(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The batches without repeated lines in rows where `is_cut`; sizes and `text_hash` are those of the new text.
 
         `split` names whose account the removed bytes go to.
         """
-        top = set(list(self.num_documents)[:NUM_SHOWN])
+        top = set(self.shown_hashes())
         for batch in batches:
             marks = batch["is_cut"].to_pylist()
             if any(marks):
@@ -276,6 +297,6 @@ class LineCutter:
         """The most frequent of what was cut, for the report."""
         return [
             {"text": self.shown[number][:200], "documents": self.num_documents[number]}
-            for number in list(self.num_documents)[:NUM_SHOWN]
+            for number in self.shown_hashes()
             if number in self.shown
         ]

@@ -18,7 +18,6 @@ from pipeline.config.custom_rules import parse_rule
 from pipeline.config.quality import RULE_LANGUAGES
 from pipeline.corpus.pair_rules import pair_rules
 from pipeline.corpus.rule import Rule
-from pipeline.errors import StageError
 
 _SIGNALS = {
     "characters": ("num_characters", "BIGINT", "%.0f characters"),
@@ -39,9 +38,6 @@ SELECT filename, file_row_number, id, source, path, "index", text_hash, num_byte
        {reason} AS rule, {detail} AS rule_detail, {value} AS value, {threshold} AS threshold
 FROM read_parquet($files, filename = true, file_row_number = true)
 """
-
-
-_LANGUAGES = "SELECT language, count(*) FROM read_parquet($files) GROUP BY language ORDER BY count(*) DESC, language"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,33 +124,7 @@ def _custom_rule(name: str, condition: str) -> Rule:
     )
 
 
-def judge(connection: duckdb.DuckDBPyConnection, config: CorpusConfig, files: list[str], where: str) -> list[Unjudged]:
-    """Makes the table `judged`, and returns which documents a rule set did not judge, being in another language.
-
-    Raises:
-        StageError: a condition of the user's own cannot be computed for a document.
-    """
-    statement, values = judging(rules_of(config))
-    try:
-        connection.execute(statement, {"files": files, **values})
-    except duckdb.DataError as error:
-        raise StageError(
-            f"{where}.quality.{_failing(connection, config, files)} cannot be computed for every document "
-            f"({str(error).splitlines()[0]}). Correct it; TRY_CAST gives null, which keeps the document."
-        ) from error
-    chosen = {rule_set: languages for rule_set, languages in RULE_LANGUAGES.items() if rule_set in config.quality.rules}
-    if not chosen:
-        return []
-    languages: list[tuple[str, int]] = connection.execute(_LANGUAGES, {"files": files}).fetchall()
-    return [
-        Unjudged(rule_set=rule_set, language=language, documents=documents)
-        for rule_set, judged in chosen.items()
-        for language, documents in languages
-        if language not in judged
-    ]
-
-
-def _failing(connection: duckdb.DuckDBPyConnection, config: CorpusConfig, files: list[str]) -> str:
+def failing(connection: duckdb.DuckDBPyConnection, config: CorpusConfig, files: list[str]) -> str:
     """The first condition of the user's own that fails when it is computed alone."""
     for name, condition in config.quality.reject_when.items():
         try:

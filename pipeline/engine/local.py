@@ -8,6 +8,7 @@ what tables need: the first pool waits a second for it, every later process star
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.forkserver
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -18,6 +19,12 @@ from typing import Any
 from pipeline.engine.attempt import Attempt, attempt
 
 _IMPORTED_BY_ALL = ["pipeline.config", "pyarrow.parquet"]
+
+
+def start_server(modules: Sequence[str]) -> None:
+    """Has the server import these modules from now on, beside what this process does; later workers start with them."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload([*_IMPORTED_BY_ALL, *modules])
+    multiprocessing.forkserver.ensure_running()
 
 
 class ThisProcess:

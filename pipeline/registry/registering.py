@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pipeline.artifacts import Artifact, ArtifactRef
+from pipeline.corpus.layout import train_files
 from pipeline.evaluation.continuation import DEFAULTS
 from pipeline.files import fingerprint
 from pipeline.registry.code_bundle import write_code_bundle
@@ -153,8 +154,7 @@ def _log_model(
     )
     with tempfile.TemporaryDirectory(prefix="textmill-") as temporary, _same_import_paths():
         training_documents = Path(temporary) / TRAINING_DOCUMENTS
-        train = corpus.file("documents/train.parquet")
-        write_training_documents(training_documents, train, before=read_before(model))
+        write_training_documents(training_documents, train_files(corpus), before=read_before(model))
         code = write_code_bundle(Path(temporary))
         pairs = dict(zip(("pairs",), map(str, shards.files(PAIR_INDEX)), strict=False))
         mlflow.pyfunc.log_model(

@@ -7,7 +7,7 @@ tokenizer. Its weights are compared with the sha256 written down when they were 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,7 +143,7 @@ def hashes(text_hashes: list[str]) -> np.ndarray[Any, Any]:
     return np.array([int(text_hash[:16], 16) for text_hash in text_hashes], dtype=np.uint64)
 
 
-def write_training_documents(path: Path, train: Path, *, before: np.ndarray[Any, Any]) -> None:
+def write_training_documents(path: Path, train: Sequence[Path], *, before: np.ndarray[Any, Any]) -> None:
     """Writes the sorted hashes of the training split's texts, and of those read `before` it: 8 bytes a document."""
     text_hashes = pq.read_table(train, columns=["text_hash"])["text_hash"].to_pylist()
     write_parquet(path, pa.table({"text_hash": np.union1d(hashes(text_hashes), before)}))

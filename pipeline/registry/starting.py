@@ -17,6 +17,7 @@ from typing import Any
 
 from pipeline.artifacts import Artifact
 from pipeline.config.starting import Reference, StartSettings
+from pipeline.corpus.layout import train_files
 from pipeline.errors import RegistryError
 from pipeline.files import write_json
 from pipeline.registry.aliases import ALIAS
@@ -166,7 +167,7 @@ def model_start(model: Artifact, corpus: Artifact, folder: Path) -> StartingPoin
     """Another trained model of the file; the documents it has read, all the way back, are written into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     documents = folder / TRAINING_DOCUMENTS
-    write_training_documents(documents, corpus.file("documents/train.parquet"), before=read_before(model))
+    write_training_documents(documents, train_files(corpus), before=read_before(model))
     return open_starting_point(
         model.file(f"model/{WEIGHTS}").parent,
         origin=f"{model.ref}",

@@ -9,6 +9,7 @@ Trade-off: one process; SentencePiece releases the interpreter's lock, and what 
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 
 from pipeline.artifacts import Artifact, Draft, Report
 from pipeline.config import DatasetConfig
+from pipeline.corpus.layout import split_files, train_files
 from pipeline.files import storage_errors, write_json, write_parquet
 from pipeline.progress import Progress
 from pipeline.records import SPLITS
@@ -64,7 +66,7 @@ def build_token_shards(
     """Encodes every document of every split; equal inputs give equal bytes, whatever the number of workers."""
     model = Tokenizer.load(tokenizer.file("tokenizer.model"))
     sizes = {split: corpus.manifest.counts["splits"][split]["bytes"] for split in SPLITS}
-    repeats = pq.read_table(corpus.file("documents/train.parquet"), columns=["repeats"])["repeats"]
+    repeats = pq.read_table(train_files(corpus), columns=["repeats"])["repeats"]
     num_passes = {"train": pc.max(repeats).as_py() or 0}
     num_threads = num_workers or os.cpu_count() or 1
     progress.start(total=sum(sizes.values()) + sizes["train"] * (num_passes["train"] - 1))
@@ -73,8 +75,9 @@ def build_token_shards(
     rows: dict[str, int] = {}
     with storage_errors(draft.folder):
         for split in SPLITS:
-            path = corpus.file(f"documents/{split}.parquet")
-            batches = document_batches(path, num_passes=num_passes.get(split, 1), progress=progress)
+            batches = document_batches(
+                split_files(corpus, split), num_passes=num_passes.get(split, 1), progress=progress
+            )
             streams[split] = _write(
                 draft,
                 split=split,
@@ -105,11 +108,11 @@ def build_token_shards(
 
 
 def document_batches(
-    path: Path, *, num_passes: int, progress: Progress, columns: Sequence[str] = ("text",)
+    paths: Sequence[Path], *, num_passes: int, progress: Progress, columns: Sequence[str] = ("text",)
 ) -> Iterator[pa.RecordBatch]:
     """Documents with these columns, pass after pass, at most BATCH_DOCUMENTS and about BATCH_BYTES at once; pass k (from 0)
     holds those that repeat more than k times."""
-    for number in range(num_passes):
+    for number, path in itertools.product(range(num_passes), paths):
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(BATCH_DOCUMENTS, columns=["id", "source", "num_bytes", "repeats", *columns]):
                 places = (np.cumsum(batch["num_bytes"].to_numpy()) // BATCH_BYTES).tolist()

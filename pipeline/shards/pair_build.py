@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from pipeline.artifacts import Artifact, Draft, Report
 from pipeline.config import DatasetConfig
 from pipeline.config.tasks import template_literals
+from pipeline.corpus.layout import split_files, train_files
 from pipeline.errors import StageError
 from pipeline.files import storage_errors, write_json, write_parquet
 from pipeline.progress import Progress
@@ -77,7 +78,7 @@ def build_pair_shards(
     source = Tokenizer.load(tokenizer.file("tokenizer.model"))
     target = Tokenizer.load(target_tokenizer.file("tokenizer.model")) if target_tokenizer is not None else source
     splits = corpus.manifest.counts["splits"]
-    repeats = pq.read_table(corpus.file("documents/train.parquet"), columns=["repeats"])["repeats"]
+    repeats = pq.read_table(train_files(corpus), columns=["repeats"])["repeats"]
     num_passes = {"train": pc.max(repeats).as_py() or 0}
     progress.start(total=sum(splits[split]["bytes"] * num_passes.get(split, 1) for split in SPLITS))
     counts = np.zeros(target.vocab_size, dtype=np.int64)
@@ -92,9 +93,9 @@ def build_pair_shards(
                 tokenizers={"source": source, "target": target},
                 num_threads=num_workers or os.cpu_count() or 1,
             )
-            path = corpus.file(f"documents/{split}.parquet")
+            paths = split_files(corpus, split)
             passes = num_passes.get(split, 1)
-            batches = document_batches(path, num_passes=passes, progress=progress, columns=("text", "target"))
+            batches = document_batches(paths, num_passes=passes, progress=progress, columns=("text", "target"))
             written[split] = writer.write(batches, counts if split == "train" else None)
             if not written[split].num_pairs:
                 raise StageError(

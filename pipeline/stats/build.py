@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from pipeline.artifacts import Artifact, Draft, Report
 from pipeline.corpus.database import database, quoted
+from pipeline.corpus.layout import reject_files
 from pipeline.files import write_parquet
 from pipeline.progress import Progress
 from pipeline.stats import plots, queries, samples, signals
@@ -55,7 +56,7 @@ def build_corpus_stats(
     progress: Progress,
 ) -> Artifact:
     """Counts what is kept by source, split, language and length, which words, and what was rejected where and why."""
-    rejects = corpus.files("rejects.parquet")
+    rejects = reject_files(corpus)
     rejects += [
         path for stage in (raw, clean) for name in sorted(stage) for path in stage[name].files("rejects/*.parquet")
     ]

@@ -7,11 +7,13 @@ the shards count every token of the corpus.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.artifacts import Artifact, Draft, Report
 from pipeline.config import TokenizerConfig
+from pipeline.corpus.layout import split_files, train_files
 from pipeline.files import write_bytes
 from pipeline.progress import Progress
 from pipeline.tokenizer import sample
@@ -31,7 +33,7 @@ def build_tokenizer(draft: Draft, *, config: TokenizerConfig, corpus: Artifact, 
     Raises:
         StageError: the text allows no vocabulary of this size; names the largest or smallest that it does.
     """
-    documents, validation = corpus.file("documents/train.parquet"), corpus.file("documents/validation.parquet")
+    documents, validation = train_files(corpus), split_files(corpus, "validation")
     sides = config.learns_from
     train_bytes = int(sample.sizes(documents, sides)[1].sum())
     shares = sample.draw(documents, budget_bytes=config.sample_bytes, seed=config.seed, sides=sides)
@@ -84,10 +86,10 @@ def measure_fit(tokenizer: Artifact, corpus: Artifact) -> Report:
     """How much of today's corpus the tokenizer was trained on, and how well it still compresses it."""
     model = Tokenizer.load(tokenizer.file("tokenizer.model"))
     sides: sample.Sides = tokenizer.manifest.literals.get("learns_from", "both")
-    held_out = sample.texts(corpus.file("documents/validation.parquet"), sides=sides)
+    held_out = sample.texts(split_files(corpus, "validation"), sides=sides)
     fit = measure(model, held_out, max_bytes=MEASURED_BYTES)
     then = tokenizer.manifest.counts
-    today = int(sample.sizes(corpus.file("documents/train.parquet"), sides)[1].sum())
+    today = int(sample.sizes(train_files(corpus), sides)[1].sum())
     return Report(
         figures={
             "corpus_bytes_when_trained": then["train_bytes"],
@@ -101,7 +103,7 @@ def measure_fit(tokenizer: Artifact, corpus: Artifact) -> Report:
     )
 
 
-def _examples(tokenizer: Tokenizer, validation: Path, sides: sample.Sides) -> dict[str, str]:
+def _examples(tokenizer: Tokenizer, validation: Sequence[Path], sides: sample.Sides) -> dict[str, str]:
     """How the first held-out documents begin, in pieces."""
     examples: dict[str, str] = {}
     for text in sample.texts(validation, sides=sides):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -37,31 +37,32 @@ class Account:
     """Left out of the training; texts that hold them are encoded and come back as any other."""
 
 
-def sizes(path: Path, sides: Sides = "both") -> tuple[list[str], np.ndarray]:
-    """The ids of a file's documents, and the UTF-8 bytes of what is learnt from each, int64."""
-    with pq.ParquetFile(path) as file:
-        has_targets = "target" in file.schema_arrow.names and sides != "text"
-        columns = ["id", "num_bytes", *(["target"] if has_targets else [])]
-        ids: list[str] = []
-        num_bytes: list[np.ndarray] = []
-        for batch in file.iter_batches(columns=columns):
-            ids += batch["id"].to_pylist()
-            size = batch["num_bytes"].to_numpy()
-            if has_targets:
-                targets = pc.binary_length(batch["target"].cast(pa.large_binary()))
-                of_targets = pc.fill_null(targets, 0).to_numpy(zero_copy_only=False)
-                is_text = pc.is_null(targets).to_numpy(zero_copy_only=False)
-                size = size + of_targets if sides == "both" else np.where(is_text, size, of_targets)
-            num_bytes.append(size.astype(np.int64))
+def sizes(paths: Sequence[Path], sides: Sides = "both") -> tuple[list[str], np.ndarray]:
+    """The ids of the files' documents, and the UTF-8 bytes of what is learnt from each, int64."""
+    ids: list[str] = []
+    num_bytes: list[np.ndarray] = []
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            has_targets = "target" in file.schema_arrow.names and sides != "text"
+            columns = ["id", "num_bytes", *(["target"] if has_targets else [])]
+            for batch in file.iter_batches(columns=columns):
+                ids += batch["id"].to_pylist()
+                size = batch["num_bytes"].to_numpy()
+                if has_targets:
+                    targets = pc.binary_length(batch["target"].cast(pa.large_binary()))
+                    of_targets = pc.fill_null(targets, 0).to_numpy(zero_copy_only=False)
+                    is_text = pc.is_null(targets).to_numpy(zero_copy_only=False)
+                    size = size + of_targets if sides == "both" else np.where(is_text, size, of_targets)
+                num_bytes.append(size.astype(np.int64))
     return ids, np.concatenate(num_bytes) if num_bytes else np.zeros(0, dtype=np.int64)
 
 
-def draw(path: Path, *, budget_bytes: int, seed: int, sides: Sides = "both") -> dict[str, int] | None:
+def draw(paths: Sequence[Path], *, budget_bytes: int, seed: int, sides: Sides = "both") -> dict[str, int] | None:
     """How many bytes of which documents to learn from, in the order of a seeded hash of the ids; None means all.
 
     The document that crosses the budget gives its beginning, so that one long document cannot spoil the sample.
     """
-    ids, num_bytes_of = sizes(path, sides)
+    ids, num_bytes_of = sizes(paths, sides)
     if int(num_bytes_of.sum()) <= budget_bytes:
         return None
     ranked = sorted(
@@ -78,21 +79,24 @@ def draw(path: Path, *, budget_bytes: int, seed: int, sides: Sides = "both") -> 
     return shares
 
 
-def texts(path: Path, shares: Mapping[str, int] | None = None, sides: Sides = "both") -> Iterator[str]:
-    """The documents' texts, or the shares of those drawn, in the file's order; of a pair the sides asked for, one after the
+def texts(paths: Sequence[Path], shares: Mapping[str, int] | None = None, sides: Sides = "both") -> Iterator[str]:
+    """The documents' texts, or the shares of those drawn, in the files' order; of a pair the sides asked for, one after the
     other. A document without a target is its text."""
-    with pq.ParquetFile(path) as file:
-        has_targets = "target" in file.schema_arrow.names
-        for batch in file.iter_batches(BATCH_ROWS, columns=["id", "text", *(["target"] if has_targets else [])]):
-            targets = batch["target"].to_pylist() if has_targets else [None] * batch.num_rows
-            for id_, text, target in zip(batch["id"].to_pylist(), batch["text"].to_pylist(), targets, strict=True):
-                halves = (
-                    [text] if target is None else {"both": [text, target], "text": [text], "target": [target]}[sides]
-                )
-                if shares is None:
-                    yield from halves
-                elif id_ in shares:
-                    yield from _beginning(halves, shares[id_])
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            has_targets = "target" in file.schema_arrow.names
+            for batch in file.iter_batches(BATCH_ROWS, columns=["id", "text", *(["target"] if has_targets else [])]):
+                yield from _texts_of(batch, shares, sides)
+
+
+def _texts_of(batch: pa.RecordBatch, shares: Mapping[str, int] | None, sides: Sides) -> Iterator[str]:
+    targets = batch["target"].to_pylist() if "target" in batch.schema.names else [None] * batch.num_rows
+    for id_, text, target in zip(batch["id"].to_pylist(), batch["text"].to_pylist(), targets, strict=True):
+        halves = [text] if target is None else {"both": [text, target], "text": [text], "target": [target]}[sides]
+        if shares is None:
+            yield from halves
+        elif id_ in shares:
+            yield from _beginning(halves, shares[id_])
 
 
 def _beginning(halves: list[str], num_bytes: int) -> Iterator[str]:
@@ -102,9 +106,11 @@ def _beginning(halves: list[str], num_bytes: int) -> Iterator[str]:
         num_bytes -= min(num_bytes, len(data))
 
 
-def sentences(path: Path, shares: Mapping[str, int] | None, account: Account, sides: Sides = "both") -> Iterator[str]:
+def sentences(
+    paths: Sequence[Path], shares: Mapping[str, int] | None, account: Account, sides: Sides = "both"
+) -> Iterator[str]:
     """What SentencePiece learns from; `account` counts it as it goes by."""
-    for text in texts(path, shares, sides):
+    for text in texts(paths, shares, sides):
         account.num_documents += 1
         account.num_bytes += len(text.encode())
         for number, part in enumerate(_RESERVED.split(text)):

@@ -12,6 +12,7 @@ from pipeline.artifacts import Artifact, ArtifactStore, Report
 from pipeline.cleaning.pairs import pair_columns
 from pipeline.config import CorpusConfig, EngineConfig
 from pipeline.corpus.build import build_corpus
+from pipeline.corpus.layout import reject_files
 from pipeline.files import write_parquet
 from pipeline.progress import SilentProgress
 from pipeline.records import CLEAN_SCHEMA, document_id
@@ -97,5 +98,5 @@ def documents_of(artifact: Artifact) -> list[dict[str, Any]]:
 
 
 def rejects_of(artifact: Artifact) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(artifact.file("rejects.parquet")).to_pylist()
+    rows: list[dict[str, Any]] = pq.read_table(reject_files(artifact)).to_pylist()
     return rows

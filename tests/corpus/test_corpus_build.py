@@ -13,6 +13,7 @@ from corpus_building import build_from, clean_row, documents_of
 from pipeline.artifacts import ArtifactStore
 from pipeline.config.data import SplitsConfig
 from pipeline.corpus.database import database
+from pipeline.corpus.layout import reject_files
 from pipeline.corpus.splits import split_of
 from pipeline.errors import StageError
 from pipeline.records import CORPUS_SCHEMA, SPLITS, Ledger, document_id
@@ -65,7 +66,7 @@ def test_a_rule_rejects_with_value_and_threshold(
     rows = [clean_row(text) for text in TEXTS] + [clean_row("the odd one", index=7, **changes)]
     quality = {"languages": ["en", "zh"], "min_language_confidence": 0.5}
     artifact = build_from(tmp_path, {"notes": rows}, quality=quality, **HALVES)
-    (reject,) = pq.read_table(artifact.file("rejects.parquet")).to_pylist()
+    (reject,) = pq.read_table(reject_files(artifact)).to_pylist()
     assert (reject["reason"], reject["detail"], reject["index"]) == (reason, detail, 7)
     assert reject["excerpt"] == "the odd one"
     assert len(documents_of(artifact)) == len(TEXTS)
@@ -84,7 +85,7 @@ def test_a_value_stored_in_single_precision_is_at_its_threshold(tmp_path: Path, 
     rows += [clean_row("edge", letter_fraction=threshold, duplicate_line_fraction=threshold)]
     overrides = {"basic.min_letter_fraction": threshold, "basic.max_duplicate_line_fraction": threshold}
     artifact = build_from(tmp_path, {"notes": rows}, quality={"overrides": overrides}, **HALVES)
-    rejected = {row["excerpt"] for row in pq.read_table(artifact.file("rejects.parquet")).to_pylist()}
+    rejected = {row["excerpt"] for row in pq.read_table(reject_files(artifact)).to_pylist()}
     assert "edge" not in rejected
 
 
@@ -94,7 +95,7 @@ def test_a_document_a_rule_rejects_is_no_ones_duplicate(tmp_path: Path) -> None:
     artifact = build_from(tmp_path, {"notes": rows}, quality={"languages": ["en"]}, **HALVES)
     (row,) = [row for row in documents_of(artifact) if row["text"] == TEXTS[0]]
     assert (row["cluster_id"], row["cluster_size"]) == (document_id(TEXTS[0]), 2)
-    reasons = pq.read_table(artifact.file("rejects.parquet"))["reason"].to_pylist()
+    reasons = pq.read_table(reject_files(artifact))["reason"].to_pylist()
     assert sorted(reasons) == ["duplicate", "language"]
 
 
@@ -108,7 +109,7 @@ def test_of_equal_texts_the_smallest_id_is_kept_with_the_clusters_size(tmp_path:
     artifact = build_from(tmp_path, sources, **HALVES)
     (row,) = [row for row in documents_of(artifact) if row["text"] == "the same text"]
     assert (row["id"], row["source"], row["cluster_id"], row["cluster_size"]) == ("4" * 32, "diary", "4" * 32, 3)
-    rejects = pq.read_table(artifact.file("rejects.parquet")).to_pylist()
+    rejects = pq.read_table(reject_files(artifact)).to_pylist()
     assert [(reject["id"], reject["reason"]) for reject in rejects] == [
         ("5" * 32, "duplicate"),
         ("b" * 32, "duplicate"),

@@ -14,6 +14,7 @@ from corpus_building import build_from, clean_row, documents_of, rejects_of
 
 from pipeline.artifacts import Artifact
 from pipeline.config.data import SplitsConfig
+from pipeline.corpus.layout import reject_files
 from pipeline.corpus.near import candidates, verify
 from pipeline.corpus.near import dedup as near_dedup
 from pipeline.corpus.splits import split_of
@@ -172,7 +173,7 @@ def test_a_damaged_cache_is_built_again(tmp_path: Path) -> None:
     sources = {"notes": rows_of(planted(20))}
     before = build_from(tmp_path, sources, **NEAR)
     tables = sorted((tmp_path / "corpus" / "english" / "parts").glob("*/documents.parquet"))
-    assert len(tables) == 2  # sketches and pairs
+    assert len(tables) == 4  # sketches, pairs, the rules' verdicts, and the training documents of the one bin
     for table in tables:
         table.write_bytes(table.read_bytes()[:-9] + b"\0" * 9)
     after = build_from(tmp_path, sources, version="again", **NEAR)
@@ -211,4 +212,4 @@ def test_the_two_halves_of_a_pair_are_compared_as_one(tmp_path: Path) -> None:
     ]
     artifact: Artifact = build_from(tmp_path, {"notes": rows}, **NEAR)
     assert [row["index"] for row in rejects_of(artifact)] == [102]
-    assert pq.read_table(artifact.file("rejects.parquet")).num_rows == 1
+    assert pq.read_table(reject_files(artifact)).num_rows == 1

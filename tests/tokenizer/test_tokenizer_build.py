@@ -183,13 +183,13 @@ def test_the_sample_is_seeded_within_its_budget_and_reported(tmp_path: Path) -> 
     texts = [f"document number {number} tells its story" for number in range(2_000)]
     corpus = corpus_of(ArtifactStore(tmp_path), texts, SENTENCES)
     path = corpus.file("documents/train.parquet")
-    shares = sample.draw(path, budget_bytes=20_000, seed=0)
+    shares = sample.draw([path], budget_bytes=20_000, seed=0)
     assert shares is not None and sum(shares.values()) == 20_000
-    assert sample.draw(path, budget_bytes=20_000, seed=0) == shares
-    assert sample.draw(path, budget_bytes=20_000, seed=1) != shares
-    assert sample.draw(path, budget_bytes=10**9, seed=0) is None
+    assert sample.draw([path], budget_bytes=20_000, seed=0) == shares
+    assert sample.draw([path], budget_bytes=20_000, seed=1) != shares
+    assert sample.draw([path], budget_bytes=10**9, seed=0) is None
     account = sample.Account()
-    read = "".join(sample.sentences(path, shares, account))
+    read = "".join(sample.sentences([path], shares, account))
     assert (account.num_bytes, account.num_documents) == (20_000, len(shares))
     assert len(read) == 20_000
 
@@ -197,9 +197,9 @@ def test_the_sample_is_seeded_within_its_budget_and_reported(tmp_path: Path) -> 
 def test_a_long_document_gives_its_beginning_to_the_sample(tmp_path: Path) -> None:
     corpus = corpus_of(ArtifactStore(tmp_path), ["月落烏啼" * 10_000, "short"], SENTENCES)
     path = corpus.file("documents/train.parquet")
-    shares = sample.draw(path, budget_bytes=10_000, seed=0)
+    shares = sample.draw([path], budget_bytes=10_000, seed=0)
     assert shares is not None
-    (longest, *_) = sorted(sample.texts(path, shares), key=len, reverse=True)
+    (longest, *_) = sorted(sample.texts([path], shares), key=len, reverse=True)
     assert set(longest) == set("月落烏啼")
     assert len(longest) in (3333, 3331)  # whole characters of 3 bytes, with or without the 5 bytes of the other
 

@@ -28,7 +28,7 @@ from pipeline.corpus.near.verify import PAIR_SCHEMA, Place, keep_pairs, known_pa
 from pipeline.part_cache import DOCUMENTS, build_parts
 from pipeline.progress import Progress
 
-SMALL_WORK_BYTES = 20_000_000
+SMALL_WORK_BYTES = 2_000_000
 """Of compressed documents: sketching these takes this process less time than starting workers."""
 
 _TEXTS = """
