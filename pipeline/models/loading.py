@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,25 @@ def read_card(folder: Path) -> dict[str, Any]:
     if card.get("format") != FORMAT:
         raise ArtifactDamaged(f"{folder} has model format {card.get('format')!r}, not {FORMAT}. Train it again.")
     return card
+
+
+@contextmanager
+def weights_of(folder: Path) -> Iterator[Path]:
+    """The file of a model's weights; whatever goes wrong while they are read is one sentence.
+
+    Raises:
+        ArtifactDamaged: they are missing, cut short or of another shape.
+    """
+    try:
+        yield folder / "model.safetensors"
+    except Exception as error:  # safetensors, missing keys and sizes each raise their own
+        reason = " ".join(str(error).split())[:200]
+        raise ArtifactDamaged(f"{folder}: model.safetensors does not load ({reason}). Train it again.") from error
+
+
+def token_ids_of(card: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model keeps of its tokenizer: its hash and the special ids."""
+    return {name: card[name] for name in ("tokenizer_hash", "bos_id", "eos_id", "pad_id")}
 
 
 def load_model(folder: Path, *, device: str = "cpu") -> LanguageModel:

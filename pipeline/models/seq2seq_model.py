@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pipeline.errors import ArtifactDamaged, InputError
+from pipeline.errors import InputError
 from pipeline.models.beam_search import beam_search
 from pipeline.models.interface import GenerationParameters, TokenScores
-from pipeline.models.loading import read_card
+from pipeline.models.loading import read_card, token_ids_of, weights_of
 from pipeline.models.sampling import draw
 from pipeline.models.saving import save_network
 from pipeline.models.seq2seq_rnn.network import Seq2SeqRnn
@@ -208,21 +208,15 @@ class Seq2SeqModel:
             network = Seq2SeqTransformer(Seq2SeqTransformerShape(**card["shape"]))
         else:
             network = Seq2SeqRnn(Seq2SeqRnnShape(**card["shape"]))
-        try:
-            state = load_file(folder / "model.safetensors")
+        with weights_of(folder) as weights:
+            state = load_file(weights)
             for table, option in _TABLES.items():
                 if card["shape"][option]:
                     state[table] = state[_KEPT_TABLE]
             network.load_state_dict(state)
-        except Exception as error:  # safetensors, missing keys and sizes each raise their own
-            reason = " ".join(str(error).split())[:200]
-            raise ArtifactDamaged(f"{folder}: model.safetensors does not load ({reason}). Train it again.") from error
         return cls(
             network.to(device),
-            tokenizer_hash=card["tokenizer_hash"],
-            bos_id=card["bos_id"],
-            eos_id=card["eos_id"],
-            pad_id=card["pad_id"],
+            **token_ids_of(card),
             source=card["source"],
         )
 

@@ -14,11 +14,11 @@ import torch
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
-from pipeline.errors import ArtifactDamaged, InputError
+from pipeline.errors import InputError
 from pipeline.files import write_bytes, write_json
 from pipeline.models.beam_search import beam_search
 from pipeline.models.interface import GenerationParameters, TokenScores
-from pipeline.models.loading import CARD, FORMAT, read_card
+from pipeline.models.loading import CARD, FORMAT, read_card, token_ids_of, weights_of
 from pipeline.models.ngram.table import NgramTable, OrderTable
 from pipeline.models.sampling import next_tokens
 from pipeline.models.target_scores import score_in_rows
@@ -148,21 +148,15 @@ class NgramModel:
             ArtifactDamaged: arrays are missing or cut short.
         """
         card = read_card(folder)
-        try:
-            arrays = load_file(folder / "model.safetensors")
+        with weights_of(folder) as weights:
+            arrays = load_file(weights)
             orders = [
                 OrderTable(**{name: arrays[f"{number}.{name}"] for name in OrderTable.__dataclass_fields__})
                 for number in range(1, card["order"] + 1)
             ]
-        except Exception as error:  # safetensors and missing arrays each raise their own
-            reason = " ".join(str(error).split())[:200]
-            raise ArtifactDamaged(f"{folder}: model.safetensors does not load ({reason}). Train it again.") from error
         return cls(
             NgramTable(orders, vocab_size=card["vocab_size"]),
-            tokenizer_hash=card["tokenizer_hash"],
-            bos_id=card["bos_id"],
-            eos_id=card["eos_id"],
-            pad_id=card["pad_id"],
+            **token_ids_of(card),
         )
 
 

@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pipeline.errors import ArtifactDamaged, InputError
+from pipeline.errors import InputError
 from pipeline.models.beam_search import beam_search
 from pipeline.models.interface import GenerationParameters, TokenScores
-from pipeline.models.loading import read_card
+from pipeline.models.loading import read_card, token_ids_of, weights_of
 from pipeline.models.recurrent.network import Recurrent, State
 from pipeline.models.recurrent.shape import RecurrentShape
 from pipeline.models.sampling import next_tokens
@@ -157,17 +157,11 @@ class RecurrentModel:
         """
         card = read_card(folder)
         network = Recurrent(RecurrentShape(**card["shape"]))
-        try:
-            load_weights(network, folder / "model.safetensors")
-        except Exception as error:  # safetensors, missing keys and sizes each raise their own
-            reason = " ".join(str(error).split())[:200]
-            raise ArtifactDamaged(f"{folder}: model.safetensors does not load ({reason}). Train it again.") from error
+        with weights_of(folder) as weights:
+            load_weights(network, weights)
         return cls(
             network.to(device),
-            tokenizer_hash=card["tokenizer_hash"],
-            bos_id=card["bos_id"],
-            eos_id=card["eos_id"],
-            pad_id=card["pad_id"],
+            **token_ids_of(card),
         )
 
 

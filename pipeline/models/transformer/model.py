@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pipeline.errors import ArtifactDamaged, InputError
+from pipeline.errors import InputError
 from pipeline.models.interface import GenerationParameters, TokenScores
-from pipeline.models.loading import read_card
+from pipeline.models.loading import read_card, token_ids_of, weights_of
 from pipeline.models.sampling import next_tokens
 from pipeline.models.saving import save_network
 from pipeline.models.target_scores import score_in_rows
@@ -156,17 +156,11 @@ class TransformerModel:
         """
         card = read_card(folder)
         network = Transformer(TransformerShape(**card["shape"]))
-        try:
-            load_weights(network, folder / "model.safetensors")
-        except Exception as error:  # safetensors, missing keys and sizes each raise their own
-            reason = " ".join(str(error).split())[:200]
-            raise ArtifactDamaged(f"{folder}: model.safetensors does not load ({reason}). Train it again.") from error
+        with weights_of(folder) as weights:
+            load_weights(network, weights)
         return cls(
             network.to(device),
-            tokenizer_hash=card["tokenizer_hash"],
-            bos_id=card["bos_id"],
-            eos_id=card["eos_id"],
-            pad_id=card["pad_id"],
+            **token_ids_of(card),
         )
 
 
