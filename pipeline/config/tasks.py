@@ -24,7 +24,7 @@ class Generation:
     num_beams: int = 1
     """1: no beam search."""
     length_penalty: float = 1.0
-    """A beam's log-probability is divided by its length to this power."""
+    """Beams are compared by log-probability / ((5 + length) / 6)^penalty (Wu et al. 2016, arXiv 1609.08144)."""
     temperature: float = 0.0
     """0 always takes the most likely token; beams ignore it."""
     top_p: float = 1.0

@@ -19,6 +19,7 @@ import torch
 
 from pipeline.artifacts import Artifact, Draft, Report
 from pipeline.config.training import EvaluateConfig
+from pipeline.corpus.layout import train_files
 from pipeline.evaluation import plots
 from pipeline.evaluation.baseline import unigram_bits_per_token
 from pipeline.evaluation.benchmarks.running import ROWS_SCHEMA, BenchmarkResult, run_benchmarks
@@ -151,7 +152,7 @@ def _measure(
         )
         return found, language_model, tokenizer
     asked = PairModel.load(model_folder, shards.file(PAIR_INDEX), device=best_device())
-    train = corpus.file("documents/train.parquet")
+    train = train_files(corpus)
     found = measure_pairs(name, asked, test=test, train=train, unigram=unigram, config=config, progress=progress)
     return found, asked.model, tokenizer
 

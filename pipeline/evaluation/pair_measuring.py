@@ -67,7 +67,7 @@ def measure_pairs(
     asked: PairModel,
     *,
     test: Path,
-    train: Path,
+    train: Sequence[Path],
     unigram: np.ndarray[Any, Any],
     config: EvaluateConfig,
     progress: Progress,

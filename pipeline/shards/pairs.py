@@ -25,7 +25,7 @@ from pipeline.shards.format import read_offsets
 from pipeline.shards.reader import PAIR_INDEX, open_shard
 
 IGNORED = -100
-"""In targets: a position without a loss."""
+"""In targets: a position without a loss; torch's own default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pipeline.errors import TrainingError
 from pipeline.shards.loader import TokenLoader
+from pipeline.shards.pairs import IGNORED
 from pipeline.tokenizer.model import Tokenizer
 from pipeline.training.batch_size import BatchSizes
 from pipeline.training.documents import PackedRows, document_starts
@@ -26,8 +27,6 @@ from pipeline.training.spec import TrainingSpec
 if TYPE_CHECKING:
     from jaxtyping import Int
 
-IGNORED = -100
-"""A target that is not predicted: torch's own default, which every loss here keeps."""
 VALIDATION_SEED = 0
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from pipeline.errors import TrainingError
-from pipeline.shards.pairs import PairBatch, PairLoader, PairShards, PromptBatch, PromptLoader
-from pipeline.training.data import IGNORED, VALIDATION_SEED, Batch, check_tokenizer
+from pipeline.shards.pairs import IGNORED, PairBatch, PairLoader, PairShards, PromptBatch, PromptLoader
+from pipeline.training.data import VALIDATION_SEED, Batch, check_tokenizer
 from pipeline.training.families import EncoderDecoderShape
 from pipeline.training.spec import TrainingSpec
 

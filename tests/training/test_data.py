@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.shards.loader import TokenLoader
-from pipeline.training.data import IGNORED, Batch, WindowData
+from pipeline.shards.pairs import IGNORED
+from pipeline.training.data import Batch, WindowData
 from pipeline.training.step import accumulate
 
 

@@ -20,9 +20,10 @@ from pipeline.errors import TrainingInterrupted
 from pipeline.models.transformer.network import Transformer
 from pipeline.models.transformer.shape import derive_shape
 from pipeline.shards.format import ShardWriter
+from pipeline.shards.pairs import IGNORED
 from pipeline.training.batch_size import BatchSizes
 from pipeline.training.console import Console
-from pipeline.training.data import IGNORED, WindowData
+from pipeline.training.data import WindowData
 from pipeline.training.derive import derive
 from pipeline.training.documents import document_starts
 from pipeline.training.ema import WeightAverage
