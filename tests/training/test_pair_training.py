@@ -26,7 +26,7 @@ from pipeline.training.trainer import Trainer
 
 __all__ = ["tiny_pairs"]
 FAMILIES = ("seq2seq_transformer", "seq2seq_rnn", "gru")
-RATES = {"matrix_learning_rate": 0.03, "embedding_learning_rate": 0.03, "head_learning_rate": 0.03}
+RATES: dict[str, Any] = {"matrix_learning_rate": 0.03, "embedding_learning_rate": 0.03, "head_learning_rate": 0.03}
 IDENTITY = {"vocab_size": 31, "source_vocab_size": 31}
 
 
@@ -98,7 +98,9 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(
 @pytest.mark.parametrize("family", ["seq2seq_transformer", "seq2seq_rnn"])
 def test_an_encoder_decoder_learns_to_reverse(tiny_data: Path, tiny_pairs: Path, tmp_path: Path, family: str) -> None:
     """Read often enough to learn its pairs by heart; written back by beams and one after the other."""
-    spec = pair_spec(tiny_data, tiny_pairs, tmp_path, family=family, num_steps=400, validate_every_steps=100, **RATES)
+    # what is learnt by heart has small losses, of which a few are far above the rest
+    settings = {"num_steps": 400, "validate_every_steps": 100, "spike_sigma": 1000.0, **RATES}
+    spec = pair_spec(tiny_data, tiny_pairs, tmp_path, family=family, **settings)
     Trainer(spec, StopRequest()).run()
     history = [json.loads(line) for line in (tmp_path / "output" / "history.jsonl").read_text().splitlines()]
     assert history[0]["train_loss"] > 3.0 and history[-1]["train_loss"] < 0.3
