@@ -236,13 +236,13 @@ def run_corpus(storage: str, name: str, sources: str) -> dict[str, Any]:
 
 
 class Phases(SilentProgress):
-    """Notes when everything was decided and writing begins: the stage's first step of three."""
+    """Notes when everything was decided and writing begins: the stage's first step of two."""
 
     def __init__(self, phases: list[tuple[str, float]], started: float) -> None:
         self._phases, self._started, self._in_steps = phases, started, False
 
     def start(self, *, total: int) -> None:
-        self._in_steps = total == 3
+        self._in_steps = total == 2
 
     def advance(self, amount: int) -> None:
         if self._in_steps and not self._phases:

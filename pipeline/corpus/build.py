@@ -140,7 +140,6 @@ def build_corpus(
         (num_clusters,) = connection.execute(_CLUSTERS).fetchall()[0]
         mixture = mix(connection, config, files, draft.name)
         progress.advance(1)
-        progress.advance(1)
         bins = plan_bins(connection, draft, sources=by_name, judged=judged, cutter=cutter)
         progress.advance(1)
     progress.finish()

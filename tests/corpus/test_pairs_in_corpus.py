@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from corpus_building import build_from, clean_row, documents_of, pair_row, rejects_of
 
 from pipeline.errors import StageError
-from tests.corpus.corpus_building import build_from, clean_row, documents_of, pair_row, rejects_of
 
 SPLITS = {"validation": 0.2, "test": 0.2}
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]

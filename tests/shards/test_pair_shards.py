@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pair_corpus import default_pairs, number_pairs, pair_shards
 
 from pipeline.errors import ArtifactDamaged, StageError, TrainingError
 from pipeline.shards.buckets import padded_tokens, plan_batches
 from pipeline.shards.format import read_header, read_offsets
 from pipeline.shards.pairs import IGNORED, PairLoader, PairShards, PromptLoader, shorten
 from pipeline.shards.reader import TokenShards
-from tests.shards.pair_corpus import default_pairs, number_pairs, pair_shards
 
 
 def test_document_n_of_both_sides_is_a_pair_between_its_marks(tmp_path: Path) -> None:

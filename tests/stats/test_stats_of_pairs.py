@@ -7,10 +7,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from test_stats_build import row, statistics
 
 from pipeline.artifacts import Artifact
 from pipeline.cleaning.pairs import pair_columns
-from tests.stats.test_stats_build import row, statistics
 
 
 def pair(text: str, target: str, source: str, split: str, language: str, target_language: str) -> dict[str, Any]:
