@@ -32,6 +32,7 @@ from pipeline.training.schedule import learning_rate_scale
 from pipeline.training.spec import TrainingSpec
 from pipeline.training.spool import Spool
 from pipeline.training.step import accumulate
+from pipeline.training.stopping import write_last_words
 
 
 def test_the_schedule_rises_stays_and_falls() -> None:
@@ -301,7 +302,7 @@ def test_compiling_is_for_runs_long_enough_to_pay_for_it(monkeypatch: pytest.Mon
     ],
 )
 def test_exit_codes_become_the_errors_they_stand_for(tmp_path: Path, code: int, kind: type, sentence: str) -> None:
-    (tmp_path / "error.txt").write_text("the process left this")
+    write_last_words(tmp_path / "spec.json", code=code, sentence="the process left this")
     with pytest.raises(kind, match=sentence):
         check_exit(code, tmp_path / "spec.json")
     check_exit(0, tmp_path / "spec.json")
