@@ -51,6 +51,7 @@ def grown(folder: Path, order: list[str], *, first: int) -> Artifact:
     return build_from(folder, SOURCES, **SETTINGS)
 
 
+@pytest.mark.slow
 def test_any_order_of_arrival_gives_the_bytes_of_a_run_from_scratch(tmp_path: Path) -> None:
     names = list(SOURCES)
     scratch = build_from(tmp_path / "scratch", SOURCES, **SETTINGS)
@@ -60,6 +61,7 @@ def test_any_order_of_arrival_gives_the_bytes_of_a_run_from_scratch(tmp_path: Pa
     assert {forth.ref.content_hash, back.ref.content_hash} == {scratch.ref.content_hash}
 
 
+@pytest.mark.slow
 def test_workers_change_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = build_from(tmp_path / "one", SOURCES, **SETTINGS)
     monkeypatch.setattr(bins, "SMALL_WORK_BYTES", 0)
@@ -67,6 +69,7 @@ def test_workers_change_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert one.ref.content_hash == two.ref.content_hash
 
 
+@pytest.mark.slow
 def test_many_bins_hold_what_one_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     many = build_from(tmp_path / "many", SOURCES, **SETTINGS)
     monkeypatch.setattr(layout, "BIN_BYTES", 10**9)
@@ -97,6 +100,7 @@ def test_a_source_that_touches_no_other_document_leaves_the_bins_of_the_others(
     assert written[before:] == [layout.bin_of("new", Path("0.parquet"), num_bins=number)]
 
 
+@pytest.mark.slow
 def test_an_added_document_that_takes_over_a_cluster_is_seen_where_the_cluster_lies(tmp_path: Path) -> None:
     kept = clean_row(text_of(1), 0)
     sources = SOURCES | {"first": [kept | {"id": "8" * 32}]}

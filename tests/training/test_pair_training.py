@@ -71,6 +71,7 @@ def test_a_decoder_alone_reads_the_pair_in_one_row_and_predicts_the_target(
         assert targets[: middle + len(wanted)] == [-100] * middle + wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(
     tiny_data: Path, tiny_pairs: Path, tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch

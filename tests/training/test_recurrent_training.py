@@ -42,6 +42,7 @@ def result(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_short_run_learns_more_than_the_frequencies_of_tokens(tiny_data: Path, tmp_path: Path, cell: str) -> None:
     spec = recurrent_spec(tiny_data, tmp_path, cell=cell, sizes={}, num_steps=80, checkpoint_every_steps=None)
@@ -58,6 +59,7 @@ def test_a_short_run_learns_more_than_the_frequencies_of_tokens(tiny_data: Path,
     assert len(model.generate([[2, 5]], GenerationParameters(max_new_tokens=9))[0]) == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_run_stopped_between_steps_or_within_one_goes_on_to_the_same_bits(
     tiny_data: Path, tmp_path: Path, cell: str, monkeypatch: pytest.MonkeyPatch
