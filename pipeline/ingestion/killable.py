@@ -8,6 +8,7 @@ Trade-off: each argument and result crosses a pipe, about a millisecond a megaby
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -98,6 +99,7 @@ class KillableFunction(Generic[Argument, Result]):
 
 def _serve(connection: Connection, function: Callable[[Any], Any]) -> None:
     """Answers calls until the other end closes."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # its owner, which may ignore it, ends it so and waits
     connection.send(_READY)
     while True:
         try:

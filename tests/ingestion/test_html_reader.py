@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -116,6 +118,17 @@ def test_a_page_that_takes_too_long_is_a_reject(
         item = read(tmp_path, ARTICLE.encode(), extraction)
     assert isinstance(item, Rejected)
     assert (item.reason, item.detail) == ("timeout", f"It took longer than 0.05 seconds.{advice}")
+
+
+def test_a_process_left_open_ends_with_an_owner_that_ignores_stops() -> None:
+    program = (
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "from pipeline.ingestion.killable import KillableFunction\n"
+        "kept = KillableFunction(abs, timeout_seconds=30)\n"
+        "print(kept(-3))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout) == (0, "3\n")
 
 
 def test_short_pages_can_be_rejected(tmp_path: Path) -> None:
