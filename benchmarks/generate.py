@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
+from machine import processor  # noqa: E402
 
 from pipeline.models.interface import GenerationParameters  # noqa: E402
 from pipeline.models.recurrent.model import RecurrentModel  # noqa: E402
@@ -200,15 +201,6 @@ def ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
         best = max(rate for name, rate in rates.items() if name.startswith("transformers"))
         found[f"batch {batch}: ours / transformers"] = round(rates["ours"] / best, 2)
     return found
-
-
-def processor() -> str:
-    """The processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def render(found: dict[str, Any]) -> str:

@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
+from machine import processor  # noqa: E402
 
 from pipeline.shards.format import ShardWriter  # noqa: E402
 from pipeline.shards.loader import TokenLoader  # noqa: E402
@@ -159,15 +160,6 @@ def ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
     rates = {row["name"]: row["tokens_per_second"] for row in rows}
     best = {peer: max((rate for name, rate in rates.items() if name.startswith(peer)), default=0) for peer in PEERS}
     return {f"ours / {peer}": round(rates["ours"] / rate, 1) for peer, rate in best.items() if rate}
-
-
-def processor() -> str:
-    """The processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def render(found: dict[str, Any]) -> str:
