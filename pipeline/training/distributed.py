@@ -141,6 +141,10 @@ class Alone:
 ALONE = Alone()
 
 
+_REASON_BYTES = 64
+"""What is gathered has one length; the longest reason to stop has 33 bytes."""
+
+
 class _Together(Alone):
     """What both strategies share. Messages between hosts travel by gloo, tensors of a GPU by NCCL."""
 
@@ -148,8 +152,10 @@ class _Together(Alone):
         self.rank, self.size = rank, size
 
     def agreed(self, reason: str | None) -> str | None:
-        count = self._reduced(reason is not None, dist.ReduceOp.MAX)
-        return (reason or "was asked to stop") if count else None
+        if not self._reduced(reason is not None, dist.ReduceOp.MAX):
+            return None
+        reasons = [said.decode().rstrip() for said in self.gathered((reason or "").encode().ljust(_REASON_BYTES))]
+        return next(filter(None, reasons))
 
     def from_first(self, number: int) -> int:
         message = torch.tensor([number], dtype=torch.int64)
