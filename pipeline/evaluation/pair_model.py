@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.errors import ArtifactDamaged
-from pipeline.evaluation.continuation import continue_texts, generation_parameters
+from pipeline.errors import ArtifactDamaged, InputError
+from pipeline.evaluation.continuation import DEFAULTS, continue_texts, defaults_of, generation_parameters
 from pipeline.evaluation.targets import total_bits
 from pipeline.models.loading import load_model
 from pipeline.progress import Progress, SilentProgress
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 _BLOCK_PAIRS = 256
 """Scored or written between two signs of progress."""
-MAX_WRITTEN_TOKENS = 256
-"""Of a text that a model writes for a pair, where nothing else is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +83,12 @@ class PairModel:
         return cls(load_model(folder, device=device), tokenizer, source_tokenizer, index)
 
     @property
-    def max_written_tokens(self) -> int:
-        """What a model may write: for a decoder alone at most half its context."""
-        context = self.model.context_tokens
-        return min(MAX_WRITTEN_TOKENS, context if self.is_encoder_decoder else context // 2)
+    def defaults(self) -> dict[str, Any]:
+        """How it writes where nothing else is asked for: as its task's preset says, and a decoder alone at most half its
+        context."""
+        preset, context = defaults_of(self.task), self.model.context_tokens
+        room = context if self.is_encoder_decoder else context // 2
+        return {**preset, "max_new_tokens": min(preset["max_new_tokens"], room)}
 
     def prompt(self, text: str, *, room: int) -> tuple[list[int], bool]:
         """What the model reads before a target of at most `room` tokens, and whether the text was cut for it."""
@@ -101,6 +101,15 @@ class PairModel:
             available = self.model.context_tokens - len(self._prefix) - len(self._middle) - 1 - room
         kept = shorten(ids, available, keep=self.keep_source)
         return [*marks[0], *kept.tolist(), *marks[1]], len(kept) < len(ids)
+
+    def _check_room(self, max_new_tokens: int) -> None:
+        """Raises InputError where a decoder alone would read no token of a text."""
+        most = self.model.context_tokens - len(self._prefix) - len(self._middle) - 2
+        if not self.is_encoder_decoder and max_new_tokens > most:
+            raise InputError(
+                f"A text of {max_new_tokens} tokens is asked for, and the model has room for {self.model.context_tokens}, its "
+                f"prompt included. Ask for {most} at most."
+            )
 
     def score(self, texts: Sequence[str], targets: Sequence[str], *, progress: Progress | None = None) -> PairScores:
         """Bits of each target given its text; progress counts pairs."""
@@ -129,8 +138,13 @@ class PairModel:
     def write(
         self, texts: Sequence[str], parameters: GenerationParameters, *, progress: Progress | None = None
     ) -> list[str]:
-        """The target that the model gives each text; progress counts texts."""
+        """The target that the model gives each text; progress counts texts.
+
+        Raises:
+            InputError: so many tokens may be written that nothing of a text can be read.
+        """
         progress = progress or SilentProgress()
+        self._check_room(parameters.max_new_tokens)
         written: list[str] = []
         special = {self.tokenizer.bos_id, self.tokenizer.eos_id, self.tokenizer.pad_id}
         for first in range(0, len(texts), _BLOCK_PAIRS):
@@ -142,13 +156,22 @@ class PairModel:
             progress.advance(len(block))
         return written
 
-    def answer(self, texts: Sequence[str], settings: Mapping[str, Any] | None = None) -> list[str]:
-        """What the model writes for each text; `settings` overrides `continuation.DEFAULTS`.
+    def parameters(self, settings: Mapping[str, Any] | None = None) -> GenerationParameters:
+        """How it writes with these settings over its defaults.
 
         Raises:
             ValueError: a setting that does not exist or cannot be.
         """
-        return self.write(texts, generation_parameters(self.tokenizer, settings))
+        return generation_parameters(self.tokenizer, settings, defaults=self.defaults)
+
+    def answer(self, texts: Sequence[str], settings: Mapping[str, Any] | None = None) -> list[str]:
+        """What the model writes for each text; `settings` overrides its defaults.
+
+        Raises:
+            ValueError: a setting that does not exist or cannot be.
+            InputError: so many tokens may be written that nothing of a text can be read.
+        """
+        return self.write(texts, self.parameters(settings))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,13 +181,26 @@ class TextModel:
     model: LanguageModel
     tokenizer: Tokenizer
 
-    def answer(self, texts: Sequence[str], settings: Mapping[str, Any] | None = None) -> list[str]:
-        """The continuation of each text; `settings` overrides `continuation.DEFAULTS`.
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """How it writes where nothing else is asked for."""
+        return DEFAULTS
+
+    def parameters(self, settings: Mapping[str, Any] | None = None) -> GenerationParameters:
+        """How it writes with these settings over its defaults.
 
         Raises:
             ValueError: a setting that does not exist or cannot be.
         """
-        return continue_texts(self.model, self.tokenizer, texts, generation_parameters(self.tokenizer, settings))
+        return generation_parameters(self.tokenizer, settings)
+
+    def answer(self, texts: Sequence[str], settings: Mapping[str, Any] | None = None) -> list[str]:
+        """The continuation of each text; `settings` overrides its defaults.
+
+        Raises:
+            ValueError: a setting that does not exist or cannot be.
+        """
+        return continue_texts(self.model, self.tokenizer, texts, self.parameters(settings))
 
 
 def load_writer(folder: Path, index_file: Path | None, *, device: str = "cpu") -> TextModel | PairModel:

@@ -12,6 +12,7 @@ import pytest
 from pair_chain import ZAHLEN, make_pair_model, number_pairs, pair_chain_of
 from tiny_chain import make_evaluation, make_registered
 
+from assets.cli import main
 from pipeline.accounts.leaderboard import leaderboard, write_leaderboard
 from pipeline.artifacts import Artifact, ArtifactStore
 from pipeline.config import load_project
@@ -100,7 +101,9 @@ def registered(chain: Chain, tmp_path: Path, tracking: str, monkeypatch: pytest.
     return tracking
 
 
-def test_the_better_translator_takes_the_alias_and_answers_from_the_registry(registered: str, chain: Chain) -> None:
+def test_the_better_translator_takes_the_alias_and_answers_from_the_registry(
+    registered: str, chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     champion = load_champion("translator", registered)
     assert champion.registered.version == "2"
     texts = [text for text, _ in number_pairs(700, 710)]
@@ -115,6 +118,22 @@ def test_the_better_translator_takes_the_alias_and_answers_from_the_registry(reg
         model.predict(pd.DataFrame({"prompt": texts[:2]}), params={"temperature": 0.0, "max_new_tokens": 30})
         == (written[:2])
     )
+    searched = champion.generate(texts)
+    assert searched == champion.generate(texts, {"num_beams": 5, "length_penalty": 1.0, "max_new_tokens": 32})
+    assert model.predict(pd.DataFrame({"prompt": texts})) == searched
+    drawn = {"temperature": 1.5, "seed": 3}
+    assert model.predict(pd.DataFrame({"prompt": texts}), params=drawn) == champion.generate(texts, drawn) != searched
+
+    file = tmp_path / "project.yaml"
+    file.write_text(PROJECT)
+    assert main(["generate", "--config", str(file), "translator", texts[3]]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.split("\n") == [texts[3], searched[3], ""]
+    assert shown.err == "translation: 5 beams, length penalty 1, at most 32 tokens\n"
+    assert main(["generate", "--config", str(file), "translator", texts[3], "--temperature", "0"]) == 0
+    assert capsys.readouterr().err == "translation: the likeliest token each time, at most 32 tokens\n"
+    assert main(["generate", "--config", str(file), "translator", "one", "--max-tokens", "64"]) == 1
+    assert "has room for 64, its prompt included" in capsys.readouterr().err
 
     bits = compare(registered, "translator/2", "translator/1")
     assert bits.difference is not None and bits.difference > 0.5
