@@ -1,8 +1,9 @@
 """A model that writes targets: an encoder-decoder reads the source, a decoder alone a prompt through the dataset's template.
 
 In: a model's folder, and `pairs.json` of the shards it learnt from. Out: bits of given targets, and texts written.
-Tokens are cut as in training: prefix, text, middle and target each on its own, `<s>` first. A source that leaves too little room
-is cut at the end that the dataset names. A target's end is not counted, so its bits are those of its text.
+Tokens are cut as in training, for whatever is asked (targets, texts to write, benchmarks): of pairs prefix, text, middle and
+target each on its own, `<s>` first; of running text all as one. A source that leaves too little room is cut at the end that the
+dataset names. A target's end is not counted, so its bits are those of its text.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import numpy as np
 
 from pipeline.errors import ArtifactDamaged, InputError
 from pipeline.evaluation.continuation import DEFAULTS, continue_texts, defaults_of, generation_parameters
-from pipeline.evaluation.targets import total_bits
+from pipeline.evaluation.targets import split_tokens, total_bits
 from pipeline.models.loading import load_model
 from pipeline.progress import Progress, SilentProgress
-from pipeline.shards.pairs import shorten
+from pipeline.shards.pairs import PromptTemplate, shorten
 from pipeline.shards.reader import PAIR_INDEX
 from pipeline.tokenizer.model import Tokenizer
 
@@ -63,8 +64,11 @@ class PairModel:
                 f"A model of the family {model.family} reads pairs through a template, and these have none. Give the dataset one "
                 "tokenizer for both sides, and build it again."
             )
-        self._prefix = list(template["prefix_ids"]) if template else []
-        self._middle = list(template["middle_ids"]) if template else []
+        self._template = None
+        if not self.is_encoder_decoder:
+            self._template = PromptTemplate.of(
+                template, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id, keep_source=self.keep_source
+            )
 
     @classmethod
     def load(cls, folder: Path, index_file: Path, *, device: str = "cpu") -> PairModel:
@@ -93,19 +97,25 @@ class PairModel:
     def prompt(self, text: str, *, room: int) -> tuple[list[int], bool]:
         """What the model reads before a target of at most `room` tokens, and whether the text was cut for it."""
         ids = np.asarray(self.source_tokenizer.encode(text), dtype=np.int64)
-        if self.is_encoder_decoder:
-            marks = [self.source_tokenizer.bos_id], [self.source_tokenizer.eos_id]
-            available = self.model.context_tokens - 2
-        else:
-            marks = [self.tokenizer.bos_id, *self._prefix], self._middle
-            available = self.model.context_tokens - len(self._prefix) - len(self._middle) - 1 - room
-        kept = shorten(ids, available, keep=self.keep_source)
-        return [*marks[0], *kept.tolist(), *marks[1]], len(kept) < len(ids)
+        context = self.model.context_tokens
+        if self._template is not None:
+            read = self._template.prompt(ids, max_tokens=context - room)
+            return read.tolist(), len(read) < len(self._template.prompt(ids))
+        kept = shorten(ids, context - 2, keep=self.keep_source).tolist()
+        return [self.source_tokenizer.bos_id, *kept, self.source_tokenizer.eos_id], len(kept) < len(ids)
+
+    def cut(self, prompt: str, target: str) -> tuple[list[int], list[int]]:
+        """Token ids of a whole prompt and of what may follow it, as it learnt pairs; the template's white space stands between."""
+        ids = self.source_tokenizer.encode(prompt.rstrip())
+        read = self.prompt(prompt, room=0)[0] if self._template is None else self._template.prompt(ids).tolist()
+        return read, self.tokenizer.encode(target.lstrip())
 
     def _check_room(self, max_new_tokens: int) -> None:
         """Raises InputError where a decoder alone would read no token of a text."""
-        most = self.model.context_tokens - len(self._prefix) - len(self._middle) - 2
-        if not self.is_encoder_decoder and max_new_tokens > most:
+        if self._template is None:
+            return
+        most = self.model.context_tokens - self._template.num_tokens
+        if max_new_tokens > most:
             raise InputError(
                 f"A text of {max_new_tokens} tokens is asked for, and the model has room for {self.model.context_tokens}, its "
                 f"prompt included. Ask for {most} at most."
@@ -180,6 +190,11 @@ class TextModel:
 
     model: LanguageModel
     tokenizer: Tokenizer
+
+    def cut(self, prompt: str, target: str) -> tuple[list[int], list[int]]:
+        """Token ids of a prompt and of what may follow it, as running text is cut; see `targets.split_tokens`."""
+        prompt_ids, target_ids = split_tokens(self.tokenizer, prompt, target)
+        return [self.tokenizer.bos_id, *prompt_ids], target_ids
 
     @property
     def defaults(self) -> Mapping[str, Any]:

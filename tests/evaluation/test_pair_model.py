@@ -12,6 +12,7 @@ from bigram_model import BOS, EOS, A, B, BigramModel, CharacterTokenizer, bits_b
 from pipeline.errors import ArtifactDamaged, InputError
 from pipeline.evaluation.continuation import in_words
 from pipeline.evaluation.pair_model import PairModel
+from pipeline.evaluation.targets import score_targets
 from pipeline.models.interface import GenerationParameters
 from pipeline.models.target_scores import score_in_rows
 
@@ -60,6 +61,12 @@ def test_a_decoder_reads_the_text_in_its_template_and_pays_for_the_target_alone(
     assert scores.bits == pytest.approx(expected, rel=1e-6)
     assert scores.num_tokens.tolist() == [2, 3]
     assert not scores.was_cut.any()
+
+
+def test_benchmarks_ask_through_the_template_too() -> None:
+    pairs = asked(Bigram(context_tokens=16))
+    assert pairs.cut("bb ", " ab") == ([BOS, A, B, B, B], [A, B])
+    assert score_targets(pairs, [("bb", "ab")]).bits == pytest.approx(pairs.score(["bb"], ["ab"]).bits)
 
 
 @pytest.mark.parametrize(("keep", "kept"), [("beginning", [A, A]), ("end", [A, B])])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from pair_chain import ZAHLEN, make_pair_model, number_pairs, pair_chain_of
+from pair_chain import CONTEXT_TOKENS, ZAHLEN, make_pair_model, number_pairs, pair_chain_of
 from tiny_chain import make_evaluation, make_registered
 
 from assets.cli import main
@@ -17,9 +17,12 @@ from pipeline.accounts.leaderboard import leaderboard, write_leaderboard
 from pipeline.artifacts import Artifact, ArtifactStore
 from pipeline.config import load_project
 from pipeline.config.training import EvaluateConfig
+from pipeline.evaluation.pair_model import PairModel, TextModel, load_writer
+from pipeline.evaluation.targets import score_targets
 from pipeline.registry.queries import compare
 from pipeline.registry.task_comparison import compare_tasks
 from pipeline.serving.generate import load_champion
+from pipeline.shards.pairs import PromptLoader
 
 pytestmark = pytest.mark.slow
 
@@ -90,6 +93,25 @@ def test_outputs_and_benchmarks_stand_beside_the_bits_and_on_the_page(chain: Cha
         assert expected in page
     tables = evaluation.report().tables
     assert {row["by"] for row in tables["Task"]} == {"model", "copy", "lead", "majority", "unigram"}
+
+
+def test_a_model_of_pairs_is_asked_with_the_tokens_it_learnt_and_does_worse_with_others(chain: Chain) -> None:
+    model = chain.models["good"]
+    writer = load_writer(model.file("model/textmill.json").parent, chain.shards.file("pairs.json"))
+    assert isinstance(writer, PairModel)
+    rows = number_pairs(700, 740)
+    found = score_targets(writer, [(text, f" {target}") for text, target in rows])
+    learnt = writer.score([text for text, _ in rows], [target for _, target in rows])
+    assert found.bits == pytest.approx(learnt.bits, rel=1e-6)
+    loader = PromptLoader(chain.shards.folder, split="test", batch_tokens=4096, seed=0, context_tokens=CONTEXT_TOKENS)
+    read = {
+        tuple(token for token in ids if token != writer.tokenizer.pad_id) for ids in loader.batch(0).token_ids.tolist()
+    }
+    assert read == {(*prompt, *target) for prompt, target in (writer.cut(text, target) for text, target in rows)}
+    # the same characters cut as one text: a token across the template's border, which it never saw
+    as_one = TextModel(model=writer.model, tokenizer=writer.tokenizer)
+    together = score_targets(as_one, [(f"{text}\n\n", target) for text, target in rows])
+    assert together.bits.sum() > learnt.bits.sum()
 
 
 @pytest.fixture
