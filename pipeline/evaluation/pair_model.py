@@ -105,7 +105,7 @@ class PairModel:
         return [self.source_tokenizer.bos_id, *kept, self.source_tokenizer.eos_id], len(kept) < len(ids)
 
     def cut(self, prompt: str, target: str) -> tuple[list[int], list[int]]:
-        """Token ids of a whole prompt and of what may follow it, as it learnt pairs; the template's white space stands between."""
+        """Token ids of a whole prompt and of what may follow it, as it learnt pairs; white space between is the template's."""
         ids = self.source_tokenizer.encode(prompt.rstrip())
         read = self.prompt(prompt, room=0)[0] if self._template is None else self._template.prompt(ids).tolist()
         return read, self.tokenizer.encode(target.lstrip())

@@ -1,7 +1,7 @@
 """lm-evaluation-harness drives any model: a registered one, or a model folder, on task files of this machine.
 
-In: a model that knows how it is asked. Out: what the harness asks of an `LM`: log-likelihoods of continuations, of whole texts, and
-texts written until a mark. Needs the extra `lm_eval`; nothing here is imported without it.
+In: a model that knows how it is asked. Out: what the harness asks of an `LM`: log-likelihoods of continuations, of whole texts,
+and texts written until a mark. Needs the extra `lm_eval`; nothing here is imported without it.
 
 - A continuation is scored by `evaluation.targets`, a whole text by `evaluation.scoring`, so the harness's `bits_per_byte` is
   ours: a text is conditioned on BOS once, which some tokenizers add twice (EleutherAI/lm-evaluation-harness#3333).

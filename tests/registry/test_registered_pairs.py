@@ -104,9 +104,8 @@ def test_a_model_of_pairs_is_asked_with_the_tokens_it_learnt_and_does_worse_with
     learnt = writer.score([text for text, _ in rows], [target for _, target in rows])
     assert found.bits == pytest.approx(learnt.bits, rel=1e-6)
     loader = PromptLoader(chain.shards.folder, split="test", batch_tokens=4096, seed=0, context_tokens=CONTEXT_TOKENS)
-    read = {
-        tuple(token for token in ids if token != writer.tokenizer.pad_id) for ids in loader.batch(0).token_ids.tolist()
-    }
+    rows_read = [ids for step in range(loader.num_batches(0)) for ids in loader.batch(step).token_ids.tolist()]
+    read = {tuple(token for token in ids if token != writer.tokenizer.pad_id) for ids in rows_read}
     assert read == {(*prompt, *target) for prompt, target in (writer.cut(text, target) for text, target in rows)}
     # the same characters cut as one text: a token across the template's border, which it never saw
     as_one = TextModel(model=writer.model, tokenizer=writer.tokenizer)
