@@ -133,7 +133,7 @@ def _section(
     if not (probabilities <= 0).all():
         odd = np.flatnonzero(~(probabilities <= 0))
         raise InputError(
-            f"{path}: n-gram {odd[0] + 1} of order {order} has the log10 probability {probabilities[odd[0]]:g}, which is above 0. "
+            f"{path}: n-gram {odd[0] + 1} of order {order} has the log10 probability {probabilities[odd[0]]:g}, above 0. "
             "Write it again."
         )
     if not np.isfinite(backoffs).all():

@@ -17,6 +17,7 @@ from torch import Tensor
 from pipeline.errors import InputError
 from pipeline.models.interface import GenerationParameters, TokenScores
 from pipeline.models.loading import read_card, token_ids_of, weights_of
+from pipeline.models.network_model import NetworkModel
 from pipeline.models.sampling import next_tokens
 from pipeline.models.saving import save_network
 from pipeline.models.target_scores import score_in_rows
@@ -32,29 +33,12 @@ if TYPE_CHECKING:
 _TABLES = ("model.embed_tokens.weight", "lm_head.weight")
 
 
-class TransformerModel:
-    """A network with the special ids and the tokenizer hash it was trained with; its weights do not change any more."""
+class TransformerModel(NetworkModel[Transformer]):
+    """A trained decoder-only Transformer."""
 
     family = "transformer"
     is_encoder_decoder = False
-
-    def __init__(self, network: Transformer, *, tokenizer_hash: str, bos_id: int, eos_id: int, pad_id: int) -> None:
-        self.network = network.eval()
-        self.tokenizer_hash = tokenizer_hash
-        self.bos_id, self.eos_id, self.pad_id = bos_id, eos_id, pad_id
-        self._decoder: Decoder | None = None
-
-    @property
-    def context_tokens(self) -> int:
-        return self.network.shape.context_tokens
-
-    @property
-    def num_parameters(self) -> int:
-        return self.network.shape.num_parameters
-
-    @property
-    def device(self) -> torch.device:
-        return self.network.lm_head.weight.device
+    _decoder: Decoder | None = None
 
     @torch.inference_mode()
     def score(self, token_ids: Int[Tensor, "batch seq"]) -> TokenScores:
