@@ -78,14 +78,16 @@ def _generate(console: Console, uri: str, parsed: argparse.Namespace) -> None:
     settings = {name: getattr(parsed, name) for name in DEFAULTS if getattr(parsed, name) is not None}
     writer = load_champion(parsed.model, uri).writer
     try:
-        way = in_words(writer.parameters(settings))
+        parameters = writer.parameters(settings)
         (text,) = writer.answer([parsed.text], settings)
     except ValueError as error:
         raise InputError(f"generate: {error}. Correct the option.") from error
     task = f"{writer.task}: " if isinstance(writer, PairModel) else ""
     between = "\n" if task else ""
     console.print(Text(parsed.text, style="bold") + Text(between + text), soft_wrap=True)
-    Console(stderr=True).print(f"{task}{way}", style="dim", highlight=False, soft_wrap=True)
+    for line in (f"{task}{in_words(parameters)}", writer.remark(parsed.text, parameters)):
+        if line:
+            Console(stderr=True).print(line, style="dim", highlight=False, soft_wrap=True)
 
 
 def _compare(console: Console, uri: str, first: str, second: str) -> None:

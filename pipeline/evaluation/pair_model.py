@@ -104,6 +104,16 @@ class PairModel:
         kept = shorten(ids, context - 2, keep=self.keep_source).tolist()
         return [self.source_tokenizer.bos_id, *kept, self.source_tokenizer.eos_id], len(kept) < len(ids)
 
+    def remark(self, text: str, parameters: GenerationParameters) -> str | None:
+        """What a person should know before the model writes: that the text is too long to be read whole."""
+        if not self.prompt(text, room=parameters.max_new_tokens)[1]:
+            return None
+        cut = "end" if self.keep_source == "beginning" else "beginning"
+        return (
+            f"The text is longer than the {self.model.context_tokens} tokens that the model reads at once, so its {cut} was left "
+            "out. Shorten it, or train with a larger context_tokens."
+        )
+
     def cut(self, prompt: str, target: str) -> tuple[list[int], list[int]]:
         """Token ids of a whole prompt and of what may follow it, as it learnt pairs; white space between is the template's."""
         ids = self.source_tokenizer.encode(prompt.rstrip())
@@ -190,6 +200,17 @@ class TextModel:
 
     model: LanguageModel
     tokenizer: Tokenizer
+
+    def remark(self, text: str, parameters: GenerationParameters) -> str | None:
+        """What a person should know before the model writes: that the text is too long to be read whole."""
+        length = len(self.tokenizer.encode(text)) + 1
+        kept = self.model.kept_of_prompt(length, parameters)
+        if kept == length:
+            return None
+        return (
+            f"The text has {length:,} tokens and the model reads {self.model.context_tokens:,} at once, so it goes on from the "
+            f"last {kept:,}. Shorten it, or train with a larger context_tokens."
+        )
 
     def cut(self, prompt: str, target: str) -> tuple[list[int], list[int]]:
         """Token ids of a prompt and of what may follow it, as running text is cut; see `targets.split_tokens`."""

@@ -8,6 +8,8 @@ from typing import Generic, Protocol, Self, TypeVar
 import torch
 from torch import Tensor
 
+from pipeline.models.interface import GenerationParameters
+
 
 class Sizes(Protocol):
     """Of a family's shape."""
@@ -64,6 +66,10 @@ class NetworkModel(ABC, Generic[N]):
     def num_parameters(self) -> int:
         """As saved."""
         return self.network.shape.num_parameters
+
+    def kept_of_prompt(self, length: int, parameters: GenerationParameters) -> int:
+        """All of a prompt is read, whatever its length."""
+        return length
 
     @property
     def device(self) -> torch.device:

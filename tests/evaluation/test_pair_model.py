@@ -63,6 +63,19 @@ def test_a_decoder_reads_the_text_in_its_template_and_pays_for_the_target_alone(
     assert not scores.was_cut.any()
 
 
+@pytest.mark.parametrize(("keep", "cut"), [("beginning", "end"), ("end", "beginning")])
+def test_a_text_that_is_not_read_whole_is_told(keep: str, cut: str) -> None:
+    pairs = asked(Bigram(context_tokens=16), keep=keep)
+    parameters = (
+        pairs.parameters()
+    )  # half the context is for the text; mark, prefix and middle take 3 of the other half
+    assert pairs.remark("ababa", parameters) is None
+    found = pairs.remark("ababab", parameters)
+    assert found is not None and found.startswith(
+        f"The text is longer than the 16 tokens that the model reads at once, so its {cut}"
+    )
+
+
 def test_benchmarks_ask_through_the_template_too() -> None:
     pairs = asked(Bigram(context_tokens=16))
     assert pairs.cut("bb ", " ab") == ([BOS, A, B, B, B], [A, B])

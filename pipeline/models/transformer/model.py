@@ -21,7 +21,7 @@ from pipeline.models.network_model import NetworkModel
 from pipeline.models.sampling import next_tokens
 from pipeline.models.saving import save_network
 from pipeline.models.target_scores import score_in_rows
-from pipeline.models.transformer.beams import search
+from pipeline.models.transformer.beams import longest_text, search
 from pipeline.models.transformer.decoding import Cache, Decoder
 from pipeline.models.transformer.hugging_face import config_of
 from pipeline.models.transformer.network import Transformer
@@ -98,7 +98,7 @@ class TransformerModel(NetworkModel[Transformer]):
         latest = torch.empty(0)
         for number in range(parameters.max_new_tokens):
             if cache is None or cache.is_full:
-                windows = [text[-self._kept(len(text)) :] for text in texts]
+                windows = [text[-self.kept_of_prompt(len(text), parameters) :] for text in texts]
                 num_steps = parameters.max_new_tokens - number - 1
                 logits, cache = decoder.read(windows, num_steps=num_steps, pad_id=self.pad_id)
             else:
@@ -113,8 +113,11 @@ class TransformerModel(NetworkModel[Transformer]):
                 break
         return [text[len(prompt) :] for text, prompt in zip(texts, prompts, strict=True)]
 
-    def _kept(self, length: int) -> int:
-        """How much of a text becomes context when it is read anew: all that fits with a token to spare, else half."""
+    def kept_of_prompt(self, length: int, parameters: GenerationParameters) -> int:
+        """How much of a text becomes context when it is read anew: all that fits with a token to spare, else half; for beams all
+        that fits before what they write."""
+        if parameters.num_beams > 1:
+            return min(length, self.context_tokens - longest_text(parameters, context_tokens=self.context_tokens))
         return length if length < self.context_tokens else max(1, self.context_tokens // 2)
 
     def save(self, folder: Path) -> None:
