@@ -42,7 +42,7 @@ class LoadedModel:
 
     def generate(self, prompts: Sequence[str], settings: Mapping[str, Any] | None = None) -> list[str]:
         """The continuation of each prompt, or of a model of pairs what it writes for that text; `settings` overrides
-        `pipeline.evaluation.continuation.DEFAULTS`.
+        the defaults of its task.
 
         Raises:
             ValueError: a setting that does not exist or cannot be.
