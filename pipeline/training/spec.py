@@ -85,6 +85,8 @@ class TrainingSpec:
     vector_learning_rate: float
     weight_decay: float
     cautious_weight_decay: bool
+    averaged_sgd: dict[str, Any] | None
+    """Of `AveragedSgdConfig`; None learns by Muon and AdamW."""
     ema_decay: float | None
     schedule: str
     """`wsd` or `cosine`."""

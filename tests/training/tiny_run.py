@@ -98,6 +98,7 @@ def spec_of(data: Path, folder: Path, **changes: Any) -> TrainingSpec:
         "vector_learning_rate": 0.01,
         "weight_decay": 0.05,
         "cautious_weight_decay": False,
+        "averaged_sgd": None,
         "ema_decay": None,
         "schedule": "wsd",
         "warmup_fraction": 0.1,
