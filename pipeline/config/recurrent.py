@@ -35,6 +35,8 @@ IN_PLACE_OF = (
     "cooldown_fraction",
     "gradient_clip",
     "ema_decay",
+    "spike_sigma",
+    "max_skipped_steps",
 )
 """Keys of `train` that mean nothing beside `averaged_sgd`."""
 

@@ -79,6 +79,7 @@ class Derived:
     warmup_fraction: float
     cooldown_fraction: float
     gradient_clip: float | None
+    spike_sigma: float | None
     validate_every_steps: int
     validation_windows: int
 
@@ -127,7 +128,8 @@ def _updates(config: NetworkConfig, *, width: int) -> dict[str, Any]:
         kinds = ("matrix", "embedding", "head", "vector")
         own = {f"{kind}_learning_rate": train.averaged_sgd.learning_rate for kind in kinds}
         own |= {"weight_decay": train.averaged_sgd.weight_decay, "gradient_clip": train.averaged_sgd.gradient_clip}
-        return {**own, "warmup_fraction": 0.0, "cooldown_fraction": 0.0}
+        # at a constant rate gradients grow as the loss falls, and their clipping bounds every step: no spikes are looked for
+        return {**own, "warmup_fraction": 0.0, "cooldown_fraction": 0.0, "spike_sigma": None}
     matrix, embedding, head = _rates(config)
     scale = (768 / width) ** 0.5
     return {
@@ -137,6 +139,7 @@ def _updates(config: NetworkConfig, *, width: int) -> dict[str, Any]:
         "vector_learning_rate": train.vector_learning_rate or 0.01,
         "weight_decay": train.weight_decay,
         "gradient_clip": train.gradient_clip,
+        "spike_sigma": train.spike_sigma,
         "warmup_fraction": train.warmup_fraction,
         "cooldown_fraction": train.cooldown_fraction,
     }

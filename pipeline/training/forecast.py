@@ -143,7 +143,7 @@ def _probe(config: NetworkConfig, run: Derived, hardware: Hardware) -> tuple[Har
     micro_rows = batch.rows_within(hardware.micro_windows * run.shape.context_tokens)
     activations = _kept_bytes(network, batch.part(slice(micro_rows)))
     loss_of, hardware = make_ready(network, hardware, batch, may_change=True, note=lambda _: None)
-    guard = SpikeGuard(sigma=config.train.spike_sigma, max_skipped_steps=PROBE_STEPS + 1, device=hardware.device)
+    guard = SpikeGuard(sigma=run.spike_sigma, max_skipped_steps=PROBE_STEPS + 1, device=hardware.device)
     seconds = []
     for _ in range(PROBE_STEPS + 1):
         started = time.perf_counter()

@@ -251,7 +251,7 @@ def _spec(derived: Derived, config: NetworkConfig, *, is_compilable: bool, **pla
         keep_every_steps=train.keep_every_steps,
         keep_best_checkpoint=train.keep_best_checkpoint,
         profile_steps=train.profile_steps,
-        spike_sigma=train.spike_sigma,
+        spike_sigma=derived.spike_sigma,
         max_skipped_steps=train.max_skipped_steps,
     )
 

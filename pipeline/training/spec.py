@@ -110,7 +110,7 @@ class TrainingSpec:
     keep_every_steps: int | None
     keep_best_checkpoint: bool
     profile_steps: int | None
-    spike_sigma: float
+    spike_sigma: float | None
     max_skipped_steps: int
     tracking: dict[str, Any]
     """Of `TrackingInfo`."""

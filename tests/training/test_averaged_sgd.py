@@ -11,20 +11,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_exact_resume import result
-from tiny_run import interrupt, lstm, spec_of
+from tiny_run import averaged, interrupt, spec_of
 from torch import nn
 
 from pipeline.config import RecurrentConfig
 from pipeline.training.averaging import Triggered, WeightAverage, averaging_begins
 from pipeline.training.derive import derive
 from pipeline.training.forecast import forecast
+from pipeline.training.guard import SpikeGuard, Verdict
 from pipeline.training.launch import _spec
 from pipeline.training.sgd import Sgd
 from pipeline.training.spec import TrainingSpec
 from pipeline.training.stopping import StopRequest
 from pipeline.training.trainer import Trainer
-
-SETTINGS = {"learning_rate": 2.0, "gradient_clip": 0.25, "weight_decay": 0.01, "patience": 1}
 
 
 def validations(*losses: float | None) -> list[dict[str, Any]]:
@@ -94,15 +93,9 @@ class Recording(Trainer):
         return next(self.losses)
 
 
-def averaged(data: Path, folder: Path, **changes: Any) -> TrainingSpec:
-    settings = {"averaged_sgd": SETTINGS, "warmup_fraction": 0.0, "cooldown_fraction": 0.0, "gradient_clip": 0.25}
-    settings |= {"validate_every_steps": 1, "validation_windows": 2, "checkpoint_every_steps": None}
-    return spec_of(data, folder, **{**lstm(data), **settings, **changes})
-
-
 def test_a_run_saves_what_torch_s_asgd_averages_from_the_trigger_on(tiny_data: Path, tmp_path: Path) -> None:
     losses = [3.0, 2.0, 2.5, 2.4, 2.3, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]  # 2.4 > min(3, 2): from step 4 on
-    trainer = Recording(averaged(tiny_data, tmp_path), losses)
+    trainer = Recording(spec_of(tiny_data, tmp_path, **averaged(tiny_data, learning_rate=2.0)), losses)
     trainer.run()
     # t0 = -1 makes torch's mean of k iterates begin with the first; a gradient that cancels the decay repeats w of step 4
     ours = {name: nn.Parameter(weight.clone()) for name, weight in trainer.weights[4].items()}
@@ -126,20 +119,23 @@ def test_a_run_saves_what_torch_s_asgd_averages_from_the_trigger_on(tiny_data: P
 
 
 def test_without_a_trigger_the_last_weights_are_saved(tiny_data: Path, tmp_path: Path) -> None:
-    trainer = Recording(averaged(tiny_data, tmp_path), [12.0 - step for step in range(12)])
+    trainer = Recording(
+        spec_of(tiny_data, tmp_path, **averaged(tiny_data, learning_rate=2.0)), [12.0 - step for step in range(12)]
+    )
     trainer.run()
     saved = load_file(tmp_path / "output" / "model" / "model.safetensors")
     assert all(torch.equal(weight, saved[name]) for name, weight in trainer.weights[-1].items())
     assert json.loads((tmp_path / "output" / "training.json").read_text())["averaged_from_step"] is None
 
 
+@pytest.mark.slow
 def test_a_run_stopped_before_or_after_the_trigger_ends_with_the_same_bits(tiny_data: Path, tmp_path: Path) -> None:
-    high = {**SETTINGS, "learning_rate": 40.0}
-    Trainer(averaged(tiny_data, tmp_path / "straight", averaged_sgd=high), StopRequest()).run()
+    high = averaged(tiny_data, learning_rate=40.0)  # validation goes up and down from the first steps on
+    Trainer(spec_of(tiny_data, tmp_path / "straight", **high), StopRequest()).run()
     counts = json.loads((tmp_path / "straight" / "output" / "training.json").read_text())
     assert 3 <= counts["averaged_from_step"] <= 9
     for asked_at in (2, 11, 14, 20, 27, 32):  # a step asks twice and a validation once: in steps and in validations
-        spec = averaged(tiny_data, tmp_path / str(asked_at), averaged_sgd=high)
+        spec = spec_of(tiny_data, tmp_path / str(asked_at), **high)
         interrupt(spec, asked_at)
         Trainer(spec, StopRequest()).run()
         assert result(tmp_path / str(asked_at)) == result(tmp_path / "straight")
@@ -150,14 +146,23 @@ def test_one_constant_rate_and_the_paper_s_values_are_what_the_settings_mean() -
     config = RecurrentConfig(**sizes, train={"tokens": 90_000, "batch_tokens": 1024, "averaged_sgd": {"patience": 3}})
     run = derive(config, vocab_size=100)
     assert run.validate_every_steps == run.num_steps // 30
-    places = {key: "" for key in ("name", "version", "output_folder", "checkpoint_folder", "spool_folder")}
+    places = dict.fromkeys(("name", "version", "output_folder", "checkpoint_folder", "spool_folder"), "")
     places |= {"shards_folder": "", "tokenizer_file": "", "start_folder": None, "started_from": None}
     spec = _spec(run, config, is_compilable=False, tracking={}, **places)  # type: ignore[arg-type]
     assert spec.averaged_sgd == {"learning_rate": 30, "gradient_clip": 0.25, "weight_decay": 1.2e-6, "patience": 3}
     assert {spec.matrix_learning_rate, spec.embedding_learning_rate, spec.vector_learning_rate} == {30}
-    assert (spec.gradient_clip, spec.weight_decay) == (0.25, 1.2e-6)
+    assert (spec.gradient_clip, spec.weight_decay, spec.spike_sigma) == (0.25, 1.2e-6, None)
     assert {Trainer._scale(type("Run", (), {"spec": spec})(), step) for step in (0, 1, spec.num_steps - 1)} == {1.0}
     found = forecast(config, vocab_size=100)
     assert found.memory.optimizer == 0
     other = replace(spec, averaged_sgd={**spec.averaged_sgd, "patience": 4})
     assert other.what_decides_the_weights() != spec.what_decides_the_weights()
+
+
+def test_growing_gradients_are_no_spikes_and_what_is_not_finite_halts() -> None:
+    guard = SpikeGuard(sigma=None, max_skipped_steps=1)
+    for step in range(200):
+        allowed, _ = guard.judge(torch.tensor(4.0), torch.tensor(0.1 if step < 150 else 10.0))
+        assert allowed
+    allowed, row = guard.judge(torch.tensor(torch.nan), torch.tensor(1.0))
+    assert not allowed and Verdict.read(row.tolist()).halted
