@@ -88,7 +88,9 @@ def render() -> str:
         free: frozenset[str] = getattr(section, "not_in_fingerprint", frozenset())
         parts += [_row(name, info, is_free=name in free) for name, info in section.model_fields.items()]
     thresholds = [
-        f"| `{rules}.{key}` | {value:g} |" for rules, keys in quality.RULES.items() for key, value in keys.items()
+        f"| `{rules}.{key}` | {'[by language](../pipeline/config/fineweb2.tsv)' if value is None else f'{value:g}'} |"
+        for rules, keys in quality.RULES.items()
+        for key, value in keys.items()
     ]
     parts.append("\n## Thresholds of the rule sets\n\n| Threshold | Default |\n|---|---|\n" + "\n".join(thresholds))
     return "\n".join(parts) + "\n"
