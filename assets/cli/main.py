@@ -6,6 +6,7 @@ Imports nothing heavy: each command imports what it needs.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
+    # what imports make stays: looking through it for garbage after every 700 objects takes a tenth of a command's start
+    gc.set_threshold(100_000, 10, 10)
     parsed = _parser().parse_args(arguments)
     try:
         project = load_project(parsed.config)
