@@ -2,7 +2,7 @@
 
 Chinese, which puts no white space between words, is cut before words are split at it (`space_words`). In the other
 languages of FineWeb-2's table the marks are taken off afterwards (`part_words`), once for each distinct word: at its edges
-all but those that names, paths and options are made of, and between letters those that the table names.
+all but those that names, paths and options are made of, and between letters those that the table names. Addresses stay.
 """
 
 from __future__ import annotations
@@ -102,16 +102,23 @@ def pieces_of(word: str, marks: str) -> list[str]:
         start += 1
     while stop > start and _is_mark(word[stop - 1]):
         stop -= 1
-    if start < stop < len(word) and word[stop] == "." and _keeps_dot(word[start:stop], marks):
+    core = word[start:stop]
+    if core and word[stop : stop + 1] == "." and _keeps_dot(core, marks):
+        core += "."
         stop += 1
-    inner = _inner(marks).split(word[start:stop]) if start < stop else []
-    if "'" in marks:
-        inner = [piece for part in inner for piece in _ELISION.split(part)]
-    return [*_RUN.findall(word[:start]), *inner, *_RUN.findall(word[stop:])]
+    pieces = _RUN.findall(word[:start]) if start else []
+    if core.isalpha():
+        pieces.append(core)
+    elif core:
+        inner = [core] if "://" in core else _inner(marks).split(core)
+        pieces += [part for piece in inner for part in _ELISION.split(piece)] if "'" in marks else inner
+    if stop < len(word):
+        pieces += _RUN.findall(word[stop:])
+    return pieces
 
 
 def _is_mark(character: str) -> bool:
-    return unicodedata.category(character)[0] in "PS" and character not in _JOINERS
+    return not character.isalnum() and unicodedata.category(character)[0] in "PS" and character not in _JOINERS
 
 
 def _keeps_dot(core: str, marks: str) -> bool:

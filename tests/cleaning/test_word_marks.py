@@ -36,6 +36,7 @@ from pipeline.config.fineweb2 import THRESHOLDS, fineweb2
         ("cs", "#aa", "# aa"),
         ("cs", "€5", "€ 5"),
         ("cs", "a@b.cz", "a@b.cz"),
+        ("cs", "http://aa.bb/c", "http://aa.bb/c"),
         ("de", "aa-bb", "aa-bb"),
         ("de", "aa/bb", "aa / bb"),
         ("de", "1.", "1."),
