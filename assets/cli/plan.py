@@ -41,8 +41,9 @@ def status(project: Project) -> int:
     console = Console()
     store = ArtifactStore(project.storage_folder)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("asset", "version", "built", "size", "took"):
-        table.add_column(column)
+    table.add_column("asset", overflow="fold")
+    for column in ("version", "built", "size", "took"):
+        table.add_column(column, no_wrap=True, justify="right" if column in ("size", "took") else "left")
     for key in build_nodes(project):
         artifact = store.current(key.stage, key.name)
         if artifact is None:
