@@ -51,7 +51,7 @@ def status(project: Project) -> int:
             continue
         manifest = artifact.manifest
         num_bytes = sum(entry.num_bytes for entry in manifest.files)
-        built = time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest.created_at))
+        built = time.strftime("%m-%d %H:%M", time.localtime(manifest.created_at))
         table.add_row(str(key), manifest.version, built, f"{num_bytes / 1e6:,.1f} MB", f"{manifest.seconds:,.1f} s")
     console.print(table)
     checkpoints = sorted((project.storage_folder / "checkpoints").glob("*/*/step-*"))
