@@ -296,6 +296,7 @@ def make_plan(project: Project, store: ArtifactStore, names: tuple[str, ...] = (
         ]
         current = store.current(key.stage, key.name)
         if waiting:
+            _look_for_files(project, node)
             status: Literal["would run", "depends"] = "would run" if current is None else "depends"
             steps[key] = Step(key=key, status=status, reason=f"after {', '.join(map(str, waiting))}")
             continue
@@ -309,6 +310,14 @@ def make_plan(project: Project, store: ArtifactStore, names: tuple[str, ...] = (
         else:
             steps[key] = Step(key=key, status="would run", reason=_why(node, current, inputs, literals))
     return list(steps.values())
+
+
+def _look_for_files(project: Project, node: Node) -> None:
+    """Raises InputError where a file that a model begins with or is asked from is not there, before hours of work lead to it."""
+    model = project.models.get(node.key.name)
+    begins_in_registry = isinstance(model, StartSettings) and model.registry_reference is not None
+    if node.key.stage == EVALUATION or (node.key.stage == MODEL and not begins_in_registry):
+        node.literals()
 
 
 def _why(node: Node, current: Artifact | None, inputs: Mapping[str, ArtifactRef], literals: Mapping[str, Any]) -> str:

@@ -109,9 +109,10 @@ class PairModel:
         if not self.prompt(text, room=parameters.max_new_tokens)[1]:
             return None
         cut = "end" if self.keep_source == "beginning" else "beginning"
+        own = "" if self.is_encoder_decoder else f", {parameters.max_new_tokens} of them for what it writes"
         return (
-            f"The text is longer than the {self.model.context_tokens} tokens that the model reads at once, so its {cut} was left "
-            "out. Shorten it, or train with a larger context_tokens."
+            f"The text does not fit the {self.model.context_tokens} tokens that the model reads at once{own}, so its {cut} was "
+            "left out. Shorten it, or train with a larger context_tokens."
         )
 
     def cut(self, prompt: str, target: str) -> tuple[list[int], list[int]]:

@@ -72,7 +72,7 @@ def test_a_text_that_is_not_read_whole_is_told(keep: str, cut: str) -> None:
     assert pairs.remark("ababa", parameters) is None
     found = pairs.remark("ababab", parameters)
     assert found is not None and found.startswith(
-        f"The text is longer than the 16 tokens that the model reads at once, so its {cut}"
+        f"The text does not fit the 16 tokens that the model reads at once, 8 of them for what it writes, so its {cut} was left"
     )
 
 

@@ -104,6 +104,7 @@ def test_an_arpa_files_content_counts_and_its_place_does_not(folder: Path) -> No
     (folder / "b.arpa").write_text("two")
     assert reason(project, store, BASE).startswith("init_from.content_hash ")
     (folder / "b.arpa").unlink()
+    (folder / "notes" / "a.txt").write_text("another note")  # and all that leads to the model would run before it
     sentence = r"models\.base\.init_from: .*b\.arpa cannot be read \(No such file or directory\). Name an ARPA file"
     with pytest.raises(InputError, match=sentence):
         make_plan(project, store)
