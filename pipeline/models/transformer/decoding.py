@@ -21,6 +21,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -82,6 +83,8 @@ class Decoder:
         num_weights = shape.num_matrix_parameters + shape.width * shape.padded_vocab_size
         self._is_small = device.type == "cpu" and num_weights * self._dtype.itemsize <= ONE_THREAD_BYTES
         self._numpy_threads = _numpy_threads() if self._is_small and self._dtype == torch.float32 else None
+        # one array for all weights: NumPy asks for huge pages, without which a step's addresses take a tenth of its time
+        self._unused = np.empty(0 if self._numpy_threads is None else num_weights, np.float32)
         with torch.inference_mode():
             self._order = torch.arange(shape.head_width, device=device).view(2, -1).T.flatten()
             half = shape.head_width // 2
@@ -121,10 +124,12 @@ class Decoder:
         return weight.view(-1, self._head_width, weight.shape[1])[:, self._order].flatten(0, 1)
 
     def _product(self, weight: Float[Tensor, "outputs inputs"]) -> Product:
-        weight = weight.detach().to(self._dtype).T.contiguous()
+        weight = weight.detach().to(self._dtype).T
         if self._numpy_threads is None:
+            weight = weight.contiguous()
             return lambda x: x.to(weight.dtype) @ weight
-        array = weight.numpy()
+        array, self._unused = self._unused[: weight.numel()].reshape(weight.shape), self._unused[weight.numel() :]
+        array[:] = weight.numpy()
         return lambda x: torch.from_numpy(x.numpy() @ array)
 
     @contextmanager
