@@ -10,6 +10,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml constraints.txt
+# the slow tests start processes of their own, and run one after the other
+FAST := -m "not slow" -n logical --maxprocesses=4 --dist loadscope
 
 .PHONY: run ui lint check test bench docs
 
@@ -26,10 +28,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 check: lint
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest $(FAST)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest $(FAST)
 	$(BIN)/pytest -m slow
 
 bench: $(VENV)/.installed-dev

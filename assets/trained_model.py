@@ -24,6 +24,8 @@ GPU_POOL = "gpu"
 
 def _describe(project: Project, name: str) -> str:
     model = project.models[name]
+    if isinstance(model, NgramConfig) and model.init_from is not None:
+        return f"An n-gram model as its ARPA file has it, over the tokenizer of `{model.dataset}`."
     if isinstance(model, NgramConfig):
         return f"An n-gram model of order {model.order}, estimated from `{model.dataset}`."
     return (
@@ -40,6 +42,13 @@ def _build(work: Work) -> Artifact:
     config = work.project.models[work.name]
     checkpoints = work.storage / "checkpoints" / work.name / work.draft.version
     start = _find_start(work, config, checkpoints / "start") if isinstance(config, StartSettings) else None
+    origin = start.origin if start is not None else RANDOM_WEIGHTS
+    arpa = None
+    if isinstance(config, NgramConfig) and config.init_from is not None:
+        from pipeline.training.ngram import arpa_origin
+
+        arpa = work.project.folder / config.init_from
+        origin = arpa_origin(arpa)
     spool = work.storage / "spool" / work.name / work.draft.version
     tracking = TrackingInfo(
         experiment=work.project.name,
@@ -48,7 +57,7 @@ def _build(work: Work) -> Artifact:
             "textmill.training_version": work.draft.version,
             "textmill.model": work.name,
             "textmill.dagster_run_id": work.context.run_id,
-            "textmill.started_from": start.origin if start is not None else RANDOM_WEIGHTS,
+            "textmill.started_from": origin,
         },
         inputs=[
             {
@@ -72,6 +81,7 @@ def _build(work: Work) -> Artifact:
                 spool_folder=spool,
                 tracking=tracking,
                 progress=work.progress,
+                arpa=arpa,
             )
         from pipeline.training.launch import build_trained_model
 

@@ -4,7 +4,7 @@
 
 `textmill run corpus/all` on JSON Lines of the installed packages' documentation and the novels' chapters, with every rule
 set, near-deduplication and redaction of personal data. To reach a size the texts are repeated with every third word
-replaced. Peak memory is of all processes together, sampled twenty times a second. `--grow` builds a corpus of N megabytes,
+replaced. Peak memory is of all processes together, sampled five times a second. `--grow` builds a corpus of N megabytes,
 adds M more, builds again, and builds both from scratch elsewhere: the corpora must have the same content hashes. Writes
 results/corpus.json beside this.
 """
@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,9 +33,10 @@ sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from clean import novel_chapters, package_texts  # noqa: E402
+from machine import processor  # noqa: E402
 
 FILE_MEGABYTES = 4
-SAMPLE_SECONDS = 0.05
+SAMPLE_SECONDS = 0.2
 PROJECT = """
 name: bench
 sources:
@@ -62,27 +64,30 @@ def main() -> None:
     found: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),
-        "machine": platform.machine(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         **{name: version(name) for name in ("pyarrow", "duckdb")},
     }
     rows = []
-    for megabytes in options.megabytes:
-        with tempfile.TemporaryDirectory() as work:
-            size = write_texts(Path(work), edited(texts, 0), megabytes)
-            done = run(Path(work))
-            rows.append(
-                {
-                    "megabytes": size / 1e6,
-                    "seconds": done["seconds"],
-                    "megabytes_per_second": size / 1e6 / done["seconds"],
-                    "peak_megabytes": done["peak_megabytes"],
-                }
-            )
-            print(json.dumps(rows[-1]), flush=True)
-    found["sizes"] = rows
-    if options.grow:
-        found["growth"] = measure_growth(texts, options.grow, options.by)
+    with tempfile.TemporaryDirectory() as made:
+        files = write_texts(Path(made), edited(texts, 0), max([*options.megabytes, options.grow]))
+        for megabytes in options.megabytes:
+            with tempfile.TemporaryDirectory() as work:
+                size = project_of(Path(work), files, megabytes)
+                done = run(Path(work))
+                rows.append(
+                    {
+                        "megabytes": size / 1e6,
+                        "seconds": done["seconds"],
+                        "megabytes_per_second": size / 1e6 / done["seconds"],
+                        "peak_megabytes": done["peak_megabytes"],
+                    }
+                )
+                print(json.dumps(rows[-1]), flush=True)
+        found["sizes"] = rows
+        if options.grow:
+            added = write_texts(Path(made) / "added", edited(texts, 1), options.by, prefix="b")
+            found["growth"] = measure_growth(files, added, options.grow)
     (Path(__file__).parent / "results" / "corpus.json").write_text(json.dumps(found, indent=2) + "\n")
     print(json.dumps(found, indent=2))
 
@@ -102,19 +107,31 @@ def edited(texts: list[str], first_round: int) -> Iterator[str]:
             yield " ".join(pieces)
 
 
-def write_texts(folder: Path, texts: Iterator[str], megabytes: float, prefix: str = "a") -> int:
-    """JSON Lines of about FILE_MEGABYTES each, and the project file; returns the bytes of text."""
+def write_texts(folder: Path, texts: Iterator[str], megabytes: float, prefix: str = "a") -> dict[Path, int]:
+    """JSON Lines of FILE_MEGABYTES each or a little more; the bytes of text in each."""
+    folder.mkdir(exist_ok=True)
+    files: dict[Path, int] = {}
+    while (left := megabytes * 1e6 - sum(files.values())) > 0:
+        path = folder / f"{prefix}{len(files):05d}.jsonl"
+        files[path] = 0
+        with path.open("w") as file:
+            while files[path] < min(FILE_MEGABYTES * 1e6, left):
+                text = next(texts)
+                files[path] += len(text.encode())
+                file.write(json.dumps({"text": text}) + "\n")
+    return files
+
+
+def project_of(folder: Path, files: dict[Path, int], megabytes: float) -> int:
+    """A project over as many of the files as that takes; returns the bytes of text."""
     (folder / "texts").mkdir(exist_ok=True)
     (folder / "project.yaml").write_text(PROJECT)
-    size = number = 0
-    while size < megabytes * 1e6:
-        stop = min(size + FILE_MEGABYTES * 1e6, megabytes * 1e6)
-        with (folder / "texts" / f"{prefix}{number:05d}.jsonl").open("w") as file:
-            while size < stop:
-                text = next(texts)
-                size += len(text.encode())
-                file.write(json.dumps({"text": text}) + "\n")
-        number += 1
+    size = 0
+    for path, num_bytes in files.items():
+        if size >= megabytes * 1e6:
+            break
+        shutil.copy(path, folder / "texts")
+        size += num_bytes
     return size
 
 
@@ -139,30 +156,31 @@ def run(folder: Path) -> dict[str, Any]:
 
 
 def memory(process: psutil.Process) -> int:
-    """Bytes that the process and its workers hold for themselves."""
+    """Bytes that the process and its workers hold: pages that several share are counted once (Linux: proportional set size)."""
     total = 0
     for one in [process, *process.children(recursive=True)]:
         try:
-            info = one.memory_info()
-            total += info.rss - getattr(info, "shared", 0)
+            info = one.memory_full_info()
+            total += getattr(info, "pss", info.uss)
         except psutil.Error:
             continue
     return total
 
 
-def measure_growth(texts: list[str], megabytes: float, by: float) -> dict[str, Any]:
+def measure_growth(files: dict[Path, int], added: dict[Path, int], megabytes: float) -> dict[str, Any]:
     """First run, the run after an addition, and a run from scratch over both."""
     with tempfile.TemporaryDirectory() as work, tempfile.TemporaryDirectory() as fresh:
-        for folder in (Path(work), Path(fresh)):
-            write_texts(folder, edited(texts, 0), megabytes)
+        size = project_of(Path(work), files, megabytes)
         first = run(Path(work))
-        for folder in (Path(work), Path(fresh)):
-            write_texts(folder, edited(texts, 1), by, prefix="b")
-        second, scratch = run(Path(work)), run(Path(fresh))
+        by = project_of(Path(work), added, sum(added.values()) / 1e6)
+        second = run(Path(work))
+        project_of(Path(fresh), files, megabytes)
+        project_of(Path(fresh), added, by / 1e6)
+        scratch = run(Path(fresh))
     assert second["content"] != first["content"]
     return {
-        "megabytes": megabytes,
-        "added_megabytes": by,
+        "megabytes": size / 1e6,
+        "added_megabytes": by / 1e6,
         "first_seconds": first["seconds"],
         "added_seconds": second["seconds"],
         "added_fraction": second["seconds"] / first["seconds"],

@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
+from machine import instructions, processor  # noqa: E402
 from torch import Tensor  # noqa: E402
 from train_peers import CONTESTANTS, MODES, OurLoop  # noqa: E402
 
@@ -80,7 +81,11 @@ def main() -> None:
         steps = {name: step for name, step in steps.items() if name.startswith(tuple(options.only))}
     found = {
         "date": time.strftime("%Y-%m-%d"),
-        **describe_machine(hardware),
+        "machine": platform.machine(),
+        "processor": processor(),
+        "instructions": instructions(),
+        "cores": os.cpu_count(),
+        "threads": hardware.num_threads,
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "transformers")},
@@ -153,24 +158,6 @@ def ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
         peer: max((rate for name, rate in rates.items() if name.startswith(peer)), default=0) for peer in CONTESTANTS
     }
     return {f"ours / {peer}": round(rates["ours"] / rate, 2) for peer, rate in best.items() if rate and "ours" in rates}
-
-
-def describe_machine(hardware: Hardware) -> dict[str, Any]:
-    """The processor, its cores that are used, and whether it multiplies bfloat16."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    facts = dict(line.split(":", 1) for line in lines if ":" in line)
-    facts = {name.strip(): value.strip() for name, value in facts.items()}
-    wanted = {"avx512_bf16", "amx_bf16", "avx512f", "avx2"}
-    return {
-        "machine": platform.machine(),
-        "processor": facts.get("model name", platform.processor()),
-        "instructions": sorted(wanted & set(facts.get("flags", "").split())),
-        "cores": os.cpu_count(),
-        "threads": hardware.num_threads,
-    }
 
 
 def render(found: dict[str, Any]) -> str:

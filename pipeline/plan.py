@@ -13,14 +13,14 @@ from typing import Any, Literal
 
 from pipeline import cleaning, corpus, evaluation, ingestion, registry, shards, stats, tokenizer, training
 from pipeline.artifacts import Artifact, ArtifactRef, ArtifactStore, Draft
-from pipeline.config import DatasetConfig, Project
+from pipeline.config import DatasetConfig, NgramConfig, Project
 from pipeline.config.starting import StartSettings
 from pipeline.errors import ArtifactDamaged, ConfigurationError, InputError
 from pipeline.files import fingerprint, sha256_file
 from pipeline.ingestion.parts import list_parts
 from pipeline.progress import Progress
 from pipeline.registry.connection import tracking_uri
-from pipeline.training.start_folder import folder_content
+from pipeline.training.start_folder import arpa_content, folder_content
 
 RAW, CLEAN, CORPUS, STATS = "raw_documents", "clean_documents", "corpus", "corpus_stats"
 TOKENIZER, SHARDS = "tokenizer", "token_shards"
@@ -169,6 +169,10 @@ def _training_literals(project: Project, name: str) -> dict[str, Any]:
     """The settings, and of weights to begin with that no asset makes, their content."""
     model = project.models[name]
     literals = model.training_literals()
+    if isinstance(model, NgramConfig):
+        if model.init_from is not None:
+            literals["init_from"] = {"content_hash": _start_content(project, name, model.init_from, arpa_content)}
+        return literals
     if not isinstance(model, StartSettings):
         return literals
     if (reference := model.registry_reference) is not None:
@@ -177,12 +181,15 @@ def _training_literals(project: Project, name: str) -> dict[str, Any]:
         found = resolve_start(tracking_uri(project.storage_folder), reference)
         literals["init_from"] = {"content_hash": found.content_hash}
     elif model.start_folder is not None:
-        try:
-            content = folder_content(project.folder / model.start_folder, cache_folder=project.storage_folder)
-        except InputError as error:
-            raise InputError(f"{project.file.name}: models.{name}.init_from: {error}") from error
-        literals["init_from"] = {"content_hash": content}
+        literals["init_from"] = {"content_hash": _start_content(project, name, model.start_folder, folder_content)}
     return literals
+
+
+def _start_content(project: Project, name: str, path: str, digest: Callable[..., str]) -> str:
+    try:
+        return digest(project.folder / path, cache_folder=project.storage_folder)
+    except InputError as error:
+        raise InputError(f"{project.file.name}: models.{name}.init_from: {error}") from error
 
 
 def _corpus_literals(project: Project, name: str) -> dict[str, Any]:
@@ -289,6 +296,7 @@ def make_plan(project: Project, store: ArtifactStore, names: tuple[str, ...] = (
         ]
         current = store.current(key.stage, key.name)
         if waiting:
+            _look_for_files(project, node)
             status: Literal["would run", "depends"] = "would run" if current is None else "depends"
             steps[key] = Step(key=key, status=status, reason=f"after {', '.join(map(str, waiting))}")
             continue
@@ -302,6 +310,14 @@ def make_plan(project: Project, store: ArtifactStore, names: tuple[str, ...] = (
         else:
             steps[key] = Step(key=key, status="would run", reason=_why(node, current, inputs, literals))
     return list(steps.values())
+
+
+def _look_for_files(project: Project, node: Node) -> None:
+    """Raises InputError where a file that a model begins with or is asked from is not there, before hours of work lead to it."""
+    model = project.models.get(node.key.name)
+    begins_in_registry = isinstance(model, StartSettings) and model.registry_reference is not None
+    if node.key.stage == EVALUATION or (node.key.stage == MODEL and not begins_in_registry):
+        node.literals()
 
 
 def _why(node: Node, current: Artifact | None, inputs: Mapping[str, ArtifactRef], literals: Mapping[str, Any]) -> str:

@@ -49,9 +49,8 @@ def _harness(uri: str, parsed: argparse.Namespace) -> None:
     from pipeline.serving.generate import load_any
     from pipeline.serving.harness import HarnessModel, run_harness
 
-    writer = load_any(parsed.model, uri)
     found = run_harness(
-        HarnessModel(writer.model, writer.tokenizer),
+        HarnessModel(load_any(parsed.model, uri)),
         include=Path(parsed.include),
         tasks=parsed.tasks,
         num_fewshot=parsed.few_shot,

@@ -6,18 +6,22 @@ Imports nothing heavy: each command imports what it needs.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
 
 from pipeline.config import CONFIG_VARIABLE, Project, load_project
 from pipeline.errors import TextmillError
+from pipeline.tasks import TASKS
 
 INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
+    # what imports make stays: looking through it for garbage after every 700 objects takes a tenth of a command's start
+    gc.set_threshold(100_000, 10, 10)
     parsed = _parser().parse_args(arguments)
     try:
         project = load_project(parsed.config)
@@ -63,16 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     models.add_argument("names", nargs="*", metavar="MODEL")
     board = command("leaderboard", "Every evaluated model of every family and task in one table.")
     board.add_argument("names", nargs="*", metavar="MODEL")
-    generate = command("generate", "Continue a text with a registered model.")
-    generate.add_argument("model", help="MODEL (its champion), MODEL@ALIAS or MODEL/VERSION")
-    generate.add_argument("text")
-    generate.add_argument("--max-tokens", type=int, default=100)
-    generate.add_argument("--temperature", type=float, default=0.8)
-    generate.add_argument("--top-k", type=int, default=50, help="0 for all")
-    generate.add_argument("--top-p", type=float, default=0.95)
-    generate.add_argument("--seed", type=int, default=0)
-    generate.add_argument("--beams", type=int, default=1, help="more than 1: the likeliest text instead of a drawn one")
-    generate.add_argument("--length-penalty", type=float, default=0.6, help="of beams; larger prefers longer texts")
+    _generate_options(
+        command("generate", "Continue a text with a registered model, or write its translation, summary ...")
+    )
     chat = command("chat", "Talk with a registered model, a turn a line; an empty line ends it.")
     chat.add_argument("model", help="MODEL, MODEL@ALIAS, MODEL/VERSION, or a folder that `export` wrote")
     chat.add_argument("--max-tokens", type=int, default=64)
@@ -119,6 +116,31 @@ def _parser() -> argparse.ArgumentParser:
     written.add_argument("--csv", action="store_true", help="comma-separated values, with a header")
     written.add_argument("--json", action="store_true", help="one JSON object a line")
     return parser
+
+
+def _generate_options(generate: argparse.ArgumentParser) -> None:
+    """Options without a default: what is not asked for is as the model's task writes."""
+    generate.epilog = "Without options, as the model's task writes: " + "; ".join(
+        f"{name}: " + (f"{way.num_beams} beams" if way.num_beams > 1 else f"drawn at temperature {way.temperature:g}")
+        for name, way in ((name, task.generation) for name, task in TASKS.items())
+    )
+    generate.add_argument("model", help="MODEL (its champion), MODEL@ALIAS or MODEL/VERSION")
+    generate.add_argument("text")
+    generate.add_argument("--max-tokens", type=int, dest="max_new_tokens", metavar="N")
+    generate.add_argument("--temperature", type=float, metavar="T", help="0: the likeliest token each time")
+    generate.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens; 0 for all")
+    generate.add_argument(
+        "--top-p", type=float, metavar="P", help="draw from those that together have this probability"
+    )
+    generate.add_argument("--seed", type=int, metavar="N", help="of draws (default 0)")
+    generate.add_argument(
+        "--beams",
+        type=int,
+        dest="num_beams",
+        metavar="N",
+        help="more than 1: the likeliest text instead of a drawn one",
+    )
+    generate.add_argument("--length-penalty", type=float, metavar="X", help="of beams; larger prefers longer texts")
 
 
 def _dispatch(project: Project, parsed: argparse.Namespace) -> int:

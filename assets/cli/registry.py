@@ -71,23 +71,23 @@ def _models(console: Console, uri: str, names: list[str]) -> None:
 
 
 def _generate(console: Console, uri: str, parsed: argparse.Namespace) -> None:
+    from pipeline.evaluation.continuation import DEFAULTS, in_words
+    from pipeline.evaluation.pair_model import PairModel
     from pipeline.serving.generate import load_champion
 
-    settings = {
-        "max_new_tokens": parsed.max_tokens,
-        "temperature": parsed.temperature,
-        "top_k": parsed.top_k,
-        "top_p": parsed.top_p,
-        "seed": parsed.seed,
-        "num_beams": parsed.beams,
-        "length_penalty": parsed.length_penalty,
-    }
-    model = load_champion(parsed.model, uri)
+    settings = {name: getattr(parsed, name) for name in DEFAULTS if getattr(parsed, name) is not None}
+    writer = load_champion(parsed.model, uri).writer
     try:
-        (text,) = model.generate([parsed.text], settings)
+        parameters = writer.parameters(settings)
+        (text,) = writer.answer([parsed.text], settings)
     except ValueError as error:
         raise InputError(f"generate: {error}. Correct the option.") from error
-    console.print(Text(parsed.text, style="bold") + Text(text), soft_wrap=True)
+    task = f"{writer.task}: " if isinstance(writer, PairModel) else ""
+    between = "\n" if task else ""
+    console.print(Text(parsed.text, style="bold") + Text(between + text), soft_wrap=True)
+    for line in (f"{task}{in_words(parameters)}", writer.remark(parsed.text, parameters)):
+        if line:
+            Console(stderr=True).print(line, style="dim", highlight=False, soft_wrap=True)
 
 
 def _compare(console: Console, uri: str, first: str, second: str) -> None:

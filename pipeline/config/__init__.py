@@ -10,7 +10,6 @@ benchmarks.py  files of questions that models are asked
 pairs.py     which pairs a corpus keeps, and what joins them in a split
 mixing.py    decontamination, and how often training reads what
 data.py      sources, corpora, tokenizers, datasets
-tasks.py     what a dataset is for: template, figures, baseline and way of writing of each task
 starting.py  where a model's weights come from
 trainer.py   where training runs
 training.py  models: architecture, training, evaluation, promotion

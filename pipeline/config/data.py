@@ -20,8 +20,8 @@ from pipeline.config.mixing import DecontaminateConfig, MixtureConfig
 from pipeline.config.pairs import PairsConfig
 from pipeline.config.quality import RULES, QualityConfig
 from pipeline.config.sections import Name, Pattern, Section
-from pipeline.config.tasks import TASKS, KeepSide, TaskName, template_literals
 from pipeline.config.web_sources import HtmlSource, WarcSource
+from pipeline.tasks import TASKS, KeepSide, TaskName, template_literals
 
 
 class TextSource(FileSource):

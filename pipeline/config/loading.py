@@ -107,7 +107,10 @@ def _most_telling(errors: list[ErrorDetails]) -> ErrorDetails:
 
 def _sentence(error: ErrorDetails, value: Any) -> str:
     """One validation error as one sentence."""
-    location = [str(part) for part in error["loc"] if not _is_union_tag(part, error["loc"], value)]
+    is_missing = error["type"] == "missing"
+    location = [
+        str(part) for part in error["loc"] if not _is_union_tag(part, error["loc"], value, is_missing=is_missing)
+    ]
     key = ".".join(location) or "the file"
     given, context = error["input"], error.get("ctx", {})
     match error["type"]:
@@ -133,8 +136,9 @@ def _sentence(error: ErrorDetails, value: Any) -> str:
             return f"{key} is {shown}; {message}. Correct the value."
 
 
-def _is_union_tag(part: str | int, location: tuple[str | int, ...], value: Any) -> bool:
-    """Pydantic puts the chosen branch of a union into the location; the file has no such key."""
+def _is_union_tag(part: str | int, location: tuple[str | int, ...], value: Any, *, is_missing: bool) -> bool:
+    """Pydantic puts the chosen branch of a union into the location; the file has no such key. Nor has it one that is missing,
+    which stands last."""
     index = location.index(part)
     for step in location[:index]:
         in_mapping = isinstance(value, dict) and step in value
@@ -142,7 +146,8 @@ def _is_union_tag(part: str | int, location: tuple[str | int, ...], value: Any) 
         if in_mapping or in_list:
             value = value[step]
     if index + 1 == len(location):
-        return isinstance(part, str) and not isinstance(value, dict) and index > 0
+        is_key = isinstance(value, dict) and (part in value or part == "[key]" or is_missing)
+        return isinstance(part, str) and not is_key and index > 0
     is_no_key = isinstance(value, list) or (isinstance(value, dict) and part not in value)
     return isinstance(part, str) and is_no_key and part != "[key]"
 

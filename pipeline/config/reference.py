@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
 import json
+from collections.abc import Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -86,7 +90,8 @@ def render() -> str:
             f"\n## {title}\n\n{_first_paragraph(section)}\n\n| Key | Type | Default | What it does |\n|---|---|---|---|"
         )
         free: frozenset[str] = getattr(section, "not_in_fingerprint", frozenset())
-        parts += [_row(name, info, is_free=name in free) for name, info in section.model_fields.items()]
+        explained = _docstrings(section)
+        parts += [_row(name, info, explained, is_free=name in free) for name, info in section.model_fields.items()]
     thresholds = [
         f"| `{rules}.{key}` | {value:g} |" for rules, keys in quality.RULES.items() for key, value in keys.items()
     ]
@@ -98,14 +103,29 @@ def _first_paragraph(section: type[BaseModel]) -> str:
     return " ".join((section.__doc__ or "").strip().split("\n\n")[0].split())
 
 
-def _row(name: str, info: FieldInfo, *, is_free: bool) -> str:
+def _docstrings(section: type[BaseModel]) -> dict[str, str]:
+    """Key -> the string below it. pydantic can read them too, but for every model at every start: a fifth of a second."""
+    found: dict[str, str] = {}
+    for part in reversed(section.__mro__):
+        if part is BaseModel or not issubclass(part, BaseModel):
+            continue
+        (definition,) = ast.parse(inspect.getsource(part)).body
+        assert isinstance(definition, ast.ClassDef)
+        for key, below in itertools.pairwise(definition.body):
+            match key, below:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    found[name] = text
+    return found
+
+
+def _row(name: str, info: FieldInfo, explained: Mapping[str, str], *, is_free: bool) -> str:
     if info.is_required():
         default = "required"
     elif isinstance(info.default, BaseModel):
         default = "see its section"
     else:
         default = f"`{_value(info.default)}`"
-    text = " ".join((info.description or "").split()) + (" *free*" if is_free else "")
+    text = " ".join(explained.get(name, "").split()) + (" *free*" if is_free else "")
     return f"| `{name}` | {_type(info)} | {default} | {text.strip()} |"
 
 

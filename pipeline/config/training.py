@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.benchmarks import BenchmarkConfig
 from pipeline.config.metric_names import MetricName
-from pipeline.config.sections import Name, Section
+from pipeline.config.sections import Name, PathText, Section
 from pipeline.config.starting import LoraConfig, StartSettings
 
 Positive = Annotated[int, Field(ge=1)]
@@ -169,15 +169,30 @@ class ModelSection(Section):
 
 
 class NgramConfig(ModelSection):
-    """An n-gram model with interpolated modified Kneser-Ney smoothing (Chen & Goodman 1998)."""
+    """An n-gram model with interpolated modified Kneser-Ney smoothing (Chen & Goodman 1998), or as another tool estimated it."""
 
     family: Literal["ngram"]
     """The kind of model."""
+    init_from: PathText | None = None
+    """The path of an ARPA file over the pieces of the dataset's tokenizer, as `textmill export` and lmplz write it: the model is
+    what it says, and nothing is counted. null: counted from the dataset."""
     order: Annotated[int, Field(ge=1, le=10)] = 5
-    """Tokens of an n-gram: each token is predicted from `order` - 1 before it."""
+    """Tokens of an n-gram: each token is predicted from `order` - 1 before it. With init_from, the default is the file's."""
     prune: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
     """For n-grams of 1, 2, ... tokens, up to which count they are taken out of the model; the last value holds for all longer
     ones. `[0, 0, 1]` drops what is of three tokens or more and occurs once. It begins with 0 and does not fall."""
+
+    @model_validator(mode="after")
+    def _counts_or_reads(self) -> NgramConfig:
+        if self.init_from is not None and self.init_from.startswith("models:/"):
+            raise ValueError(
+                f"has init_from {self.init_from!r}; an n-gram model is read from an ARPA file. Export that one, and name the file"
+            )
+        if self.init_from is not None and "prune" in self.model_fields_set:
+            raise ValueError(
+                "sets prune, which drops counted n-grams, but init_from reads them from a file. Remove one"
+            )
+        return self
 
     @model_validator(mode="after")
     def _prunes_from_above(self) -> NgramConfig:

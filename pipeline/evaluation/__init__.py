@@ -17,4 +17,4 @@ html.py          the one-page report: self-contained, no scripts, every text esc
 build.py         the stage
 """
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"

@@ -26,13 +26,10 @@ from pipeline.evaluation.benchmarks.running import ROWS_SCHEMA, BenchmarkResult,
 from pipeline.evaluation.html import render_report
 from pipeline.evaluation.measured import Measured, measure_texts
 from pipeline.evaluation.pair_measuring import measure_pairs
-from pipeline.evaluation.pair_model import PairModel
+from pipeline.evaluation.pair_model import PairModel, TextModel, load_writer
 from pipeline.files import write_bytes, write_json, write_parquet, write_text
-from pipeline.models.interface import LanguageModel
-from pipeline.models.loading import load_model
 from pipeline.progress import Progress
 from pipeline.shards.reader import PAIR_INDEX
-from pipeline.tokenizer.model import Tokenizer
 
 
 def build_evaluation(
@@ -53,8 +50,8 @@ def build_evaluation(
         StageError: the test split is empty, or the model's probabilities are not finite.
         ArtifactError: the model's tokenizer is not the one its tokens were made with.
     """
-    measured, language_model, tokenizer = _measure(name, config, model, corpus, shards, progress)
-    answered = run_benchmarks(language_model, tokenizer, config.benchmarks, folder=folder, progress=progress)
+    measured, writer = _measure(name, config, model, corpus, shards, progress)
+    answered = run_benchmarks(writer, config.benchmarks, folder=folder, progress=progress)
     drawn = _plots(model, measured)
     notes = [*_notes(measured, corpus, config), *(note for result in answered.values() for note in result.notes)]
     lineage = {"model": model.ref, **model.manifest.inputs, "corpus": corpus.ref}
@@ -75,7 +72,7 @@ def build_evaluation(
         write_bytes(draft.path(path), data)
     page = render_report(
         name=name,
-        family=language_model.family,
+        family=writer.model.family,
         training=model.manifest.counts,
         figures=measured.figures,
         sources=measured.sources,
@@ -136,25 +133,24 @@ def sample_text(sample: Mapping[str, str]) -> str:
 
 def _measure(
     name: str, config: EvaluateConfig, model: Artifact, corpus: Artifact, shards: Artifact, progress: Progress
-) -> tuple[Measured, LanguageModel, Tokenizer]:
+) -> tuple[Measured, TextModel | PairModel]:
     model_folder = model.file("model/textmill.json").parent
     test = corpus.file("documents/test.parquet")
-    tokenizer = Tokenizer.load(model_folder / "tokenizer.model")
+    writer = load_writer(model_folder, next(iter(shards.files(PAIR_INDEX)), None), device=best_device())
+    tokenizer = writer.tokenizer
     unigram = unigram_bits_per_token(
         shards.file("token_counts.parquet"),
         vocab_size=tokenizer.vocab_size,
         not_text=(tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id),
     )
-    if shards.manifest.counts.get("task", "language_model") == "language_model":
-        language_model = load_model(model_folder, device=best_device())
+    if isinstance(writer, TextModel):
         found = measure_texts(
-            name, language_model, tokenizer, test=test, unigram=unigram, config=config, progress=progress
+            name, writer.model, tokenizer, test=test, unigram=unigram, config=config, progress=progress
         )
-        return found, language_model, tokenizer
-    asked = PairModel.load(model_folder, shards.file(PAIR_INDEX), device=best_device())
+        return found, writer
     train = train_files(corpus)
-    found = measure_pairs(name, asked, test=test, train=train, unigram=unigram, config=config, progress=progress)
-    return found, asked.model, tokenizer
+    found = measure_pairs(name, writer, test=test, train=train, unigram=unigram, config=config, progress=progress)
+    return found, writer
 
 
 def _plots(model: Artifact, measured: Measured) -> dict[str, tuple[str, bytes]]:

@@ -8,7 +8,10 @@ bytes that are no UTF-8 (a character cut at the token limit) show as U+FFFD, and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from pipeline.tasks import TASKS
 
 if TYPE_CHECKING:
     from pipeline.models.interface import GenerationParameters, LanguageModel
@@ -16,31 +19,37 @@ if TYPE_CHECKING:
 
 REPLACEMENT = "\ufffd"
 
-DEFAULTS: Mapping[str, Any] = {
-    "max_new_tokens": 64,
-    "temperature": 0.8,
-    "top_k": 50,
-    "top_p": 0.95,
-    "seed": 0,
-    "num_beams": 1,
-    "length_penalty": 0.6,
-}
-"""Generation settings where the caller gives none; temperature 0 always takes the most likely token, top_k 0 draws
-from all of them, num_beams above 1 draws nothing and searches for the likeliest text."""
+_OF_DRAWS = {"temperature", "top_k", "top_p"}
 
 
-def generation_parameters(tokenizer: Tokenizer, settings: Mapping[str, Any] | None = None) -> GenerationParameters:
+def defaults_of(task: str) -> dict[str, Any]:
+    """How a model of the task writes where the caller says nothing: temperature 0 always takes the most likely token, top_k 0
+    draws from all of them, num_beams above 1 draws nothing and searches for the likeliest text."""
+    return {**asdict(TASKS[task].generation), "seed": 0}
+
+
+DEFAULTS: Mapping[str, Any] = defaults_of("language_model")
+
+
+def generation_parameters(
+    tokenizer: Tokenizer, settings: Mapping[str, Any] | None = None, *, defaults: Mapping[str, Any] = DEFAULTS
+) -> GenerationParameters:
     """The defaults with the caller's settings over them; the end of text stops the model.
+
+    Who sets how tokens are drawn, and no beams, gets draws where the default is a search, which would ignore them.
 
     Raises:
         ValueError: a setting that does not exist or cannot be.
     """
     from pipeline.models.interface import GenerationParameters
 
-    unknown = sorted(set(settings or ()) - set(DEFAULTS))
+    given = dict(settings or {})
+    unknown = sorted(set(given) - set(defaults))
     if unknown:
-        raise ValueError(f"{unknown[0]!r} is no generation setting; there are {', '.join(DEFAULTS)}")
-    chosen = {**DEFAULTS, **(settings or {})}
+        raise ValueError(f"{unknown[0]!r} is no generation setting; there are {', '.join(defaults)}")
+    if _OF_DRAWS & set(given):
+        given.setdefault("num_beams", 1)
+    chosen = {**defaults, **given}
     return GenerationParameters(
         max_new_tokens=int(chosen["max_new_tokens"]),
         temperature=float(chosen["temperature"]),
@@ -51,6 +60,18 @@ def generation_parameters(tokenizer: Tokenizer, settings: Mapping[str, Any] | No
         num_beams=int(chosen["num_beams"]),
         length_penalty=float(chosen["length_penalty"]),
     )
+
+
+def in_words(parameters: GenerationParameters) -> str:
+    """How a text is written: `5 beams, length penalty 1, at most 256 tokens`."""
+    if parameters.num_beams > 1:
+        way = f"{parameters.num_beams} beams, length penalty {parameters.length_penalty:g}"
+    elif parameters.temperature == 0:
+        way = "the likeliest token each time"
+    else:
+        way = f"drawn at temperature {parameters.temperature:g}, top-k {parameters.top_k or 'all'}, top-p {parameters.top_p:g}"
+        way += f", seed {parameters.seed}"
+    return f"{way}, at most {parameters.max_new_tokens:,} tokens"
 
 
 def continue_texts(

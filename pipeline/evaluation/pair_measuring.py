@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config.tasks import TASKS
 from pipeline.config.training import EvaluateConfig
 from pipeline.evaluation.measured import Measured, check_finite, documents_table, empty_test_split
 from pipeline.evaluation.metrics.scored import estimate, ratio_of
@@ -25,10 +24,10 @@ from pipeline.evaluation.task_outputs import Pair, baseline_outputs, group_pairs
 from pipeline.evaluation.test_split import PairRow, chosen_ids, read_pairs
 from pipeline.files import fingerprint
 from pipeline.progress import Progress
+from pipeline.tasks import TASKS
 
 if TYPE_CHECKING:
     from pipeline.evaluation.pair_model import PairModel
-    from pipeline.models.interface import GenerationParameters
 
 OUTPUTS_SCHEMA = pa.schema(
     [
@@ -44,22 +43,6 @@ UNKNOWN = ("top1_accuracy", "top5_accuracy", "expected_calibration_error", "unkn
 def task_metrics(task: str, config: EvaluateConfig) -> list[str]:
     """The metrics that are asked for, or those of the task's preset; the first one is the leaderboard's."""
     return list(config.metrics or TASKS[task].metrics)
-
-
-def generation_of(asked: PairModel) -> GenerationParameters:
-    """How a model of the task writes: the beams or draws of its preset."""
-    from pipeline.models.interface import GenerationParameters
-
-    preset = TASKS[asked.task].generation
-    return GenerationParameters(
-        max_new_tokens=asked.max_written_tokens,
-        temperature=preset.temperature,
-        top_k=None,
-        top_p=preset.top_p,
-        num_beams=preset.num_beams,
-        length_penalty=preset.length_penalty,
-        stop_ids=(asked.tokenizer.eos_id,),
-    )
 
 
 def measure_pairs(
@@ -92,7 +75,7 @@ def measure_pairs(
     scores = _scores(found.bits, found.num_tokens, _unigram_bits(asked, rows, unigram))
     progress.note(f"writing for {len(pairs)} texts")
     progress.start(total=len(pairs))
-    outputs = asked.write([pair.text for pair in pairs], generation_of(asked), progress=progress)
+    outputs = asked.write([pair.text for pair in pairs], asked.parameters(), progress=progress)
     progress.finish()
     targets = pq.read_table(train, columns=["target"])["target"].to_pylist()
     written = {"model": outputs, **baseline_outputs(pairs, majority_target=majority(filter(None, targets)))}

@@ -1,8 +1,9 @@
 """A model that writes targets: an encoder-decoder reads the source, a decoder alone a prompt through the dataset's template.
 
 In: a model's folder, and `pairs.json` of the shards it learnt from. Out: bits of given targets, and texts written.
-Tokens are cut as in training: prefix, text, middle and target each on its own, `<s>` first. A source that leaves too little room
-is cut at the end that the dataset names. A target's end is not counted, so its bits are those of its text.
+Tokens are cut as in training, for whatever is asked (targets, texts to write, benchmarks): of pairs prefix, text, middle and
+target each on its own, `<s>` first; of running text all as one. A source that leaves too little room is cut at the end that the
+dataset names. A target's end is not counted, so its bits are those of its text.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.errors import ArtifactDamaged
-from pipeline.evaluation.continuation import continue_texts, generation_parameters
-from pipeline.evaluation.targets import total_bits
+from pipeline.errors import ArtifactDamaged, InputError
+from pipeline.evaluation.continuation import DEFAULTS, continue_texts, defaults_of, generation_parameters
+from pipeline.evaluation.targets import split_tokens, total_bits
 from pipeline.models.loading import load_model
 from pipeline.progress import Progress, SilentProgress
-from pipeline.shards.pairs import shorten
+from pipeline.shards.pairs import PromptTemplate, shorten
 from pipeline.shards.reader import PAIR_INDEX
 from pipeline.tokenizer.model import Tokenizer
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 _BLOCK_PAIRS = 256
 """Scored or written between two signs of progress."""
-MAX_WRITTEN_TOKENS = 256
-"""Of a text that a model writes for a pair, where nothing else is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +64,11 @@ class PairModel:
                 f"A model of the family {model.family} reads pairs through a template, and these have none. Give the dataset one "
                 "tokenizer for both sides, and build it again."
             )
-        self._prefix = list(template["prefix_ids"]) if template else []
-        self._middle = list(template["middle_ids"]) if template else []
+        self._template = None
+        if not self.is_encoder_decoder:
+            self._template = PromptTemplate.of(
+                template, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id, keep_source=self.keep_source
+            )
 
     @classmethod
     def load(cls, folder: Path, index_file: Path, *, device: str = "cpu") -> PairModel:
@@ -85,22 +87,50 @@ class PairModel:
         return cls(load_model(folder, device=device), tokenizer, source_tokenizer, index)
 
     @property
-    def max_written_tokens(self) -> int:
-        """What a model may write: for a decoder alone at most half its context."""
-        context = self.model.context_tokens
-        return min(MAX_WRITTEN_TOKENS, context if self.is_encoder_decoder else context // 2)
+    def defaults(self) -> dict[str, Any]:
+        """How it writes where nothing else is asked for: as its task's preset says, and a decoder alone at most half its
+        context."""
+        preset, context = defaults_of(self.task), self.model.context_tokens
+        room = context if self.is_encoder_decoder else context // 2
+        return {**preset, "max_new_tokens": min(preset["max_new_tokens"], room)}
 
     def prompt(self, text: str, *, room: int) -> tuple[list[int], bool]:
         """What the model reads before a target of at most `room` tokens, and whether the text was cut for it."""
         ids = np.asarray(self.source_tokenizer.encode(text), dtype=np.int64)
-        if self.is_encoder_decoder:
-            marks = [self.source_tokenizer.bos_id], [self.source_tokenizer.eos_id]
-            available = self.model.context_tokens - 2
-        else:
-            marks = [self.tokenizer.bos_id, *self._prefix], self._middle
-            available = self.model.context_tokens - len(self._prefix) - len(self._middle) - 1 - room
-        kept = shorten(ids, available, keep=self.keep_source)
-        return [*marks[0], *kept.tolist(), *marks[1]], len(kept) < len(ids)
+        context = self.model.context_tokens
+        if self._template is not None:
+            read = self._template.prompt(ids, max_tokens=context - room)
+            return read.tolist(), len(read) < len(self._template.prompt(ids))
+        kept = shorten(ids, context - 2, keep=self.keep_source).tolist()
+        return [self.source_tokenizer.bos_id, *kept, self.source_tokenizer.eos_id], len(kept) < len(ids)
+
+    def remark(self, text: str, parameters: GenerationParameters) -> str | None:
+        """What a person should know before the model writes: that the text is too long to be read whole."""
+        if not self.prompt(text, room=parameters.max_new_tokens)[1]:
+            return None
+        cut = "end" if self.keep_source == "beginning" else "beginning"
+        own = "" if self.is_encoder_decoder else f", {parameters.max_new_tokens} of them for what it writes"
+        return (
+            f"The text does not fit the {self.model.context_tokens} tokens that the model reads at once{own}, so its {cut} was "
+            "left out. Shorten it, or train with a larger context_tokens."
+        )
+
+    def cut(self, prompt: str, target: str) -> tuple[list[int], list[int]]:
+        """Token ids of a whole prompt and of what may follow it, as it learnt pairs; white space between is the template's."""
+        ids = self.source_tokenizer.encode(prompt.rstrip())
+        read = self.prompt(prompt, room=0)[0] if self._template is None else self._template.prompt(ids).tolist()
+        return read, self.tokenizer.encode(target.lstrip())
+
+    def _check_room(self, max_new_tokens: int) -> None:
+        """Raises InputError where a decoder alone would read no token of a text."""
+        if self._template is None:
+            return
+        most = self.model.context_tokens - self._template.num_tokens
+        if max_new_tokens > most:
+            raise InputError(
+                f"A text of {max_new_tokens} tokens is asked for, and the model has room for {self.model.context_tokens}, its "
+                f"prompt included. Ask for {most} at most."
+            )
 
     def score(self, texts: Sequence[str], targets: Sequence[str], *, progress: Progress | None = None) -> PairScores:
         """Bits of each target given its text; progress counts pairs."""
@@ -129,8 +159,13 @@ class PairModel:
     def write(
         self, texts: Sequence[str], parameters: GenerationParameters, *, progress: Progress | None = None
     ) -> list[str]:
-        """The target that the model gives each text; progress counts texts."""
+        """The target that the model gives each text; progress counts texts.
+
+        Raises:
+            InputError: so many tokens may be written that nothing of a text can be read.
+        """
         progress = progress or SilentProgress()
+        self._check_room(parameters.max_new_tokens)
         written: list[str] = []
         special = {self.tokenizer.bos_id, self.tokenizer.eos_id, self.tokenizer.pad_id}
         for first in range(0, len(texts), _BLOCK_PAIRS):
@@ -142,13 +177,22 @@ class PairModel:
             progress.advance(len(block))
         return written
 
-    def answer(self, texts: Sequence[str], settings: Mapping[str, Any] | None = None) -> list[str]:
-        """What the model writes for each text; `settings` overrides `continuation.DEFAULTS`.
+    def parameters(self, settings: Mapping[str, Any] | None = None) -> GenerationParameters:
+        """How it writes with these settings over its defaults.
 
         Raises:
             ValueError: a setting that does not exist or cannot be.
         """
-        return self.write(texts, generation_parameters(self.tokenizer, settings))
+        return generation_parameters(self.tokenizer, settings, defaults=self.defaults)
+
+    def answer(self, texts: Sequence[str], settings: Mapping[str, Any] | None = None) -> list[str]:
+        """What the model writes for each text; `settings` overrides its defaults.
+
+        Raises:
+            ValueError: a setting that does not exist or cannot be.
+            InputError: so many tokens may be written that nothing of a text can be read.
+        """
+        return self.write(texts, self.parameters(settings))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,13 +202,42 @@ class TextModel:
     model: LanguageModel
     tokenizer: Tokenizer
 
-    def answer(self, texts: Sequence[str], settings: Mapping[str, Any] | None = None) -> list[str]:
-        """The continuation of each text; `settings` overrides `continuation.DEFAULTS`.
+    def remark(self, text: str, parameters: GenerationParameters) -> str | None:
+        """What a person should know before the model writes: that the text is too long to be read whole."""
+        length = len(self.tokenizer.encode(text)) + 1
+        kept = self.model.kept_of_prompt(length, parameters)
+        if kept == length:
+            return None
+        return (
+            f"The text has {length:,} tokens and the model reads {self.model.context_tokens:,} at once, so it goes on from the "
+            f"last {kept:,}. Shorten it, or train with a larger context_tokens."
+        )
+
+    def cut(self, prompt: str, target: str) -> tuple[list[int], list[int]]:
+        """Token ids of a prompt and of what may follow it, as running text is cut; see `targets.split_tokens`."""
+        prompt_ids, target_ids = split_tokens(self.tokenizer, prompt, target)
+        return [self.tokenizer.bos_id, *prompt_ids], target_ids
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """How it writes where nothing else is asked for."""
+        return DEFAULTS
+
+    def parameters(self, settings: Mapping[str, Any] | None = None) -> GenerationParameters:
+        """How it writes with these settings over its defaults.
 
         Raises:
             ValueError: a setting that does not exist or cannot be.
         """
-        return continue_texts(self.model, self.tokenizer, texts, generation_parameters(self.tokenizer, settings))
+        return generation_parameters(self.tokenizer, settings)
+
+    def answer(self, texts: Sequence[str], settings: Mapping[str, Any] | None = None) -> list[str]:
+        """The continuation of each text; `settings` overrides its defaults.
+
+        Raises:
+            ValueError: a setting that does not exist or cannot be.
+        """
+        return continue_texts(self.model, self.tokenizer, texts, self.parameters(settings))
 
 
 def load_writer(folder: Path, index_file: Path | None, *, device: str = "cpu") -> TextModel | PairModel:

@@ -1,17 +1,18 @@
 """How likely a model finds a text after a prompt: for answers of benchmarks, translations, summaries and turns.
 
-In: pairs of prompt and target, a model and its tokenizer. Out: for each target its bits, tokens, and whether the model would
-have written it itself.
+In: pairs of prompt and target, and a model that knows how it cuts them into tokens. Out: for each target its bits, tokens, and
+whether the model would have written it itself.
 
-White space at a prompt's end belongs to the target, and both are cut into tokens as one text, so that a token that crosses the
-boundary is the target's (as lm-evaluation-harness does for decoders). What does not fit the context is told (`was_cut`).
+A model of running text cuts both as one text, white space at a prompt's end with the target, so that a token that crosses the
+boundary is the target's (as lm-evaluation-harness does for decoders). One that learnt pairs cuts each part of its template on its
+own, as they stand in its shards. What does not fit the context is told (`was_cut`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
 
 _BLOCK_PAIRS = 1_024
 """Scored between two signs of progress."""
+
+
+class Asked(Protocol):
+    """Of a `TextModel` or `PairModel`, what is needed here."""
+
+    @property
+    def model(self) -> LanguageModel: ...
+
+    def cut(self, prompt: str, target: str) -> tuple[list[int], list[int]]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +64,8 @@ def split_tokens(tokenizer: Tokenizer, prompt: str, target: str) -> tuple[list[i
     return whole[:common], whole[common:]
 
 
-def score_targets(
-    model: LanguageModel,
-    tokenizer: Tokenizer,
-    pairs: Sequence[tuple[str, str]],
-    *,
-    progress: Progress | None = None,
-) -> TargetScores:
-    """Scores each target after BOS and its prompt, by a model that reads both as one text. Progress counts pairs.
+def score_targets(asked: Asked, pairs: Sequence[tuple[str, str]], *, progress: Progress | None = None) -> TargetScores:
+    """Scores each target after its prompt, by a model that reads both in one row. Progress counts pairs.
 
     Raises:
         ValueError: a target without tokens.
@@ -69,22 +73,22 @@ def score_targets(
     progress = progress or SilentProgress()
     prompts, targets = [], []
     for index, (prompt, target) in enumerate(pairs):
-        prompt_ids, target_ids = split_tokens(tokenizer, prompt, target)
+        prompt_ids, target_ids = asked.cut(prompt, target)
         if not target_ids:
             raise ValueError(f"target {index} is {target!r}, which has no tokens")
-        prompts.append([tokenizer.bos_id, *prompt_ids])
+        prompts.append(prompt_ids)
         targets.append(target_ids)
     found: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = []
     for first in range(0, len(pairs), _BLOCK_PAIRS):
         block = slice(first, first + _BLOCK_PAIRS)
-        found += score_and_rank_in_rows(model, prompts[block], targets[block])
+        found += score_and_rank_in_rows(asked.model, prompts[block], targets[block])
         progress.advance(len(prompts[block]))
     lengths = [len(prompt) + len(target) for prompt, target in zip(prompts, targets, strict=True)]
     return TargetScores(
         bits=np.array([total_bits(log_probabilities) for log_probabilities, _ in found]),
         num_tokens=np.array([len(target) for target in targets], dtype=np.int64),
         is_greedy=np.array([not ranks.any() for _, ranks in found], dtype=bool),
-        was_cut=np.array(lengths) > model.context_tokens,
+        was_cut=np.array(lengths) > asked.model.context_tokens,
     )
 
 

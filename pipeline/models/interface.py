@@ -83,6 +83,9 @@ class LanguageModel(Protocol):
         """For each target float32 (its length,): the natural logarithm of each token's probability, given the prompt (which
         must not be empty; the source, for an encoder-decoder) and the target's tokens before it."""
 
+    def kept_of_prompt(self, length: int, parameters: GenerationParameters) -> int:
+        """Of a prompt with so many tokens, how many of its last ones `generate` goes on from."""
+
     def generate(self, prompts: list[list[int]], parameters: GenerationParameters) -> list[list[int]]:
         """Continues each prompt (which must not be empty); the prompts themselves are not in the result."""
 

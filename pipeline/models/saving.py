@@ -5,36 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from safetensors.torch import save
 from torch import Tensor
 
 from pipeline.files import write_bytes, write_json
 from pipeline.models.loading import CARD, FORMAT
-
-
-class NetworkModel(Protocol):
-    """What the files say of a model beside its weights."""
-
-    tokenizer_hash: str
-    bos_id: int
-    eos_id: int
-    pad_id: int
-
-    @property
-    def family(self) -> str: ...
-
-    @property
-    def num_parameters(self) -> int: ...
-
-    @property
-    def context_tokens(self) -> int: ...
+from pipeline.models.network_model import NetworkModel
 
 
 def save_network(
     folder: Path,
-    model: NetworkModel,
+    model: NetworkModel[Any],
     tensors: Mapping[str, Tensor],
     *,
     shape: Any,

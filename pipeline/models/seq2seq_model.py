@@ -21,6 +21,7 @@ from pipeline.errors import InputError
 from pipeline.models.beam_search import beam_search
 from pipeline.models.interface import GenerationParameters, TokenScores
 from pipeline.models.loading import read_card, token_ids_of, weights_of
+from pipeline.models.network_model import NetworkModel
 from pipeline.models.sampling import draw
 from pipeline.models.saving import save_network
 from pipeline.models.seq2seq_rnn.network import Seq2SeqRnn
@@ -39,43 +40,19 @@ _TABLES = {"encoder.embed_tokens.weight": "share_vocabulary", "lm_head.weight": 
 _KEPT_TABLE = "decoder.embed_tokens.weight"
 
 
-class Seq2SeqModel:
-    """A network with the special ids and the tokenizers' hashes it was trained with."""
+class Seq2SeqModel(NetworkModel[Seq2SeqTransformer | Seq2SeqRnn]):
+    """A trained encoder-decoder."""
 
     is_encoder_decoder = True
 
-    def __init__(
-        self,
-        network: Seq2SeqTransformer | Seq2SeqRnn,
-        *,
-        tokenizer_hash: str,
-        bos_id: int,
-        eos_id: int,
-        pad_id: int,
-        source: dict[str, Any],
-    ) -> None:
-        """`source` has the same four of the sources' vocabulary."""
-        self.network = network.eval()
-        self.tokenizer_hash = tokenizer_hash
-        self.bos_id, self.eos_id, self.pad_id = bos_id, eos_id, pad_id
+    def __init__(self, network: Seq2SeqTransformer | Seq2SeqRnn, *, source: dict[str, Any], **identity: Any) -> None:
+        """`identity` is of the targets' vocabulary, as `NetworkModel` takes it; `source` has the same four of the sources'."""
+        super().__init__(network, **identity)
         self.source = source
 
     @property
     def family(self) -> str:
         return "seq2seq_transformer" if isinstance(self.network, Seq2SeqTransformer) else "seq2seq_rnn"
-
-    @property
-    def context_tokens(self) -> int:
-        """The longest source, its marks included, and the longest target with its end."""
-        return self.network.shape.context_tokens
-
-    @property
-    def num_parameters(self) -> int:
-        return self.network.shape.num_parameters
-
-    @property
-    def device(self) -> torch.device:
-        return self.network.lm_head.weight.device
 
     def score(self, token_ids: Int[Tensor, "batch seq"]) -> TokenScores:
         """Raises InputError: a target has no probability without its source."""

@@ -28,11 +28,12 @@ class TextmillModel(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> list[str]:
-        """The continuation of every prompt, or the target of every text."""
+        """The continuation of every prompt, or the target of every text; MLflow fills in the defaults of the signature."""
         prompts: list[str] = []
         for cell in model_input["prompt"]:  # MLflow turns {"prompt": [a, b]} into one row that holds a list
             prompts += [cell] if isinstance(cell, str) else list(cell)
-        return self.writer.answer(prompts, params)
+        asked_for = {name: value for name, value in (params or {}).items() if value != self.writer.defaults.get(name)}
+        return self.writer.answer(prompts, asked_for)
 
 
 mlflow.models.set_model(TextmillModel())

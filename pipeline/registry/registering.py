@@ -21,7 +21,6 @@ import pandas as pd
 
 from pipeline.artifacts import Artifact, ArtifactRef
 from pipeline.corpus.layout import train_files
-from pipeline.evaluation.continuation import DEFAULTS
 from pipeline.files import fingerprint
 from pipeline.registry.code_bundle import write_code_bundle
 from pipeline.registry.connection import find_or_create_experiment
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
 REQUIREMENTS = ("numpy", "pandas", "pyarrow", "safetensors", "sentencepiece", "torch")
 EVALUATION_TAG = "textmill.evaluation"
 STARTED_TAG = "textmill.started_from"
-EXAMPLE_PARAMETERS = {"max_new_tokens": 4}
+EXAMPLE_PARAMETERS = {"max_new_tokens": 4, "num_beams": 1}
 """Of the input example, which MLflow runs once to see that the model serves."""
 
 
@@ -146,6 +145,8 @@ def _log_model(
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import infer_signature
 
+    from pipeline.evaluation.pair_model import load_writer
+
     step = int(model.manifest.counts["steps"])
     example = pd.DataFrame({"prompt": ["It is"]})
     run_id, params = run.info.run_id, run.data.params
@@ -156,18 +157,20 @@ def _log_model(
         training_documents = Path(temporary) / TRAINING_DOCUMENTS
         write_training_documents(training_documents, train_files(corpus), before=read_before(model))
         code = write_code_bundle(Path(temporary))
-        pairs = dict(zip(("pairs",), map(str, shards.files(PAIR_INDEX)), strict=False))
+        pairs = next(iter(shards.files(PAIR_INDEX)), None)
+        weights = model.file(f"model/{WEIGHTS}").parent
+        defaults = dict(load_writer(weights, pairs).defaults)
         mlflow.pyfunc.log_model(
             name=name,
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
             artifacts={
-                MODEL_FOLDER: str(model.file(f"model/{WEIGHTS}").parent),
+                MODEL_FOLDER: str(weights),
                 "training_documents": str(training_documents),
-                **pairs,
+                **({"pairs": str(pairs)} if pairs is not None else {}),
             },
             code_paths=[str(code)],
-            signature=infer_signature(example, ["a continuation"], params=dict(DEFAULTS)),
-            input_example=(example, {**DEFAULTS, **EXAMPLE_PARAMETERS}),
+            signature=infer_signature(example, ["a continuation"], params=defaults),
+            input_example=(example, {**defaults, **EXAMPLE_PARAMETERS}),
             pip_requirements=[f"{package}=={installed_version(package).split('+')[0]}" for package in REQUIREMENTS],
             step=step,
             model_id=logged.model_id,

@@ -34,7 +34,7 @@ def export_model(name: str, uri: str, folder: Path) -> list[Path]:
         registered = resolve(client, name)
         with downloaded(registered, uri) as downloads:
             loaded = load_registered(registered, downloads)
-            _refuse_research(loaded.model, registered)
+            _refuse_research(loaded.writer.model, registered)
             with storage_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 for file in sorted(model_folder(downloads).iterdir()):
@@ -42,13 +42,14 @@ def export_model(name: str, uri: str, folder: Path) -> list[Path]:
                 pairs = pairs_file(downloads)
                 if pairs is not None:
                     shutil.copyfile(pairs, folder / pairs.name)
-    if loaded.model.family == "ngram":
+    model, tokenizer = loaded.writer.model, loaded.writer.tokenizer
+    if model.family == "ngram":
         from pipeline.models.ngram.arpa import write_arpa
         from pipeline.models.ngram.model import NgramModel
 
-        assert isinstance(loaded.model, NgramModel)
-        pieces = loaded.tokenizer.pieces(list(range(loaded.tokenizer.vocab_size)))
-        write_arpa(loaded.model.table, folder / ARPA, pieces=pieces)
+        assert isinstance(model, NgramModel)
+        pieces = tokenizer.pieces(list(range(tokenizer.vocab_size)))
+        write_arpa(model.table, folder / ARPA, pieces=pieces)
     return sorted(folder.iterdir())
 
 

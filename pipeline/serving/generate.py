@@ -19,8 +19,6 @@ from pipeline.shards.reader import PAIR_INDEX
 
 if TYPE_CHECKING:
     from pipeline.evaluation.pair_model import PairModel, TextModel
-    from pipeline.models.interface import LanguageModel
-    from pipeline.tokenizer.model import Tokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,19 +28,9 @@ class LoadedModel:
     registered: Registered
     writer: TextModel | PairModel
 
-    @property
-    def model(self) -> LanguageModel:
-        """The model itself."""
-        return self.writer.model
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """Of what the model writes."""
-        return self.writer.tokenizer
-
     def generate(self, prompts: Sequence[str], settings: Mapping[str, Any] | None = None) -> list[str]:
         """The continuation of each prompt, or of a model of pairs what it writes for that text; `settings` overrides
-        `pipeline.evaluation.continuation.DEFAULTS`.
+        the defaults of its task.
 
         Raises:
             ValueError: a setting that does not exist or cannot be.

@@ -1,10 +1,11 @@
 """lm-evaluation-harness drives any model: a registered one, or a model folder, on task files of this machine.
 
-In: a model and its tokenizer. Out: what the harness asks of an `LM`: log-likelihoods of continuations, of whole texts, and texts
-written until a mark. Needs the extra `lm_eval`; nothing here is imported without it.
+In: a model that knows how it is asked. Out: what the harness asks of an `LM`: log-likelihoods of continuations, of whole texts,
+and texts written until a mark. Needs the extra `lm_eval`; nothing here is imported without it.
 
 - A continuation is scored by `evaluation.targets`, a whole text by `evaluation.scoring`, so the harness's `bits_per_byte` is
   ours: a text is conditioned on BOS once, which some tokenizers add twice (EleutherAI/lm-evaluation-harness#3333).
+- A model of pairs is asked through its template, where a task's own delimiter has no place.
 - Tasks come from a folder (`TaskManager(include_path=, include_defaults=False)`), so nothing is fetched.
 """
 
@@ -20,13 +21,11 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from pipeline.errors import InputError
-from pipeline.evaluation.continuation import DEFAULTS, continue_texts, generation_parameters
 from pipeline.evaluation.scoring import score_documents
 from pipeline.evaluation.targets import score_targets
 
 if TYPE_CHECKING:
-    from pipeline.models.interface import LanguageModel
-    from pipeline.tokenizer.model import Tokenizer
+    from pipeline.evaluation.pair_model import PairModel, TextModel
 
 _LN2 = math.log(2.0)
 
@@ -34,25 +33,27 @@ _LN2 = math.log(2.0)
 class HarnessModel(LM):  # type: ignore[misc]  # the harness is untyped
     """A model of this project as the harness sees one."""
 
-    def __init__(self, model: LanguageModel, tokenizer: Tokenizer) -> None:
+    def __init__(self, writer: TextModel | PairModel) -> None:
         super().__init__()
-        self._model, self._tokenizer = model, tokenizer
+        self._writer = writer
 
     @property
     def tokenizer_name(self) -> str:
         """Names the tokenizer in the harness's cache."""
-        return self._tokenizer.hash
+        return self._writer.tokenizer.hash
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """(log-probability, would it have been written) of each continuation after its context."""
-        found = score_targets(self._model, self._tokenizer, [(str(a), str(b)) for a, b in _arguments(requests)])
+        found = score_targets(self._writer, [(str(a), str(b)) for a, b in _arguments(requests)])
         return [
             (-bits * _LN2, greedy) for bits, greedy in zip(found.bits.tolist(), found.is_greedy.tolist(), strict=True)
         ]
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
         """Log-probability of each text after BOS, whatever its length."""
-        found = score_documents(self._model, self._tokenizer, [str(text) for (text,) in _arguments(requests)])
+        found = score_documents(
+            self._writer.model, self._writer.tokenizer, [str(text) for (text,) in _arguments(requests)]
+        )
         return [-bits * _LN2 for bits in found.bits.tolist()]
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
@@ -62,14 +63,12 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness is untyped
     def _written(self, context: str, settings: Mapping[str, Any]) -> str:
         draws = bool(settings.get("do_sample"))
         chosen = {
-            "max_new_tokens": settings.get("max_gen_toks", DEFAULTS["max_new_tokens"]),
+            "max_new_tokens": settings.get("max_gen_toks", self._writer.defaults["max_new_tokens"]),
             "temperature": settings.get("temperature", 1.0) if draws else 0.0,
             "top_k": settings.get("top_k", 0),
             "top_p": settings.get("top_p", 1.0),
         }
-        (text,) = continue_texts(
-            self._model, self._tokenizer, [context], generation_parameters(self._tokenizer, chosen)
-        )
+        (text,) = self._writer.answer([context], chosen)
         marks = settings.get("until") or []
         for mark in [marks] if isinstance(marks, str) else marks:
             text = text.split(mark)[0]

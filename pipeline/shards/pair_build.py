@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 
 from pipeline.artifacts import Artifact, Draft, Report
 from pipeline.config import DatasetConfig
-from pipeline.config.tasks import template_literals
 from pipeline.corpus.layout import split_files, train_files
 from pipeline.errors import StageError
 from pipeline.files import storage_errors, write_json, write_parquet
@@ -30,6 +29,7 @@ from pipeline.shards.build import document_batches
 from pipeline.shards.format import ShardWriter
 from pipeline.shards.pairs import shorten
 from pipeline.shards.reader import PAIR_INDEX
+from pipeline.tasks import template_literals
 from pipeline.tokenizer.model import Tokenizer
 
 SIDES = ("source", "target")

@@ -12,7 +12,7 @@ not fit is left out. Both are counted.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,17 @@ class PromptTemplate:
     eos_id: int
     keep_source: str
     """`beginning` or `end`: what stays of a text that is too long."""
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any], *, bos_id: int, eos_id: int, keep_source: str) -> PromptTemplate:
+        """What `pairs.json` says of it."""
+        return cls(
+            prefix_ids=tuple(map(int, value["prefix_ids"])),
+            middle_ids=tuple(map(int, value["middle_ids"])),
+            bos_id=bos_id,
+            eos_id=eos_id,
+            keep_source=keep_source,
+        )
 
     @property
     def num_tokens(self) -> int:
@@ -125,13 +136,8 @@ class PairShards:
     def _template(self, value: Any) -> PromptTemplate | None:
         if value is None:
             return None
-        return PromptTemplate(
-            prefix_ids=tuple(map(int, value["prefix_ids"])),
-            middle_ids=tuple(map(int, value["middle_ids"])),
-            bos_id=self.source.bos_id,
-            eos_id=self.source.eos_id,
-            keep_source=self.keep_source,
-        )
+        bos_id, eos_id = self.source.bos_id, self.source.eos_id
+        return PromptTemplate.of(value, bos_id=bos_id, eos_id=eos_id, keep_source=self.keep_source)
 
     @property
     def splits(self) -> tuple[str, ...]:

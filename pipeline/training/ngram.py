@@ -1,4 +1,5 @@
-"""The n-gram family's training: counts and estimates in this process, since it takes seconds a million tokens.
+"""The n-gram family's training: counts and estimates in this process, since it takes seconds a million tokens. Or nothing is
+counted, and the model is what an ARPA file says.
 
 Files: `model/`, `history.parquet` (a row an order), `training.json`, `plots/learning_curve.png`.
 """
@@ -16,14 +17,16 @@ import pyarrow as pa
 
 from pipeline.artifacts import Artifact, Draft, Report
 from pipeline.config import NgramConfig
-from pipeline.errors import TrainingError
+from pipeline.errors import ConfigurationError, InputError, TrainingError
 from pipeline.files import write_json, write_parquet
+from pipeline.models.ngram.arpa_reading import read_arpa
 from pipeline.models.ngram.counting import OrderCounts, count_ngrams
 from pipeline.models.ngram.kneser_ney import OrderProbabilities, estimate
 from pipeline.models.ngram.model import NgramModel
 from pipeline.models.ngram.table import NgramTable
 from pipeline.progress import Progress
 from pipeline.shards.reader import TokenShards
+from pipeline.tokenizer.model import Tokenizer
 from pipeline.training.spool import Spool, TrackingInfo
 
 HISTORY_SCHEMA = pa.schema(
@@ -48,27 +51,33 @@ def build_ngram_model(
     spool_folder: Path,
     tracking: TrackingInfo,
     progress: Progress,
+    arpa: Path | None = None,
 ) -> Artifact:
-    """Counts the n-grams of the training split and estimates their probabilities.
+    """Counts the n-grams of the training split and estimates their probabilities; or reads both from `arpa`.
 
     Raises:
         TrainingError: the training split is empty.
+        InputError: the file is no ARPA over the pieces of the tokenizer.
+        ConfigurationError: it is of another order than the settings say.
     """
     data = TokenShards(shards.folder)
     tokens = _tokens(data, "train")
+    num_counted = tokens.size if arpa is None else 0
+    read = None if arpa is None else _read(arpa, data, config, tokenizer, name=draft.name)
+    order = config.order if read is None else read.table.order
     spool = Spool(spool_folder)
     params = {
         "family": config.family,
-        "order": config.order,
+        "order": order,
         "prune": list(config.prune),
         "vocab_size": data.vocab_size,
-        "tokens": tokens.size,
+        "tokens": num_counted,
     }
     spool.start(asdict(tracking), params)
     status = "FAILED"
     try:
-        model, estimated = _fit(tokens, data, config, progress)
-        rows = _history(model, tokens, data, spool.metrics)
+        model, estimated = (read, []) if read is not None else _fit(tokens, data, config, progress)
+        rows = _history(model, tokens, data, spool.metrics, num_counted=num_counted)
         status = "FINISHED"
     finally:
         spool.finish(status)
@@ -78,23 +87,25 @@ def build_ngram_model(
     num_rows = write_parquet(draft.path("history.parquet"), pa.Table.from_pylist(rows, HISTORY_SCHEMA))
     counts = {
         "num_parameters": model.num_parameters,
-        "steps": config.order,
-        "tokens": int(tokens.size),
+        "steps": order,
+        "tokens": num_counted,
         "final_train_loss": rows[-1]["train_loss"],
         "final_validation_loss": rows[-1]["validation_loss"],
-        "epochs": 1.0,
+        "epochs": 1.0 if read is None else 0.0,
+        **({} if arpa is None else {"started_from": arpa_origin(arpa)}),
     }
     write_json(draft.path("training.json"), {**counts, "settings": params})
     _plot(rows, draft.path("plots/learning_curve.png"))
     fallbacks = [order for order, found in enumerate(estimated, start=1) if found.is_fallback]
-    notes = [f"Too few n-grams of order {order} for discounts of its own: lmplz's fallback." for order in fallbacks]
+    notes = [] if arpa is None else [f"Nothing was counted: the model is {arpa_origin(arpa)}."]
+    notes += [f"Too few n-grams of order {order} for discounts of its own: lmplz's fallback." for order in fallbacks]
     return draft.commit(
         counts=counts,
         rows={"history.parquet": num_rows},
         report=Report(
             figures={
                 "num_parameters": model.num_parameters,
-                "num_tokens": int(tokens.size),
+                "num_tokens": num_counted,
                 "final_train_loss": rows[-1]["train_loss"],
                 "final_validation_loss": rows[-1]["validation_loss"],
             },
@@ -102,6 +113,33 @@ def build_ngram_model(
             plots={"Loss by order": "plots/learning_curve.png"},
             notes=notes,
         ),
+    )
+
+
+def arpa_origin(arpa: Path) -> str:
+    """What a person calls it; no path, since it goes into the run's record."""
+    return f"the file {arpa.name}"
+
+
+def _read(arpa: Path, data: TokenShards, config: NgramConfig, tokenizer: Artifact, *, name: str) -> NgramModel:
+    own = Tokenizer.load(tokenizer.file("tokenizer.model"))
+    pieces = own.pieces(list(range(own.vocab_size)))
+    pad_id = own.pad_id if own.pad_id >= 0 else None
+    table = read_arpa(arpa, pieces=pieces, bos_id=own.bos_id, pad_id=pad_id, unk_id=own.unk_id)
+    if "order" in config.model_fields_set and config.order != table.order:
+        raise ConfigurationError(
+            f"models.{name}.order is {config.order}, but {arpa.name} has n-grams of up to {table.order} tokens. Write "
+            f"{table.order}, or leave order out."
+        )
+    possible = np.ones(own.vocab_size, dtype=bool)
+    possible[[own.bos_id, *([] if pad_id is None else [pad_id])]] = False
+    if (lacking := np.flatnonzero(possible & np.isneginf(table.orders[0].log_probabilities))).size:
+        raise InputError(
+            f"{arpa} gives {lacking.size:,} of the tokenizer's {own.vocab_size:,} pieces no probability (the first is "
+            f"{pieces[lacking[0]]!r}), so texts that have them cannot be scored. Give each one a probability, or <unk>."
+        )
+    return NgramModel(
+        table, tokenizer_hash=data.tokenizer_hash, bos_id=own.bos_id, eos_id=own.eos_id, pad_id=own.pad_id
     )
 
 
@@ -144,6 +182,8 @@ def _history(
     tokens: np.ndarray[Any, Any],
     data: TokenShards,
     report: Callable[[int, dict[str, float]], None],
+    *,
+    num_counted: int,
 ) -> list[dict[str, Any]]:
     validation = _tokens(data, "validation", at_most=SCORED_TOKENS)
     rows = []
@@ -153,7 +193,7 @@ def _history(
         rows.append(
             {
                 "step": order,
-                "tokens": int(tokens.size),
+                "tokens": num_counted,
                 "train_loss": losses[0],
                 "validation_loss": losses[1],
                 "num_ngrams": num_ngrams,
@@ -169,14 +209,16 @@ def _loss(model: NgramModel, tokens: np.ndarray[Any, Any], order: int) -> float:
 
 
 def _orders(rows: list[dict[str, Any]], estimated: list[OrderProbabilities]) -> list[dict[str, Any]]:
+    """A row an order; the discounts of what was counted."""
+    discounts = [dict(enumerate(found.discounts, start=1)) for found in estimated] or [{} for _ in rows]
     return [
         {
             "order": row["step"],
             "ngrams": row["num_ngrams"],
-            **{f"discount_{number}": value for number, value in enumerate(found.discounts, start=1)},
+            **{f"discount_{number}": value for number, value in found.items()},
             "validation_loss": row["validation_loss"],
         }
-        for row, found in zip(rows, estimated, strict=True)
+        for row, found in zip(rows, discounts, strict=True)
     ]
 
 

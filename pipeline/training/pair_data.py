@@ -6,10 +6,11 @@ validation reads the same few batches each time, about as many tokens as the spe
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -20,8 +21,50 @@ from pipeline.training.data import VALIDATION_SEED, Batch, check_tokenizer
 from pipeline.training.families import EncoderDecoderShape
 from pipeline.training.spec import TrainingSpec
 
+L = TypeVar("L", PairLoader, PromptLoader)
+"""What gives the batches of a split."""
 
-class PairData:
+
+class _OfPairs(ABC, Generic[L]):
+    """What both kinds of data have in common: how much there is, and batches by step."""
+
+    def __init__(self, spec: TrainingSpec, loader: L, validation: L) -> None:
+        self._loader: L = loader
+        self._validation: L = validation
+        lengths = loader.shards.lengths("train")
+        self._batches_per_epoch = loader.num_batches(0)
+        whole = lengths.sum() * loader.num_pairs / max(1, len(lengths))
+        self.tokens_per_step = max(1, round(float(whole) / self._batches_per_epoch))
+        asked = -(-spec.validation_windows // spec.batch_windows)
+        self._validation_batches = min(asked, validation.num_batches(0))
+        self.identity: dict[str, Any] = {
+            "tokenizer_hash": loader.shards.target.tokenizer_hash,
+            "source_tokenizer_hash": loader.shards.source.tokenizer_hash,
+            "train_pairs": loader.num_pairs,
+            "train_target_tokens": loader.num_target_tokens,
+            "validation_pairs": validation.num_pairs,
+            "validation_target_tokens": validation.num_target_tokens,
+        }
+
+    @abstractmethod
+    def _batch(self, pairs: Any) -> Batch:
+        """A loader's batch as tensors."""
+
+    def tokens(self, num_steps: int) -> int:
+        return num_steps * self.tokens_per_step
+
+    def batch(self, step: int) -> Batch:
+        return self._batch(self._loader.batch(step))
+
+    def validation(self) -> Iterator[Batch]:
+        for number in range(self._validation_batches):
+            yield self._batch(self._validation.batch(number))
+
+    def epochs(self, num_steps: int) -> float:
+        return num_steps / self._batches_per_epoch
+
+
+class PairData(_OfPairs[PairLoader]):
     """Pairs for an encoder-decoder: inputs are sources (B, S), their lengths (B,) and what the decoder reads (B, T)."""
 
     def __init__(self, spec: TrainingSpec, shape: EncoderDecoderShape) -> None:
@@ -36,22 +79,13 @@ class PairData:
             "max_source_tokens": context,
             "max_target_tokens": context + 1,  # the last </s> is predicted and not read
         }
-        self._loader = PairLoader(folder, split="train", seed=spec.seed, **settings)
-        self._validation = PairLoader(folder, split="validation", seed=VALIDATION_SEED, **settings)
-        self._counts = _Counts(spec, self._loader, self._validation)
+        loader = PairLoader(folder, split="train", seed=spec.seed, **settings)
+        super().__init__(spec, loader, PairLoader(folder, split="validation", seed=VALIDATION_SEED, **settings))
         shards = self._loader.shards
         _check_sizes(spec, shards, shape)
         check_tokenizer(spec, shards.source.tokenizer_hash, file=spec.source_tokenizer_file)
         check_tokenizer(spec, shards.target.tokenizer_hash)
         self._source_pad, self._target_pad = shards.source.pad_id, shards.target.pad_id
-
-    @property
-    def tokens_per_step(self) -> int:
-        return self._counts.tokens_per_step
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        return self._counts.identity
 
     @property
     def token_ids(self) -> dict[str, Any]:
@@ -63,19 +97,6 @@ class PairData:
         )
         return {**target, "source": source}
 
-    def tokens(self, num_steps: int) -> int:
-        return num_steps * self.tokens_per_step
-
-    def batch(self, step: int) -> Batch:
-        return self._batch(self._loader.batch(step))
-
-    def validation(self) -> Iterator[Batch]:
-        for number in range(self._counts.validation_batches):
-            yield self._batch(self._validation.batch(number))
-
-    def epochs(self, num_steps: int) -> float:
-        return num_steps / self._counts.batches_per_epoch
-
     def _batch(self, pairs: PairBatch) -> Batch:
         lengths = (pairs.source != self._source_pad).sum(axis=1)
         targets = np.where(pairs.target[:, 1:] == self._target_pad, IGNORED, pairs.target[:, 1:])
@@ -83,7 +104,7 @@ class PairData:
         return Batch.of((source, torch.from_numpy(lengths), read), torch.from_numpy(targets))
 
 
-class PromptData:
+class PromptData(_OfPairs[PromptLoader]):
     """Pairs for a decoder alone: each a row of source and target through the dataset's template, the loss on the target."""
 
     def __init__(self, spec: TrainingSpec, *, context_tokens: int) -> None:
@@ -94,61 +115,17 @@ class PromptData:
         """
         folder = Path(spec.shards_folder)
         settings = {"batch_tokens": spec.batch_windows * context_tokens, "context_tokens": context_tokens}
-        self._loader = PromptLoader(folder, split="train", seed=spec.seed, **settings)
-        self._validation = PromptLoader(folder, split="validation", seed=VALIDATION_SEED, **settings)
-        self._counts = _Counts(spec, self._loader, self._validation)
+        loader = PromptLoader(folder, split="train", seed=spec.seed, **settings)
+        super().__init__(spec, loader, PromptLoader(folder, split="validation", seed=VALIDATION_SEED, **settings))
         check_tokenizer(spec, self._loader.shards.target.tokenizer_hash)
-
-    @property
-    def tokens_per_step(self) -> int:
-        return self._counts.tokens_per_step
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        return self._counts.identity
 
     @property
     def token_ids(self) -> dict[str, Any]:
         target = asdict(self._loader.shards.target)
         return {name: value for name, value in target.items() if name != "vocab_size"}
 
-    def tokens(self, num_steps: int) -> int:
-        return num_steps * self.tokens_per_step
-
-    def batch(self, step: int) -> Batch:
-        return _of_prompts(self._loader.batch(step))
-
-    def validation(self) -> Iterator[Batch]:
-        for number in range(self._counts.validation_batches):
-            yield _of_prompts(self._validation.batch(number))
-
-    def epochs(self, num_steps: int) -> float:
-        return num_steps / self._counts.batches_per_epoch
-
-
-class _Counts:
-    """What both kinds of data say of how much there is."""
-
-    def __init__(
-        self,
-        spec: TrainingSpec,
-        loader: PairLoader | PromptLoader,
-        validation: PairLoader | PromptLoader,
-    ) -> None:
-        lengths = loader.shards.lengths("train")
-        self.batches_per_epoch = loader.num_batches(0)
-        whole = lengths.sum() * loader.num_pairs / max(1, len(lengths))
-        self.tokens_per_step = max(1, round(float(whole) / self.batches_per_epoch))
-        asked = -(-spec.validation_windows // spec.batch_windows)
-        self.validation_batches = min(asked, validation.num_batches(0))
-        self.identity = {
-            "tokenizer_hash": loader.shards.target.tokenizer_hash,
-            "source_tokenizer_hash": loader.shards.source.tokenizer_hash,
-            "train_pairs": loader.num_pairs,
-            "train_target_tokens": loader.num_target_tokens,
-            "validation_pairs": validation.num_pairs,
-            "validation_target_tokens": validation.num_target_tokens,
-        }
+    def _batch(self, pairs: PromptBatch) -> Batch:
+        return Batch.of((torch.from_numpy(pairs.token_ids),), torch.from_numpy(pairs.targets))
 
 
 def _check_sizes(spec: TrainingSpec, shards: PairShards, shape: EncoderDecoderShape) -> None:
@@ -166,7 +143,3 @@ def _check_sizes(spec: TrainingSpec, shards: PairShards, shape: EncoderDecoderSh
             f"{spec.name}: encoder and decoder share one vocabulary, but its shards have a tokenizer for each side. Set "
             "share_vocabulary to false, or take target_tokenizer out of the dataset."
         )
-
-
-def _of_prompts(prompts: PromptBatch) -> Batch:
-    return Batch.of((torch.from_numpy(prompts.token_ids),), torch.from_numpy(prompts.targets))

@@ -1,4 +1,4 @@
-"""A folder of weights to begin with as content: the hash that a model's version follows."""
+"""A folder of weights to begin with, or an ARPA file, as content: the hash that a model's version follows."""
 
 from __future__ import annotations
 
@@ -28,3 +28,20 @@ def folder_content(folder: Path, *, cache_folder: Path) -> str:
             )
     cache.save()
     return fingerprint(found)
+
+
+def arpa_content(file: Path, *, cache_folder: Path) -> str:
+    """The digest of an ARPA file; an unchanged one is not read again.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    cache = StatCache(cache_folder, name=f"arpa {file.absolute()}")
+    try:
+        content = cache.sha256(file)
+    except OSError as error:
+        raise InputError(
+            f"{file} cannot be read ({error.strerror}). Name an ARPA file, such as `textmill export` and lmplz write."
+        ) from error
+    cache.save()
+    return content

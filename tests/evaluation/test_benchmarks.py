@@ -16,6 +16,7 @@ from pipeline.config.benchmarks import BenchmarkConfig
 from pipeline.errors import ConfigurationError, InputError
 from pipeline.evaluation.benchmarks.examples import read_examples
 from pipeline.evaluation.benchmarks.running import run_benchmark, with_solved_examples
+from pipeline.evaluation.pair_model import TextModel
 from pipeline.plan import EVALUATION, Key, build_nodes
 from pipeline.progress import SilentProgress
 
@@ -32,8 +33,9 @@ def written(folder: Path, *records: Any) -> Path:
 
 def answer(folder: Path, *records: Any, **words: Any) -> Any:
     path = written(folder, *records)
-    model = BigramModel(context_tokens=64)
-    return run_benchmark(model, CharacterTokenizer(), "x", config(**words), path=path, progress=SilentProgress())
+    tokenizer: Any = CharacterTokenizer()
+    asked = TextModel(model=BigramModel(context_tokens=64), tokenizer=tokenizer)
+    return run_benchmark(asked, "x", config(**words), path=path, progress=SilentProgress())
 
 
 def test_accuracy_chance_and_standard_error_are_those_of_hand_computation(tmp_path: Path) -> None:

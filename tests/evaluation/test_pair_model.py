@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from bigram_model import BOS, EOS, A, B, BigramModel, CharacterTokenizer, bits_by_hand
 
-from pipeline.errors import ArtifactDamaged
+from pipeline.errors import ArtifactDamaged, InputError
+from pipeline.evaluation.continuation import in_words
 from pipeline.evaluation.pair_model import PairModel
+from pipeline.evaluation.targets import score_targets
 from pipeline.models.interface import GenerationParameters
 from pipeline.models.target_scores import score_in_rows
 
@@ -30,18 +32,20 @@ class EncoderDecoder(BigramModel):
     def __init__(self, **words: Any) -> None:
         super().__init__(**words)
         self.asked: list[list[int]] = []
+        self.ways: list[GenerationParameters] = []
 
     def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray]:
         self.asked += prompts
         return [np.full(len(target), -np.log(2.0), dtype=np.float32) for target in targets]
 
     def generate(self, prompts: list[list[int]], parameters: GenerationParameters) -> list[list[int]]:
+        self.ways.append(parameters)
         return [[A, B, EOS] for _ in prompts]
 
 
-def index(*, keep: str = "beginning", template: bool = True) -> dict[str, Any]:
+def index(*, keep: str = "beginning", template: bool = True, task: str = "translation") -> dict[str, Any]:
     ids = {"text": "a{text}b{target}", "prefix_ids": [A], "middle_ids": [B]}
-    return {"task": "translation", "keep_source": keep, "template": ids if template else None}
+    return {"task": task, "keep_source": keep, "template": ids if template else None}
 
 
 def asked(model: Any, **words: Any) -> PairModel:
@@ -57,6 +61,25 @@ def test_a_decoder_reads_the_text_in_its_template_and_pays_for_the_target_alone(
     assert scores.bits == pytest.approx(expected, rel=1e-6)
     assert scores.num_tokens.tolist() == [2, 3]
     assert not scores.was_cut.any()
+
+
+@pytest.mark.parametrize(("keep", "cut"), [("beginning", "end"), ("end", "beginning")])
+def test_a_text_that_is_not_read_whole_is_told(keep: str, cut: str) -> None:
+    pairs = asked(Bigram(context_tokens=16), keep=keep)
+    parameters = (
+        pairs.parameters()
+    )  # half the context is for the text; mark, prefix and middle take 3 of the other half
+    assert pairs.remark("ababa", parameters) is None
+    found = pairs.remark("ababab", parameters)
+    assert found is not None and found.startswith(
+        f"The text does not fit the 16 tokens that the model reads at once, 8 of them for what it writes, so its {cut} was left"
+    )
+
+
+def test_benchmarks_ask_through_the_template_too() -> None:
+    pairs = asked(Bigram(context_tokens=16))
+    assert pairs.cut("bb ", " ab") == ([BOS, A, B, B, B], [A, B])
+    assert score_targets(pairs, [("bb", "ab")]).bits == pytest.approx(pairs.score(["bb"], ["ab"]).bits)
 
 
 @pytest.mark.parametrize(("keep", "kept"), [("beginning", [A, A]), ("end", [A, B])])
@@ -80,3 +103,40 @@ def test_an_encoder_decoder_reads_the_source_between_its_marks() -> None:
 def test_a_decoder_without_a_template_is_one_sentence() -> None:
     with pytest.raises(ArtifactDamaged, match="reads pairs through a template, and these have none"):
         asked(Bigram(), template=False)
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "way"),
+    [
+        ("translation", {}, "5 beams, length penalty 1, at most 30 tokens"),
+        ("summarisation", {}, "4 beams, length penalty 1, at most 30 tokens"),
+        ("dialogue", {}, "drawn at temperature 0.8, top-k all, top-p 0.9, seed 0, at most 30 tokens"),
+        ("translation", {"num_beams": 1}, "the likeliest token each time, at most 30 tokens"),
+        ("translation", {"num_beams": 2, "temperature": 1.0}, "2 beams, length penalty 1, at most 30 tokens"),
+        (
+            "translation",
+            {"temperature": 0.5, "max_new_tokens": 9},
+            "drawn at temperature 0.5, top-k all, top-p 1, seed 0, at most 9 tokens",
+        ),
+        ("dialogue", {"temperature": 0.0}, "the likeliest token each time, at most 30 tokens"),
+    ],
+)
+def test_a_model_writes_as_its_tasks_preset_says_and_what_is_asked_for_goes_before(
+    task: str, settings: dict[str, Any], way: str
+) -> None:
+    model = EncoderDecoder(context_tokens=30)
+    pairs = asked(model, template=False, task=task)
+    assert pairs.answer(["ab"], settings) == ["ab"]
+    assert in_words(model.ways[-1]) == way
+    assert model.ways[-1].stop_ids == (EOS,)
+
+
+def test_a_decoder_writes_at_most_half_its_context_unless_asked_and_keeps_room_for_a_text() -> None:
+    pairs = asked(Bigram(context_tokens=16))
+    assert pairs.parameters().max_new_tokens == 8
+    assert pairs.parameters({"max_new_tokens": 12}).max_new_tokens == 12
+    assert len(pairs.answer(["ab"], {"max_new_tokens": 12})[0]) == 12
+    with pytest.raises(
+        InputError, match="13 tokens is asked for, and the model has room for 16, its prompt included. Ask for 12"
+    ):
+        pairs.answer(["ab"], {"max_new_tokens": 13})

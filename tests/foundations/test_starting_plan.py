@@ -83,6 +83,46 @@ def test_a_folders_content_counts_and_its_place_does_not(folder: Path) -> None:
         make_plan(project, store)
 
 
+def counted(folder: Path, base: str) -> Path:
+    """The project of test_plan.py, whose model `base` is an n-gram model with this said about it."""
+    before = "base: {family: transformer, dataset: tokens, depth: 1}"
+    assert before in PROJECT
+    text = PROJECT.replace(before, f"base: {{family: ngram, dataset: tokens, {base}}}")
+    (folder / "dagster_project.yaml").write_text(text)
+    return folder
+
+
+def test_an_arpa_files_content_counts_and_its_place_does_not(folder: Path) -> None:
+    (folder / "a.arpa").write_text("one")
+    project, store = project_of(counted(folder, "init_from: a.arpa"))
+    for key in UPSTREAM:
+        build(project, store, key)
+    build(project, store, BASE)
+    (folder / "a.arpa").rename(folder / "b.arpa")
+    project, store = project_of(counted(folder, "init_from: b.arpa"))
+    assert statuses(project, store)["trained_model/base"] == "up to date"
+    (folder / "b.arpa").write_text("two")
+    assert reason(project, store, BASE).startswith("init_from.content_hash ")
+    (folder / "b.arpa").unlink()
+    (folder / "notes" / "a.txt").write_text("another note")  # and all that leads to the model would run before it
+    sentence = r"models\.base\.init_from: .*b\.arpa cannot be read \(No such file or directory\). Name an ARPA file"
+    with pytest.raises(InputError, match=sentence):
+        make_plan(project, store)
+
+
+@pytest.mark.parametrize(
+    ("base", "sentence"),
+    [
+        ("init_from: a.arpa, prune: [0, 1]", "sets prune, which drops counted n-grams, but init_from reads them"),
+        ('"init_from": "models:/base@champion"', "an n-gram model is read from an ARPA file. Export that one"),
+        ("init_from: a.arpa, freeze: [head]", "freeze"),
+    ],
+)
+def test_an_n_gram_model_begins_with_an_arpa_file_or_with_nothing(folder: Path, base: str, sentence: str) -> None:
+    with pytest.raises(ConfigurationError, match=sentence):
+        load_project(counted(folder, base) / "dagster_project.yaml")
+
+
 def registry(folder: Path) -> sqlite3.Connection:
     """The tables of an MLflow database that a reference is looked up in, with gpt's versions 1 and 2."""
     file = folder / "data" / "mlflow" / "mlflow.db"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from seq2seq_examples import KINDS, model_of
 
-from pipeline.models import beam_search, sampling
+from pipeline.models import beam_search, encoder_decoder, sampling
 from pipeline.models.interface import GenerationParameters
 from pipeline.models.recurrent import model as recurrent_model
 from pipeline.models.recurrent import network as recurrent_network
@@ -30,6 +30,7 @@ MODULES = (
     recurrent_model,
     sampling,
     beam_search,
+    encoder_decoder,
     seq2seq_attention,
     seq2seq_transformer,
     seq2seq_rnn,

@@ -212,6 +212,17 @@ def test_generation_goes_on_beyond_the_context() -> None:
     assert found[:14] == recomputed(model, [2, 9], 14)
 
 
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_a_prompt_that_is_too_long_goes_on_as_its_end_does_and_that_is_told(num_beams: int) -> None:
+    model = model_of(context_tokens=16)
+    parameters = GenerationParameters(max_new_tokens=6, temperature=0.0, num_beams=num_beams)
+    long = [2, *range(5, 25)]
+    kept = model.kept_of_prompt(len(long), parameters)
+    assert kept == (8 if num_beams == 1 else 10)
+    assert model.generate([long], parameters) == model.generate([long[-kept:]], parameters)
+    assert model.kept_of_prompt(9, parameters) == 9
+
+
 def test_a_seed_gives_one_continuation_whatever_the_batch() -> None:
     model = model_of()
     drawn = GenerationParameters(max_new_tokens=12, temperature=1.0, seed=4)

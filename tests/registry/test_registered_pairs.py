@@ -9,16 +9,20 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from pair_chain import ZAHLEN, make_pair_model, number_pairs, pair_chain_of
+from pair_chain import CONTEXT_TOKENS, ZAHLEN, make_pair_model, number_pairs, pair_chain_of
 from tiny_chain import make_evaluation, make_registered
 
+from assets.cli import main
 from pipeline.accounts.leaderboard import leaderboard, write_leaderboard
 from pipeline.artifacts import Artifact, ArtifactStore
 from pipeline.config import load_project
 from pipeline.config.training import EvaluateConfig
+from pipeline.evaluation.pair_model import PairModel, TextModel, load_writer
+from pipeline.evaluation.targets import score_targets
 from pipeline.registry.queries import compare
 from pipeline.registry.task_comparison import compare_tasks
 from pipeline.serving.generate import load_champion
+from pipeline.shards.pairs import PromptLoader
 
 pytestmark = pytest.mark.slow
 
@@ -91,6 +95,24 @@ def test_outputs_and_benchmarks_stand_beside_the_bits_and_on_the_page(chain: Cha
     assert {row["by"] for row in tables["Task"]} == {"model", "copy", "lead", "majority", "unigram"}
 
 
+def test_a_model_of_pairs_is_asked_with_the_tokens_it_learnt_and_does_worse_with_others(chain: Chain) -> None:
+    model = chain.models["good"]
+    writer = load_writer(model.file("model/textmill.json").parent, chain.shards.file("pairs.json"))
+    assert isinstance(writer, PairModel)
+    rows = number_pairs(700, 740)
+    found = score_targets(writer, [(text, f" {target}") for text, target in rows])
+    learnt = writer.score([text for text, _ in rows], [target for _, target in rows])
+    assert found.bits == pytest.approx(learnt.bits, rel=1e-6)
+    loader = PromptLoader(chain.shards.folder, split="test", batch_tokens=4096, seed=0, context_tokens=CONTEXT_TOKENS)
+    rows_read = [ids for step in range(loader.num_batches(0)) for ids in loader.batch(step).token_ids.tolist()]
+    read = {tuple(token for token in ids if token != writer.tokenizer.pad_id) for ids in rows_read}
+    assert read == {(*prompt, *target) for prompt, target in (writer.cut(text, target) for text, target in rows)}
+    # the same characters cut as one text: a token across the template's border, which it never saw
+    as_one = TextModel(model=writer.model, tokenizer=writer.tokenizer)
+    together = score_targets(as_one, [(f"{text}\n\n", target) for text, target in rows])
+    assert together.bits.sum() > learnt.bits.sum()
+
+
 @pytest.fixture
 def registered(chain: Chain, tmp_path: Path, tracking: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking)
@@ -100,7 +122,9 @@ def registered(chain: Chain, tmp_path: Path, tracking: str, monkeypatch: pytest.
     return tracking
 
 
-def test_the_better_translator_takes_the_alias_and_answers_from_the_registry(registered: str, chain: Chain) -> None:
+def test_the_better_translator_takes_the_alias_and_answers_from_the_registry(
+    registered: str, chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     champion = load_champion("translator", registered)
     assert champion.registered.version == "2"
     texts = [text for text, _ in number_pairs(700, 710)]
@@ -115,6 +139,22 @@ def test_the_better_translator_takes_the_alias_and_answers_from_the_registry(reg
         model.predict(pd.DataFrame({"prompt": texts[:2]}), params={"temperature": 0.0, "max_new_tokens": 30})
         == (written[:2])
     )
+    searched = champion.generate(texts)
+    assert searched == champion.generate(texts, {"num_beams": 5, "length_penalty": 1.0, "max_new_tokens": 32})
+    assert model.predict(pd.DataFrame({"prompt": texts})) == searched
+    drawn = {"temperature": 1.5, "seed": 3}
+    assert model.predict(pd.DataFrame({"prompt": texts}), params=drawn) == champion.generate(texts, drawn) != searched
+
+    file = tmp_path / "project.yaml"
+    file.write_text(PROJECT)
+    assert main(["generate", "--config", str(file), "translator", texts[3]]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.split("\n") == [texts[3], searched[3], ""]
+    assert shown.err == "translation: 5 beams, length penalty 1, at most 32 tokens\n"
+    assert main(["generate", "--config", str(file), "translator", texts[3], "--temperature", "0"]) == 0
+    assert capsys.readouterr().err == "translation: the likeliest token each time, at most 32 tokens\n"
+    assert main(["generate", "--config", str(file), "translator", "one", "--max-tokens", "64"]) == 1
+    assert "has room for 64, its prompt included" in capsys.readouterr().err
 
     bits = compare(registered, "translator/2", "translator/1")
     assert bits.difference is not None and bits.difference > 0.5

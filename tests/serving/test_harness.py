@@ -15,6 +15,7 @@ from tiny_chain import chain_of, default_texts
 from pipeline.config.benchmarks import BenchmarkConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.benchmarks.running import run_benchmark
+from pipeline.evaluation.pair_model import TextModel
 from pipeline.evaluation.scoring import score_documents
 from pipeline.progress import SilentProgress
 from pipeline.tokenizer.model import Tokenizer
@@ -95,7 +96,7 @@ def test_the_harness_and_we_agree(family: Any, tokenizer_file: Path, tasks: Path
     model.save(tmp_path / "model")
     (tmp_path / "model" / "tokenizer.model").write_bytes(tokenizer_file.read_bytes())
     loaded = load_any(str(tmp_path / "model"), "no server is asked")
-    found = run_harness(HarnessModel(loaded.model, loaded.tokenizer), include=tasks, tasks=["novels", "nouns"])
+    found = run_harness(HarnessModel(loaded), include=tasks, tasks=["novels", "nouns"])
 
     texts = [json.loads(line)["text"] for line in (tasks / "texts.jsonl").read_text().splitlines()]
     bits = score_documents(model, tokenizer, texts).bits.sum()
@@ -106,7 +107,7 @@ def test_the_harness_and_we_agree(family: Any, tokenizer_file: Path, tasks: Path
 
     config = BenchmarkConfig(path="questions.jsonl", kind="choices")
     path = tasks / "questions.jsonl"
-    figures = run_benchmark(model, tokenizer, "nouns", config, path=path, progress=SilentProgress()).figures
+    figures = run_benchmark(loaded, "nouns", config, path=path, progress=SilentProgress()).figures
     assert found["nouns"]["acc"] == pytest.approx(figures["accuracy"])
     assert found["nouns"]["acc_stderr"] == pytest.approx(figures["accuracy_stderr"])
     assert found["nouns"]["acc_norm"] == pytest.approx(figures["normalised_accuracy"])
@@ -119,7 +120,7 @@ def test_greedy_continuations_stop_at_the_tasks_marks(tokenizer_file: Path) -> N
     from pipeline.serving.harness import HarnessModel
 
     tokenizer = Tokenizer.load(tokenizer_file)
-    harness = HarnessModel(ngram(tokenizer), tokenizer)
+    harness = HarnessModel(TextModel(model=ngram(tokenizer), tokenizer=tokenizer))
 
     def ask(settings: dict[str, Any]) -> str:
         request = Instance(request_type="generate_until", doc={}, arguments=("the red", settings), idx=0)
@@ -135,4 +136,4 @@ def test_a_task_that_no_file_defines_is_one_sentence(tokenizer_file: Path, tasks
 
     tokenizer = Tokenizer.load(tokenizer_file)
     with pytest.raises(InputError, match="defines no task 'piqa'; it defines nouns, novels"):
-        run_harness(HarnessModel(ngram(tokenizer), tokenizer), include=tasks, tasks=["piqa"])
+        run_harness(HarnessModel(TextModel(model=ngram(tokenizer), tokenizer=tokenizer)), include=tasks, tasks=["piqa"])

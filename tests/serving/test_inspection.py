@@ -131,7 +131,9 @@ def test_text_on_the_page_stays_text(subjects: list[Subject], attack: str) -> No
 def test_an_empty_text_is_one_sentence(subjects: list[Subject]) -> None:
     with pytest.raises(InputError, match="The text is empty"):
         inspection_page("", subjects)
-    assert np.isfinite(sum(token.bits for token in token_surprisals(subjects[0].model, subjects[0].tokenizer, " ")))
+    assert np.isfinite(
+        sum(token.bits for token in token_surprisals(subjects[0].writer.model, subjects[0].writer.tokenizer, " "))
+    )
 
 
 @pytest.fixture(scope="module")

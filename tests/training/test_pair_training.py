@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 from pair_run import BOS, EOS, MIDDLE, PREFIX, pair_spec, tiny_pairs
-from tiny_run import spec_of
+from tiny_run import interrupt, spec_of
 
 from pipeline.config import Seq2SeqRnnConfig, Seq2SeqTransformerConfig
-from pipeline.errors import TrainingError, TrainingInterrupted
+from pipeline.errors import TrainingError
 from pipeline.models.interface import GenerationParameters
 from pipeline.models.loading import load_model
 from pipeline.models.seq2seq_transformer.shape import derive_seq2seq_transformer_shape
@@ -74,7 +74,7 @@ def test_a_decoder_alone_reads_the_pair_in_one_row_and_predicts_the_target(
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(
-    tiny_data: Path, tiny_pairs: Path, tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
+    tiny_data: Path, tiny_pairs: Path, tmp_path: Path, family: str
 ) -> None:
     def spec_in(name: str) -> Any:
         sizes = {"dropout": 0.2} if family == "gru" else {"dropout": 0.2, "label_smoothing": 0.1}
@@ -82,16 +82,8 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(
 
     Trainer(spec_in("straight"), StopRequest()).run()
     for name, asked_at in (("validating", 20), ("within", 41), ("later", 70)):  # two or three micro-batches a step
-        spec, stop, asked = spec_in(name), StopRequest(), iter(range(10**6))
-        with monkeypatch.context() as patched:
-            patched.setattr(
-                StopRequest,
-                "reason",
-                property(lambda self, asked=asked, at=asked_at: "was told" if next(asked) == at else None),
-            )
-            with pytest.raises(TrainingInterrupted):
-                Trainer(spec, stop).run()
-        Trainer(spec, StopRequest()).run()
+        interrupt(spec_in(name), asked_at)
+        Trainer(spec_in(name), StopRequest()).run()
         assert result(tmp_path / name) == result(tmp_path / "straight")
 
 

@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_run import spec_of
+from tiny_run import interrupt, spec_of
 
-from pipeline.errors import TrainingInterrupted
 from pipeline.models.interface import GenerationParameters
 from pipeline.models.loading import load_model
 from pipeline.models.recurrent.shape import derive_recurrent_shape
@@ -62,7 +61,7 @@ def test_a_short_run_learns_more_than_the_frequencies_of_tokens(tiny_data: Path,
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_run_stopped_between_steps_or_within_one_goes_on_to_the_same_bits(
-    tiny_data: Path, tmp_path: Path, cell: str, monkeypatch: pytest.MonkeyPatch
+    tiny_data: Path, tmp_path: Path, cell: str
 ) -> None:
     def spec_in(name: str) -> TrainingSpec:
         sizes = {"depth": 2, "width": 16, **DROPPING}
@@ -70,16 +69,8 @@ def test_a_run_stopped_between_steps_or_within_one_goes_on_to_the_same_bits(
 
     Trainer(spec_in("straight"), StopRequest()).run()
     for name, asked_at in (("between", 9), ("within", 10)):  # two micro-batches a step, and each asks
-        spec, stop, asked = spec_in(name), StopRequest(), iter(range(10**6))
-        with monkeypatch.context() as patched:
-            patched.setattr(
-                StopRequest,
-                "reason",
-                property(lambda self, asked=asked, at=asked_at: "was told" if next(asked) == at else None),
-            )
-            with pytest.raises(TrainingInterrupted):
-                Trainer(spec, stop).run()
-        Trainer(spec, StopRequest()).run()
+        interrupt(spec_in(name), asked_at)
+        Trainer(spec_in(name), StopRequest()).run()
         assert result(tmp_path / name) == result(tmp_path / "straight")
 
 

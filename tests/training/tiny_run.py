@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 import sentencepiece
 
+from pipeline.errors import TrainingInterrupted
 from pipeline.models.recurrent.shape import derive_recurrent_shape
 from pipeline.models.transformer.shape import derive_shape
 from pipeline.shards.format import ShardWriter
 from pipeline.tokenizer.model import Tokenizer
 from pipeline.training.spec import TrainingSpec
+from pipeline.training.stopping import StopRequest
+from pipeline.training.trainer import Trainer
 
 TEXT = "the cat sat on the mat and the dog sat on the log while the moon rose over the hill\n"
 
@@ -120,6 +123,16 @@ def spec_of(data: Path, folder: Path, **changes: Any) -> TrainingSpec:
         "tracking": {"experiment": "test", "run_name": "tiny", "tags": {}, "inputs": []},
     }
     return TrainingSpec(**{**settings, **changes})
+
+
+def interrupt(spec: TrainingSpec, ask: int) -> None:
+    """Trains until the run asks whether to stop for the `ask`-th time, from 0, and is told to: between steps, in the middle of
+    one, or in validation."""
+    asked = iter(range(10**6))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StopRequest, "reason", property(lambda self: "was told" if next(asked) == ask else None))
+        with pytest.raises(TrainingInterrupted):
+            Trainer(spec, StopRequest()).run()
 
 
 def odd(data: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Benchmarks answered by a model: which answer does it find most likely, and how often is that the right one?
 
-In: a benchmark's file and settings, a model and its tokenizer. Out: one row an example, and figures with standard errors.
+In: a benchmark's file and settings, and a model that knows how it is asked. Out: one row an example, and figures with standard
+errors.
 
 - accuracy: the right answer is the most likely one; among k equally likely ones it counts 1 / k. With one answer (LAMBADA),
   the model would have written it, token by token.
@@ -19,20 +20,16 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.config.benchmarks import BenchmarkConfig
 from pipeline.evaluation.benchmarks.examples import Example, Incomplete, read_examples
-from pipeline.evaluation.targets import TargetScores, score_targets
+from pipeline.evaluation.targets import Asked, TargetScores, score_targets
 from pipeline.files import fingerprint
 from pipeline.progress import Progress
-
-if TYPE_CHECKING:
-    from pipeline.models.interface import LanguageModel
-    from pipeline.tokenizer.model import Tokenizer
 
 BETWEEN_EXAMPLES = "\n\n"
 
@@ -62,8 +59,7 @@ class BenchmarkResult:
 
 
 def run_benchmarks(
-    model: LanguageModel,
-    tokenizer: Tokenizer,
+    writer: Asked,
     benchmarks: Mapping[str, BenchmarkConfig],
     *,
     folder: Path,
@@ -77,12 +73,12 @@ def run_benchmarks(
     found = {}
     for name, config in benchmarks.items():
         progress.note(f"answering {name}")
-        found[name] = run_benchmark(model, tokenizer, name, config, path=folder / config.path, progress=progress)
+        found[name] = run_benchmark(writer, name, config, path=folder / config.path, progress=progress)
     return found
 
 
 def run_benchmark(
-    model: LanguageModel, tokenizer: Tokenizer, name: str, config: BenchmarkConfig, *, path: Path, progress: Progress
+    writer: Asked, name: str, config: BenchmarkConfig, *, path: Path, progress: Progress
 ) -> BenchmarkResult:
     """Asks every example of a file.
 
@@ -98,7 +94,7 @@ def run_benchmark(
         for prompt, answer in zip(example.prompts, example.answers, strict=True)
     ]
     progress.start(total=len(pairs))
-    scores = score_targets(model, tokenizer, pairs, progress=progress)
+    scores = score_targets(writer, pairs, progress=progress)
     progress.finish()
     rows = _rows(name, asked, pairs, scores)
     return BenchmarkResult(

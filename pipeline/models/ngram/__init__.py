@@ -5,4 +5,5 @@ kneser_ney.py   counts -> probabilities and back-off weights
 table.py        the n-grams of a model as sorted arrays, and looking them up
 model.py        scores, continuations, saving and loading
 arpa.py         the same model as text for other tools
+arpa_reading.py a model that other tools wrote as text
 """

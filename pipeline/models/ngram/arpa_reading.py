@@ -1,8 +1,9 @@
 """Reads an n-gram model from ARPA text, as KenLM, SRILM or `arpa.py` write it.
 
 The names in the file are those that `arpa.token_names` gives to a tokenizer's pieces, so that what is written here comes back to
-the same scores. What the file gives no probability (-99, or no line at all) is never predicted; BOS never is. An order is parsed
-by Arrow in blocks, so memory holds the numbers of the model and one block of text.
+the same scores. A piece that the file does not list is unknown to it: all of these and <unk> share the probability of <unk>, so
+that probabilities still sum to 1 (KenLM gives each of them the whole). What has -99 is never predicted; BOS never is. An order is
+parsed by Arrow in blocks, so memory holds the numbers of the model and one block of text.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ _BLOCK_LINES = 262_144
 _SCALE = math.log(10)
 
 
-def read_arpa(path: Path, *, pieces: Sequence[str], bos_id: int) -> NgramTable:
+def read_arpa(
+    path: Path, *, pieces: Sequence[str], bos_id: int, pad_id: int | None = None, unk_id: int | None = None
+) -> NgramTable:
     """The table of an ARPA file over the vocabulary that `pieces` names.
 
     Raises:
-        InputError: no such file, not ARPA, cut short, a name outside the vocabulary, or an n-gram whose first n - 1 tokens
-            the file does not list.
+        InputError: no such file, not ARPA, cut short, a name outside the vocabulary, a probability above 1, an n-gram twice, or
+            one whose first n - 1 tokens the file does not list.
     """
     vocabulary = pa.array(token_names(pieces))
     try:
@@ -47,7 +50,10 @@ def read_arpa(path: Path, *, pieces: Sequence[str], bos_id: int) -> NgramTable:
                 _skip_to(f"\\{order}-grams:", file, path)
                 read = _section(file, path, order=order, count=count, vocabulary=vocabulary)
                 if order == 1:
-                    orders.append(_unigrams(*read, vocab_size=len(pieces), bos_id=bos_id, is_last=len(announced) == 1))
+                    unigrams = _unigrams(*read, vocab_size=len(pieces), is_last=len(announced) == 1, path=path)
+                    never = [token for token in (bos_id, pad_id) if token is not None]
+                    _share_unknown(unigrams.log_probabilities, listed=read[0][:, 0], unk_id=unk_id, never=never)
+                    orders.append(unigrams)
                 else:
                     assert table is not None
                     orders.append(_longer(table, *read, is_last=order == len(announced), path=path))
@@ -124,6 +130,14 @@ def _section(
                 pc.list_element(fields.filter(pa.array(with_backoff)), 2), path
             )
         position += len(lines)
+    if not (probabilities <= 0).all():
+        odd = np.flatnonzero(~(probabilities <= 0))
+        raise InputError(
+            f"{path}: n-gram {odd[0] + 1} of order {order} has the log10 probability {probabilities[odd[0]]:g}, above 0. "
+            "Write it again."
+        )
+    if not np.isfinite(backoffs).all():
+        raise InputError(f"{path}: a back-off weight of order {order} is not finite. Write it again.")
     probabilities = np.where(probabilities < NEVER_BELOW, -np.inf, probabilities * _SCALE)
     return ids, probabilities, backoffs * _SCALE
 
@@ -146,11 +160,12 @@ def _numbers(values: pa.Array, path: Path) -> Array:
 
 
 def _unigrams(
-    ids: Array, probabilities: Array, backoffs: Array, *, vocab_size: int, bos_id: int, is_last: bool
+    ids: Array, probabilities: Array, backoffs: Array, *, vocab_size: int, is_last: bool, path: Path
 ) -> OrderTable:
+    if np.unique(ids).size < len(ids):
+        raise InputError(f"{path} lists a token twice. Write it again.")
     log_probabilities = np.full(vocab_size, -np.inf, dtype=np.float32)
     log_probabilities[ids[:, 0]] = probabilities
-    log_probabilities[bos_id] = -np.inf
     log_backoffs = np.zeros(vocab_size, dtype=np.float32)
     log_backoffs[ids[:, 0]] = backoffs
     return OrderTable(
@@ -159,6 +174,18 @@ def _unigrams(
         log_probabilities=log_probabilities,
         log_backoffs=log_backoffs[: 0 if is_last else None],
     )
+
+
+def _share_unknown(log_probabilities: Array, *, listed: Array, unk_id: int | None, never: Sequence[int]) -> None:
+    """Gives `never` no probability, and divides that of <unk> among itself and what is not listed."""
+    log_probabilities[list(never)] = -np.inf
+    if unk_id is None:
+        return
+    sharing = np.ones(log_probabilities.size, dtype=bool)
+    sharing[listed] = False
+    sharing[list(never)] = False
+    sharing[unk_id] = True
+    log_probabilities[sharing] = log_probabilities[unk_id] - math.log(int(sharing.sum()))
 
 
 def _longer(
@@ -174,6 +201,9 @@ def _longer(
             "the file. Write the model with all the contexts of its n-grams."
         )
     order = np.lexsort((ids[:, -1], contexts))
+    before, after = order[:-1], order[1:]
+    if ((contexts[before] == contexts[after]) & (ids[before, -1] == ids[after, -1])).any():
+        raise InputError(f"{path} lists one of its {ids.shape[1]}-grams twice. Write it again.")
     num_contexts = shorter.orders[-1].words.size
     return OrderTable(
         begins=np.searchsorted(contexts[order], np.arange(num_contexts + 1)),

@@ -52,6 +52,10 @@ class NgramModel:
         """Probabilities and back-off weights."""
         return sum(order.log_probabilities.size + order.log_backoffs.size for order in self.table.orders)
 
+    def kept_of_prompt(self, length: int, parameters: GenerationParameters) -> int:
+        """A prompt is read whole; n-grams reach back as far as they do."""
+        return length
+
     def score(self, token_ids: Int[Tensor, "batch seq"]) -> TokenScores:
         """Scores positions 1..T-1.
 

@@ -19,6 +19,7 @@ from pipeline.errors import InputError
 from pipeline.models.beam_search import beam_search
 from pipeline.models.interface import GenerationParameters, TokenScores
 from pipeline.models.loading import read_card, token_ids_of, weights_of
+from pipeline.models.network_model import NetworkModel
 from pipeline.models.recurrent.network import Recurrent, State
 from pipeline.models.recurrent.shape import RecurrentShape
 from pipeline.models.sampling import next_tokens
@@ -34,13 +35,8 @@ _SPAN_TOKENS = 256
 """Tokens of a row whose logits are held at once."""
 
 
-class RecurrentModel:
-    """A network with the special ids and the tokenizer hash it was trained with."""
-
-    def __init__(self, network: Recurrent, *, tokenizer_hash: str, bos_id: int, eos_id: int, pad_id: int) -> None:
-        self.network = network.eval()
-        self.tokenizer_hash = tokenizer_hash
-        self.bos_id, self.eos_id, self.pad_id = bos_id, eos_id, pad_id
+class RecurrentModel(NetworkModel[Recurrent]):
+    """A trained recurrent language model."""
 
     is_encoder_decoder = False
 
@@ -51,15 +47,8 @@ class RecurrentModel:
 
     @property
     def context_tokens(self) -> int:
+        """The longest row that `score` takes."""
         return CONTEXT_TOKENS
-
-    @property
-    def num_parameters(self) -> int:
-        return self.network.shape.num_parameters
-
-    @property
-    def device(self) -> torch.device:
-        return self.network.lm_head.weight.device
 
     @torch.inference_mode()
     def score(self, token_ids: Int[Tensor, "batch seq"]) -> TokenScores:

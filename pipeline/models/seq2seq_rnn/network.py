@@ -12,8 +12,8 @@ where y are embedded target tokens, and s in the attention is the top layer's. T
 features where this one has tanh. The mask is boolean, (B, S), True at real source tokens; the backward cells begin at a row's
 last real token, so padding reaches nothing.
 
-`dropout` acts on embeddings, between layers and on the readout. Labels are smoothed while training only. Cells compute in
-float32, the head's product in `compute_dtype`.
+`dropout` acts on embeddings, between layers and on the readout. Cells compute in float32, the head's product in `compute_dtype`.
+The loss is that of every encoder-decoder, see `encoder_decoder.py`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.models.encoder_decoder import EncoderDecoder
 from pipeline.models.seq2seq_rnn.shape import NUM_GATES, Seq2SeqRnnShape
 
 if TYPE_CHECKING:
@@ -146,20 +147,17 @@ class Decoder(nn.Module):
         return state.readout, weights
 
 
-class Seq2SeqRnn(nn.Module):
+class Seq2SeqRnn(EncoderDecoder):
     """Source and target ids to logits, or to the mean loss of given targets."""
 
+    shape: Seq2SeqRnnShape
+
     def __init__(self, shape: Seq2SeqRnnShape) -> None:
-        super().__init__()
-        self.shape = shape
-        self.compute_dtype = torch.float32
+        super().__init__(shape)
         self.encoder = Encoder(shape)
         self.decoder = Decoder(shape)
         self.lm_head = nn.Linear(shape.embedding_width, shape.vocab_size, bias=False)
-        if shape.share_vocabulary:
-            self.encoder.embed_tokens.weight = self.decoder.embed_tokens.weight
-        if shape.tie_embeddings:
-            self.lm_head.weight = self.decoder.embed_tokens.weight
+        self.share_tables(source=self.encoder.embed_tokens, target=self.decoder.embed_tokens, head=self.lm_head)
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
@@ -202,15 +200,3 @@ class Seq2SeqRnn(nn.Module):
         """float32."""
         dtype = self.compute_dtype
         return functional.linear(hidden.to(dtype), self.lm_head.weight.to(dtype)).float()
-
-    def forward(
-        self,
-        source: Int[Tensor, "batch source"],
-        source_lengths: Int[Tensor, " batch"],
-        target: Int[Tensor, "batch target"],
-        targets: Int[Tensor, "batch target"],
-    ) -> Float[Tensor, ""]:
-        """Mean cross entropy in nats of `targets` (-100 where none) given the source and `target`, the tokens up to each."""
-        hidden, _ = self.decode(target, self.begin(source, source_lengths))
-        smoothing = self.shape.label_smoothing if self.training else 0.0
-        return functional.cross_entropy(self.logits(hidden).flatten(0, 1), targets.flatten(), label_smoothing=smoothing)

@@ -8,34 +8,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.models.encoder_decoder_sizes import EncoderDecoderSizes
+
 WIDTH_PER_LAYER, LEAST_WIDTH = 256, 512
 NUM_GATES = {"gru": 3, "lstm": 4}
 """Matrix products of a cell with its input, and as many with its state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seq2SeqRnnShape:
-    """Everything that decides the parameters, and the training's dropout and label smoothing."""
+class Seq2SeqRnnShape(EncoderDecoderSizes):
+    """Everything that decides the parameters."""
 
     cell: str
     """`gru` or `lstm`."""
-    source_vocab_size: int
-    vocab_size: int
-    """Of the targets."""
-    context_tokens: int
-    """The longest source and the longest target."""
     num_layers: int
     """Of the encoder and of the decoder."""
     width: int
     embedding_width: int
     input_feeding: bool
     """The decoder also reads what it last predicted from (Luong et al. 2015, arXiv 1508.04025, section 3.3)."""
-    share_vocabulary: bool
-    """One table for what encoder and decoder read."""
-    tie_embeddings: bool
-    """One table for what the decoder reads and what it predicts."""
-    dropout: float
-    label_smoothing: float
 
     @property
     def decoder_input_width(self) -> int:
@@ -59,10 +50,8 @@ class Seq2SeqRnnShape:
     @property
     def num_parameters(self) -> int:
         """Each cell has two biases a gate, and the attention a vector."""
-        tables = self.vocab_size * (1 if self.tie_embeddings else 2)
-        tables += 0 if self.share_vocabulary else self.source_vocab_size
         biases = NUM_GATES[self.cell] * 2 * 2 * self.width * self.num_layers
-        return self.num_matrix_parameters + tables * self.embedding_width + biases + self.width
+        return self.num_matrix_parameters + self.num_table_rows * self.embedding_width + biases + self.width
 
     @property
     def flops_per_token(self) -> int:
@@ -95,11 +84,6 @@ def derive_seq2seq_rnn_shape(
     width = width or max(LEAST_WIDTH, WIDTH_PER_LAYER * depth)
     if width % 2:
         raise ValueError(f"width {width} is odd; the encoder's two directions have half of it each")
-    if share_vocabulary and source_vocab_size != vocab_size:
-        raise ValueError(
-            f"encoder and decoder share a table, but the source has {source_vocab_size} tokens and the target {vocab_size}; set "
-            "share_vocabulary to false"
-        )
     return Seq2SeqRnnShape(
         cell=cell,
         source_vocab_size=source_vocab_size,

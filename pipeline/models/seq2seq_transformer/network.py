@@ -10,9 +10,7 @@ sees itself, those before it, and every real source token. Norms, SwiGLU and the
 decoder-only family's. Positions are angles of queries and keys within a sequence (rotary; cross-attention has none), or
 are added to the embeddings (sinusoidal).
 
-`dropout` acts on embeddings and on what each part adds. The loss smooths labels while training only, so that validation gives
-nats of the target itself: (1 - e) * -log p(target) - e / V * sum over the vocabulary of log p (Szegedy et al. 2016, arXiv
-1512.00567).
+`dropout` acts on embeddings and on what each part adds. The loss is that of every encoder-decoder, see `encoder_decoder.py`.
 """
 
 from __future__ import annotations
@@ -24,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.models.encoder_decoder import EncoderDecoder
 from pipeline.models.seq2seq_transformer.attention import Angles, Attention, KeysAndValues, sinusoidal_positions
 from pipeline.models.seq2seq_transformer.shape import Seq2SeqTransformerShape
 from pipeline.models.transformer.network import Linear, RMSNorm, rotary_angles
@@ -140,17 +139,16 @@ class DecoderState:
         self.past = [None if pair is None else (pair[0][rows], pair[1][rows]) for pair in self.past]
 
 
-class Seq2SeqTransformer(nn.Module):
+class Seq2SeqTransformer(EncoderDecoder):
     """Source and target ids to logits, or to the mean loss of given targets."""
 
+    shape: Seq2SeqTransformerShape
     cos: Tensor
     sin: Tensor
     places: Tensor
 
     def __init__(self, shape: Seq2SeqTransformerShape) -> None:
-        super().__init__()
-        self.shape = shape
-        self.compute_dtype = torch.float32
+        super().__init__(shape)
         self.encoder = Stack(
             shape.source_vocab_size, shape.width, [EncoderLayer(shape) for _ in range(shape.num_encoder_layers)]
         )
@@ -159,10 +157,7 @@ class Seq2SeqTransformer(nn.Module):
         )
         self.lm_head = Linear(shape.width, shape.vocab_size)
         self.dropout = nn.Dropout(shape.dropout)
-        if shape.share_vocabulary:
-            self.encoder.embed_tokens.weight = self.decoder.embed_tokens.weight
-        if shape.tie_embeddings:
-            self.lm_head.weight = self.decoder.embed_tokens.weight
+        self.share_tables(source=self.encoder.embed_tokens, target=self.decoder.embed_tokens, head=self.lm_head)
         cos, sin = rotary_angles(shape.context_tokens, shape.head_width, _ROPE_THETA)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
@@ -234,18 +229,6 @@ class Seq2SeqTransformer(nn.Module):
         """float32."""
         found: Tensor = self.lm_head(hidden).float()
         return found
-
-    def forward(
-        self,
-        source: Int[Tensor, "batch source"],
-        source_lengths: Int[Tensor, " batch"],
-        target: Int[Tensor, "batch target"],
-        targets: Int[Tensor, "batch target"],
-    ) -> Float[Tensor, ""]:
-        """Mean cross entropy in nats of `targets` (-100 where none) given the source and `target`, the tokens up to each."""
-        hidden, _ = self.decode(target, self.begin(source, source_lengths))
-        smoothing = self.shape.label_smoothing if self.training else 0.0
-        return functional.cross_entropy(self.logits(hidden).flatten(0, 1), targets.flatten(), label_smoothing=smoothing)
 
     def _embedded(self, stack: Stack, token_ids: Int[Tensor, "batch seq"], *, start: int) -> Tensor:
         """Of variance 1, so that what the layers add is of their scale whatever the width."""

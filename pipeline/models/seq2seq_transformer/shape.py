@@ -9,31 +9,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.models.encoder_decoder_sizes import EncoderDecoderSizes
+
 WIDTH_PER_LAYER, LEAST_WIDTH = 64, 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seq2SeqTransformerShape:
-    """Everything that decides the parameters, and the training's dropout and label smoothing."""
+class Seq2SeqTransformerShape(EncoderDecoderSizes):
+    """Everything that decides the parameters."""
 
-    source_vocab_size: int
-    vocab_size: int
-    """Of the targets."""
-    context_tokens: int
-    """The longest source and the longest target."""
     num_encoder_layers: int
     num_decoder_layers: int
     width: int
     num_heads: int
     feed_forward_width: int
-    share_vocabulary: bool
-    """One table for what encoder and decoder read."""
-    tie_embeddings: bool
-    """One table for what the decoder reads and what it predicts."""
     positions: str
     """`rotary` or `sinusoidal`."""
-    dropout: float
-    label_smoothing: float
 
     @property
     def head_width(self) -> int:
@@ -48,11 +39,9 @@ class Seq2SeqTransformerShape:
 
     @property
     def num_parameters(self) -> int:
-        tables = self.vocab_size * (1 if self.tie_embeddings else 2)
-        tables += 0 if self.share_vocabulary else self.source_vocab_size
         norms = self.num_encoder_layers * (2 * self.width + 2 * self.head_width)
         norms += self.num_decoder_layers * (3 * self.width + 4 * self.head_width) + 2 * self.width
-        return self.num_matrix_parameters + tables * self.width + norms
+        return self.num_matrix_parameters + self.num_table_rows * self.width + norms
 
     @property
     def flops_per_token(self) -> int:
@@ -85,11 +74,6 @@ def derive_seq2seq_transformer_shape(
     num_heads = num_heads or max(1, width // 64)
     if width % (2 * num_heads):
         raise ValueError(f"width {width} cannot be divided into {num_heads} heads of even size; set num_heads")
-    if share_vocabulary and source_vocab_size != vocab_size:
-        raise ValueError(
-            f"encoder and decoder share a table, but the source has {source_vocab_size} tokens and the target {vocab_size}; set "
-            "share_vocabulary to false"
-        )
     return Seq2SeqTransformerShape(
         source_vocab_size=source_vocab_size,
         vocab_size=vocab_size,

@@ -18,11 +18,16 @@ _BATCH_ROWS = 64
 """Beams followed at once: each holds keys and values of its own."""
 
 
+def longest_text(parameters: GenerationParameters, *, context_tokens: int) -> int:
+    """Tokens that a text found by beam search has at most; what is left of the context is the prompt's."""
+    return min(parameters.max_new_tokens, max(1, context_tokens // 2))
+
+
 def search(
     decoder: Decoder, prompts: list[list[int]], parameters: GenerationParameters, *, context_tokens: int, pad_id: int
 ) -> list[list[int]]:
     """The best continuation found of each prompt. It has at most half a context, and the prompt's end fills the rest."""
-    num_new = min(parameters.max_new_tokens, max(1, context_tokens // 2))
+    num_new = longest_text(parameters, context_tokens=context_tokens)
     parameters = replace(parameters, max_new_tokens=num_new)
     windows = [prompt[-(context_tokens - num_new) :] for prompt in prompts]
     rows = max(1, _BATCH_ROWS // parameters.num_beams)

@@ -17,10 +17,11 @@ from torch import Tensor
 from pipeline.errors import InputError
 from pipeline.models.interface import GenerationParameters, TokenScores
 from pipeline.models.loading import read_card, token_ids_of, weights_of
+from pipeline.models.network_model import NetworkModel
 from pipeline.models.sampling import next_tokens
 from pipeline.models.saving import save_network
 from pipeline.models.target_scores import score_in_rows
-from pipeline.models.transformer.beams import search
+from pipeline.models.transformer.beams import longest_text, search
 from pipeline.models.transformer.decoding import Cache, Decoder
 from pipeline.models.transformer.hugging_face import config_of
 from pipeline.models.transformer.network import Transformer
@@ -32,29 +33,12 @@ if TYPE_CHECKING:
 _TABLES = ("model.embed_tokens.weight", "lm_head.weight")
 
 
-class TransformerModel:
-    """A network with the special ids and the tokenizer hash it was trained with; its weights do not change any more."""
+class TransformerModel(NetworkModel[Transformer]):
+    """A trained decoder-only Transformer."""
 
     family = "transformer"
     is_encoder_decoder = False
-
-    def __init__(self, network: Transformer, *, tokenizer_hash: str, bos_id: int, eos_id: int, pad_id: int) -> None:
-        self.network = network.eval()
-        self.tokenizer_hash = tokenizer_hash
-        self.bos_id, self.eos_id, self.pad_id = bos_id, eos_id, pad_id
-        self._decoder: Decoder | None = None
-
-    @property
-    def context_tokens(self) -> int:
-        return self.network.shape.context_tokens
-
-    @property
-    def num_parameters(self) -> int:
-        return self.network.shape.num_parameters
-
-    @property
-    def device(self) -> torch.device:
-        return self.network.lm_head.weight.device
+    _decoder: Decoder | None = None
 
     @torch.inference_mode()
     def score(self, token_ids: Int[Tensor, "batch seq"]) -> TokenScores:
@@ -114,7 +98,7 @@ class TransformerModel:
         latest = torch.empty(0)
         for number in range(parameters.max_new_tokens):
             if cache is None or cache.is_full:
-                windows = [text[-self._kept(len(text)) :] for text in texts]
+                windows = [text[-self.kept_of_prompt(len(text), parameters) :] for text in texts]
                 num_steps = parameters.max_new_tokens - number - 1
                 logits, cache = decoder.read(windows, num_steps=num_steps, pad_id=self.pad_id)
             else:
@@ -129,8 +113,11 @@ class TransformerModel:
                 break
         return [text[len(prompt) :] for text, prompt in zip(texts, prompts, strict=True)]
 
-    def _kept(self, length: int) -> int:
-        """How much of a text becomes context when it is read anew: all that fits with a token to spare, else half."""
+    def kept_of_prompt(self, length: int, parameters: GenerationParameters) -> int:
+        """How much of a text becomes context when it is read anew: all that fits with a token to spare, else half; for beams all
+        that fits before what they write."""
+        if parameters.num_beams > 1:
+            return min(length, self.context_tokens - longest_text(parameters, context_tokens=self.context_tokens))
         return length if length < self.context_tokens else max(1, self.context_tokens // 2)
 
     def save(self, folder: Path) -> None:

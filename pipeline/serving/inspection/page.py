@@ -20,8 +20,6 @@ from pipeline.serving.inspection.surprisal import TokenSurprisal, token_surprisa
 
 if TYPE_CHECKING:
     from pipeline.evaluation.pair_model import PairModel, TextModel
-    from pipeline.models.interface import LanguageModel
-    from pipeline.tokenizer.model import Tokenizer
 
 COLUMNS = 48
 """Characters of a band of the side-by-side view."""
@@ -38,14 +36,6 @@ class Subject:
 
     name: str
     writer: TextModel | PairModel
-
-    @property
-    def model(self) -> LanguageModel:
-        return self.writer.model
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        return self.writer.tokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +71,10 @@ def inspection_page(text: str, subjects: Sequence[Subject], *, target: str | Non
         for subject in subjects
         if isinstance(subject.writer, PairModel) and subject.writer.is_encoder_decoder
     ]
-    subjects = [subject for subject in subjects if not getattr(subject.model, "is_encoder_decoder", False)]
-    surprisals = {subject.name: token_surprisals(subject.model, subject.tokenizer, text) for subject in subjects}
+    subjects = [subject for subject in subjects if not getattr(subject.writer.model, "is_encoder_decoder", False)]
+    surprisals = {
+        subject.name: token_surprisals(subject.writer.model, subject.writer.tokenizer, text) for subject in subjects
+    }
     environment = Environment(
         loader=PackageLoader("pipeline.serving.inspection", ""),
         autoescape=True,
@@ -96,7 +88,7 @@ def inspection_page(text: str, subjects: Sequence[Subject], *, target: str | Non
         summaries=[_summary(subject, surprisals[subject.name], text) for subject in subjects],
         bands=_bands(text, surprisals) if subjects else [],
         alignments=alignments,
-        insides=[_inside(subject, text) for subject in subjects if isinstance(subject.model, TransformerModel)],
+        insides=[_inside(subject, text) for subject in subjects if isinstance(subject.writer.model, TransformerModel)],
     )
 
 
@@ -104,8 +96,8 @@ def _summary(subject: Subject, tokens: list[TokenSurprisal], text: str) -> dict[
     bits = sum(token.bits for token in tokens)
     return {
         "name": subject.name,
-        "family": subject.model.family,
-        "parameters": subject.model.num_parameters,
+        "family": subject.writer.model.family,
+        "parameters": subject.writer.model.num_parameters,
         "num_tokens": len(tokens),
         "bits": bits,
         "bits_per_byte": bits / len(text.encode()),
@@ -179,7 +171,7 @@ def _inside(subject: Subject, text: str) -> dict[str, Any]:
     from pipeline.models.transformer.model import TransformerModel
     from pipeline.serving.inspection.internals import look_inside
 
-    model, tokenizer = subject.model, subject.tokenizer
+    model, tokenizer = subject.writer.model, subject.writer.tokenizer
     assert isinstance(model, TransformerModel)
     ids = [tokenizer.bos_id, *tokenizer.encode(text)][: min(LENS_TOKENS, model.context_tokens)]
     inside = look_inside(model, ids)

@@ -1,4 +1,4 @@
-"""What a dataset is for: each task's prompt template, figures, baseline and way of writing, in one table.
+"""What a dataset is for: each task's prompt template, figures, baseline and way of writing, in one table; imports nothing.
 
 A task is a setting of the dataset, since it decides what stands in the shards (one stream of text, or two sides), and every
 model of a dataset is judged by the same figures. A setting of the project file goes before the preset's.
@@ -21,12 +21,16 @@ _TEMPLATE = re.compile(r"(?s)([^{}]*)\{text\}([^{}]*)\{target\}")
 class Generation:
     """How a model of the task writes, where nothing else is asked for."""
 
+    max_new_tokens: int = 256
+    """A model with a small context writes less, see `evaluation/pair_model.py`."""
     num_beams: int = 1
     """1: no beam search."""
     length_penalty: float = 1.0
     """Beams are compared by log-probability / ((5 + length) / 6)^penalty (Wu et al. 2016, arXiv 1609.08144)."""
     temperature: float = 0.0
     """0 always takes the most likely token; beams ignore it."""
+    top_k: int = 0
+    """Only so many of the most likely tokens are drawn from; 0 is all."""
     top_p: float = 1.0
     """Only the most likely tokens that together have this probability are drawn from."""
 
@@ -53,7 +57,7 @@ TASKS: dict[str, Task] = {
         metrics=("bits_per_byte",),
         baseline="unigram",
         keep_source="beginning",
-        generation=Generation(temperature=0.8, top_p=0.95),
+        generation=Generation(max_new_tokens=100, temperature=0.8, top_k=50, top_p=0.95, length_penalty=0.6),
     ),
     "translation": Task(
         template="{text}\n\n{target}",
