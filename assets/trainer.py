@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from assets.pipes_messages import MESSAGES, WholeLineReader
 from pipeline.config import KubernetesTrainer, Project, RayTrainer
 from pipeline.progress import Progress
 from pipeline.training.launch import check_exit, stop_group, training_command, training_environment
@@ -47,7 +48,7 @@ def _run_here(spec_path: Path, *, context: dg.AssetExecutionContext) -> None:
     with dg.open_pipes_session(
         context=context,
         context_injector=dg.PipesEnvContextInjector(),
-        message_reader=dg.PipesTempFileMessageReader(),
+        message_reader=WholeLineReader(spec_path.with_name(MESSAGES)),
     ) as session:
         process = subprocess.Popen(
             training_command(spec_path),

@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.pipes_messages import MESSAGES, WholeLineReader
 from pipeline.config import EngineConfig, RayTrainer
 from pipeline.engine.on_ray import connect
 from pipeline.errors import TrainingError
@@ -19,7 +20,6 @@ from pipeline.training.host import TrainingHost
 from pipeline.training.launch import GRACE_SECONDS, check_exit
 
 _LOOK_EVERY_SECONDS = 0.5
-_MESSAGES = "pipes_messages.jsonl"
 
 
 def run_on_ray(spec_path: Path, *, context: dg.AssetExecutionContext, trainer: RayTrainer) -> None:
@@ -36,7 +36,7 @@ def run_on_ray(spec_path: Path, *, context: dg.AssetExecutionContext, trainer: R
     with dg.open_pipes_session(
         context=context,
         context_injector=dg.PipesEnvContextInjector(),
-        message_reader=dg.PipesFileMessageReader(str(spec_path.with_name(_MESSAGES))),
+        message_reader=WholeLineReader(spec_path.with_name(MESSAGES)),
     ) as session:
         actor = host.remote()
         running = actor.run.remote(str(spec_path), session.get_bootstrap_env_vars())

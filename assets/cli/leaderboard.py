@@ -30,7 +30,8 @@ def show_leaderboard(project: Project, names: Sequence[str]) -> int:
     rows = leaderboard(project, store, names)
     console = Console()
     if not rows:
-        console.print("No model is evaluated yet; `textmill run` makes and evaluates them.")
+        which = f"Of {', '.join(names)} none" if names else "No model"
+        console.print(f"{which} is evaluated yet; `textmill run` makes and evaluates them.")
         return 0
     console.print(leaderboard_table(rows))
     console.print("\n* holds the alias champion; speeds are tokens a second on the machine that measured them.")

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.artifacts import Artifact, ArtifactStore
 from pipeline.config import Project
+from pipeline.errors import ConfigurationError
 from pipeline.files import write_parquet
 from pipeline.plan import EVALUATION, MODEL, REGISTERED
 
@@ -80,7 +81,14 @@ class Row:
 
 
 def leaderboard(project: Project, store: ArtifactStore, names: Sequence[str] = ()) -> list[Row]:
-    """The rows of the named models (none named: of all), by dataset, the best first."""
+    """The rows of the named models (none named: of all), by dataset, the best first; none of a model not evaluated yet.
+
+    Raises:
+        ConfigurationError: a name that is no model of the project.
+    """
+    unknown = [name for name in names if name not in project.models]
+    if unknown:
+        raise ConfigurationError(f"{unknown[0]!r} is no model of this project. Known: {', '.join(project.models)}.")
     rows = []
     for name in project.models:
         evaluation = store.current(EVALUATION, name)

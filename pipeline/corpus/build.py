@@ -231,11 +231,10 @@ def _refuse_emptiness(
                 "rejects, or take `split` out of it."
             )
         fraction = {"validation": config.splits.validation, "test": config.splits.test}.get(split)
+        found, mend = f"{ledger.kept.documents} documents at splits.{split} {fraction:g}", f"Raise splits.{split}"
         if fraction is None:
-            raise StageError(
-                f"{where}: the training split is empty. Lower splits.validation and splits.test; of pairs, see pairs.joined_by."
-            )
+            found, mend = f"{ledger.kept.documents} documents", "Lower splits.validation and splits.test"
         raise StageError(
-            f"{where}: the {split} split is empty: {ledger.kept.documents} documents at splits.{split} {fraction:g}. "
-            f"Raise splits.{split}; of pairs, see pairs.joined_by."
+            f"{where}: the {split} split is empty: {found}. {mend}, cut long files into several documents (`heading` or "
+            "`separator` of a text source) or, of pairs, see pairs.joined_by."
         )

@@ -59,11 +59,15 @@ def leaderboard(uri: str, names: Sequence[str] | None = None) -> list[ModelRow]:
     """Every version of the named models (None: of all), best bits per byte first; versions without one come last.
 
     Raises:
-        RegistryError: the server cannot be reached.
+        RegistryError: no such model, or the server cannot be reached.
     """
     rows: list[ModelRow] = []
     with connection(uri, doing="the leaderboard") as client:
-        for model in _all_pages(client.search_registered_models):
+        registered = _all_pages(client.search_registered_models)
+        missing = sorted(set(names or ()) - {model.name for model in registered})
+        if missing:
+            raise RegistryError(f"{missing[0]} is not in the registry; `textmill models` lists what is.")
+        for model in registered:
             if names is not None and model.name not in names:
                 continue
             aliases: dict[str, list[str]] = {}

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from assets.cli.leaderboard import duration, leaderboard_table, short
-from pipeline.accounts.leaderboard import Row, _rank
+from pipeline.accounts.leaderboard import Row, _rank, leaderboard
+from pipeline.artifacts import ArtifactStore
 from pipeline.config import load_project
 from pipeline.errors import ConfigurationError
 
@@ -102,3 +103,12 @@ def test_a_metric_that_does_not_fit_the_task_is_one_sentence(tmp_path: Any, task
         load_project(file)
     file.write_text(PROJECT.replace("TASK", "translation").replace("METRIC", "ter"))
     assert load_project(file).models["m"].evaluate.metrics == ("chrf", "ter")
+
+
+def test_a_name_that_is_no_model_is_one_sentence(tmp_path: Any) -> None:
+    file = tmp_path / "project.yaml"
+    file.write_text(PROJECT.replace("TASK", "translation").replace("METRIC", "ter"))
+    project = load_project(file)
+    assert leaderboard(project, ArtifactStore(tmp_path), ["m"]) == []
+    with pytest.raises(ConfigurationError, match=r"^'n' is no model of this project\. Known: m\.$"):
+        leaderboard(project, ArtifactStore(tmp_path), ["m", "n"])

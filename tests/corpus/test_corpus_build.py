@@ -193,6 +193,6 @@ def test_nothing_left_names_the_reasons(tmp_path: Path) -> None:
 def test_an_empty_split_says_what_to_raise(tmp_path: Path) -> None:
     rows = [clean_row("one", id="f" * 32), clean_row("two", id="4" * 32)]  # train, and validation
     with pytest.raises(
-        StageError, match=r"the test split is empty: 2 documents at splits.test 0.01. Raise splits.test."
+        StageError, match=r"the test split is empty: 2 documents at splits.test 0.01. Raise splits.test, cut"
     ):
         build_from(tmp_path, {"notes": rows}, splits={"validation": 0.49, "test": 0.01})

@@ -368,7 +368,8 @@ def test_the_leaderboard_orders_versions_and_knows_their_aliases(project: Projec
     assert [(row.version, row.aliases) for row in rows] == [("3", ("champion",)), ("2", ()), ("1", ())]
     assert rows[0].metrics["bits_per_byte"] < rows[1].metrics["bits_per_byte"] < rows[2].metrics["bits_per_byte"]
     assert rows[0].lineage["validation_status"] == "approved"
-    assert queries.leaderboard(project.uri, ["other"]) == []
+    with pytest.raises(RegistryError, match="other is not in the registry; `textmill models` lists what is"):
+        queries.leaderboard(project.uri, [rows[0].name, "other"])
 
 
 def test_two_versions_are_compared_document_by_document(project: Project) -> None:
