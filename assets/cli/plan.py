@@ -41,8 +41,9 @@ def status(project: Project) -> int:
     console = Console()
     store = ArtifactStore(project.storage_folder)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("asset", "version", "built", "size", "took"):
-        table.add_column(column)
+    table.add_column("asset", overflow="fold")
+    for column in ("version", "built", "size", "took"):
+        table.add_column(column, no_wrap=True, justify="right" if column in ("size", "took") else "left")
     for key in build_nodes(project):
         artifact = store.current(key.stage, key.name)
         if artifact is None:
@@ -50,7 +51,7 @@ def status(project: Project) -> int:
             continue
         manifest = artifact.manifest
         num_bytes = sum(entry.num_bytes for entry in manifest.files)
-        built = time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest.created_at))
+        built = time.strftime("%m-%d %H:%M", time.localtime(manifest.created_at))
         table.add_row(str(key), manifest.version, built, f"{num_bytes / 1e6:,.1f} MB", f"{manifest.seconds:,.1f} s")
     console.print(table)
     checkpoints = sorted((project.storage_folder / "checkpoints").glob("*/*/step-*"))

@@ -54,9 +54,10 @@ def _models(console: Console, uri: str, names: list[str]) -> None:
     if not rows:
         console.print("The registry holds no model yet; `textmill run` makes one.")
         return
-    table = Table(header_style="bold")
-    for column in ("model", "version", "alias", "bits per byte", "token perplexity", "registered", "made from"):
-        table.add_column(column, overflow="fold", justify="right" if "p" in column and column != "alias" else "left")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("model", "version", "alias", "bits per byte", "perplexity", "registered"):
+        is_number = column in ("version", "bits per byte", "perplexity")
+        table.add_column(column, overflow="fold", justify="right" if is_number else "left")
     for row in rows:
         figures = [row.metrics.get(name) for name in ("bits_per_byte", "token_perplexity")]
         table.add_row(
@@ -65,9 +66,15 @@ def _models(console: Console, uri: str, names: list[str]) -> None:
             ", ".join(row.aliases),
             *("" if figure is None else f"{figure:,.3f}" for figure in figures),
             time.strftime("%Y-%m-%d %H:%M", time.localtime(row.created_at)),
-            ", ".join(f"{key} {value.split(' ')[0]}" for key, value in row.lineage.items() if "@" in value),
         )
     console.print(table)
+    for row in rows if names else ():
+        console.print(f"\n{row.name}/{row.version} was made from", highlight=False)
+        for key, value in row.lineage.items():
+            if "@" in value:
+                console.print(f"  {key}  {value.split(' ')[0]}", highlight=False, soft_wrap=True)
+    if not names:
+        console.print("`textmill models MODEL` tells what each version was made from.", highlight=False)
 
 
 def _generate(console: Console, uri: str, parsed: argparse.Namespace) -> None:

@@ -1,7 +1,8 @@
 """A batch of texts taken apart once for all signals: lines, words, and the distinct words with their numbers.
 
 In: texts that `clean_text` made, whose lines end in `\\n` and in nothing blank, and their languages. Arrow splits and
-numbers in C++; its white space is that of Python's `str.split`. Chinese words are a segmenter's.
+numbers in C++; its white space is that of Python's `str.split`. In the languages of FineWeb-2's table words are those of
+its splitters (segmentation.py).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.cleaning.segmentation import SEGMENTED_LANGUAGES, space_words
+from pipeline.cleaning.segmentation import SEGMENTED_LANGUAGES, part_words, space_words
 
 _WIDE_SPACES = "[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]"
 """White space beyond ASCII; `clean_text` leaves no other."""
@@ -37,6 +38,10 @@ class TextBatch:
     """[texts] the same."""
     num_characters: Integers
     """[texts]"""
+    num_words: Integers
+    """[texts] with the marks that stand on them."""
+    num_tokens: Integers
+    """[texts] of `words`."""
     num_every_line: Integers
     """[texts] lines, blank ones among them; 0 of an empty text."""
     lines: pa.StringArray
@@ -46,7 +51,7 @@ class TextBatch:
     line_documents: Integers
     """[lines] the text of each line."""
     words: Integers
-    """[words] the number of each word in `vocabulary`."""
+    """[words] the number of each word in `vocabulary`; marks are words where the language's rules have it so."""
     word_lines: Integers
     """[words] the line of each word."""
     word_documents: Integers
@@ -77,25 +82,31 @@ class TextBatch:
         encoded = split.flatten().dictionary_encode()
         words = encoded.indices.to_numpy().astype(np.int64)
         word_lines = np.repeat(np.arange(len(lines)), counts)
+        word_documents = line_documents[word_lines]
+        num_words = np.bincount(word_documents, minlength=len(texts)).astype(np.int64)
+        vocabulary, num_tokens = encoded.dictionary, num_words
+        parted = part_words(words, word_documents, vocabulary, languages)
+        if parted is not None:
+            words, vocabulary, num_pieces = parted
+            word_lines = np.repeat(word_lines, num_pieces)
+            word_documents = line_documents[word_lines]
+            num_tokens = np.bincount(word_documents, minlength=len(texts)).astype(np.int64)
         return cls(
             texts=texts,
             languages=languages,
             column=column,
             num_characters=num_characters,
+            num_words=num_words,
+            num_tokens=num_tokens,
             num_every_line=np.where(num_characters > 0, num_every_line, 0),
             lines=lines,
             stripped_lines=stripped_lines,
             line_documents=line_documents,
             words=words,
             word_lines=word_lines,
-            word_documents=line_documents[word_lines],
-            vocabulary=encoded.dictionary,
+            word_documents=word_documents,
+            vocabulary=vocabulary,
         )
-
-    @cached_property
-    def num_words(self) -> Integers:
-        """[texts]"""
-        return np.bincount(self.word_documents, minlength=len(self.texts)).astype(np.int64)
 
     @cached_property
     def line_lengths(self) -> Integers:

@@ -75,7 +75,7 @@ def measure_lines(batch: TextBatch) -> dict[str, NDArray[Any]]:
         "terminal_line_fraction": count(flags_of(pc.is_in(last, pa.array(sorted(SENTENCE_TERMINALS))))) / num_filled,
         "short_line_fraction": count(batch.line_lengths <= SHORT_LINE) / num_filled,
         "filled_line_repeat_character_fraction": line_characters / np.maximum(batch.num_characters - newlines, 1),
-        "newlines_per_word": newlines / np.maximum(batch.num_words, 1),
+        "newlines_per_word": newlines / np.maximum(batch.num_tokens, 1),
         **_c4(batch),
     }
 

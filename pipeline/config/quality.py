@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from pipeline.config.custom_rules import parse_rule
+from pipeline.config.fineweb2 import THRESHOLDS, fineweb2
 from pipeline.config.sections import Name, Section
 
-RULES: dict[str, dict[str, float]] = {
+RULES: dict[str, dict[str, float | None]] = {
     "basic": {
         "min_characters": 1,
         "max_characters": 10_000_000,
@@ -50,39 +51,21 @@ RULES: dict[str, dict[str, float]] = {
         "max_filled_line_repeat_character_fraction": 0.01,
         "max_newlines_per_word": 0.3,
     },
-    "fineweb2_zh": {
-        "min_words": 50,
-        "max_words": 100_000,
-        "min_mean_word_length": 1,
-        "max_mean_word_length": 5,
-        "max_hashes_per_word": 0.1,
-        "max_ellipses_per_word": 0.1,
-        "max_bullet_line_fraction": 0.9,
-        "max_ellipsis_line_fraction": 0.3,
-        "min_alphabetic_word_fraction": 0.735,
-        "min_stop_words": 2,
-        "max_line_repeat_fraction": 0.287,
-        "max_top_2_gram_fraction": 0.256,
-        "max_top_3_gram_fraction": 0.201,
-        "max_top_4_gram_fraction": 0.171,
-        "max_duplicate_5_gram_fraction": 0.198,
-        "max_duplicate_6_gram_fraction": 0.182,
-        "max_duplicate_7_gram_fraction": 0.167,
-        "max_duplicate_8_gram_fraction": 0.154,
-        "max_duplicate_9_gram_fraction": 0.14,
-        "max_duplicate_10_gram_fraction": 0.127,
-        "min_terminal_line_fraction": 0.106,
-        "max_filled_line_repeat_character_fraction": 0.1,
-        "max_newlines_per_word": 0.178,
-    },
+    "fineweb2": THRESHOLDS,
 }
-"""Rule set -> threshold -> default. `min_*` keeps what is at least, `max_*` what is at most."""
+"""Rule set -> threshold -> default, or None where each language has its own (fineweb2.tsv). `min_*` keeps what is at least,
+`max_*` what is at most."""
 
-RULE_LANGUAGES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("gopher", "gopher_repetition", "c4", "fineweb"), ("en",)),
-    "fineweb2_zh": ("zh",),
-}
-"""Rule set -> the languages it is written for; a document of another is not judged by it. Absent: every language."""
+EVERY_LANGUAGE = "*"
+ENGLISH_RULES = frozenset({"gopher", "gopher_repetition", "c4", "fineweb"})
+"""Written for English alone."""
+
+
+def languages_of(rule_set: str) -> tuple[str, ...]:
+    """The languages that a rule set judges, or EVERY_LANGUAGE alone; a document of another is not judged by it."""
+    if rule_set in ENGLISH_RULES:
+        return ("en",)
+    return tuple(fineweb2()) if rule_set == "fineweb2" else (EVERY_LANGUAGE,)
 
 
 CustomRule = Annotated[
@@ -93,11 +76,12 @@ CustomRule = Annotated[
 class QualityConfig(Section):
     """Which documents are kept."""
 
-    rules: tuple[Literal["basic", "gopher", "gopher_repetition", "c4", "fineweb", "fineweb2_zh"], ...] = ("basic",)
-    """Named rule sets. `basic` judges every document, `fineweb2_zh` Chinese ones (with the thresholds of FineWeb-2's
-    `cmn_Hani`), the others English ones."""
+    rules: tuple[Literal["basic", "gopher", "gopher_repetition", "c4", "fineweb", "fineweb2"], ...] = ("basic",)
+    """Named rule sets. `basic` judges every document; `fineweb2` each by the thresholds and stop words that FineWeb-2 has
+    for its language, in the languages of [this table](../pipeline/config/fineweb2.tsv); the others English ones."""
     overrides: dict[str, float] = {}
-    """Threshold by `ruleset.threshold`, such as `basic.min_characters: 200`."""
+    """Threshold by `ruleset.threshold`, such as `basic.min_characters: 200`; of `fineweb2` for all its languages, or for
+    one, such as `fineweb2.de.min_words: 20`."""
     languages: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")], ...] = ()
     """ISO 639-1 codes to keep; empty keeps all."""
     min_language_confidence: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -109,12 +93,27 @@ class QualityConfig(Section):
     @model_validator(mode="after")
     def _known_thresholds(self) -> QualityConfig:
         known = [f"{rule}.{threshold}" for rule in self.rules for threshold in RULES[rule]]
+        of_one = "fineweb2" in self.rules
         for key in self.overrides:
-            if key not in known:
-                raise ValueError(f"overrides {key!r}, which no chosen rule set has. Known: {', '.join(known)}")
+            rule, _, rest = key.partition(".")
+            language, _, threshold = rest.partition(".")
+            for_one = of_one and rule == "fineweb2" and language in fineweb2() and threshold in THRESHOLDS
+            if key not in known and not for_one:
+                hint = ", each also for one language, such as fineweb2.de.min_words" if of_one else ""
+                raise ValueError(f"overrides {key!r}, which no chosen rule set has. Known: {', '.join(known)}{hint}")
         return self
 
-    def thresholds(self) -> dict[str, float]:
-        """Every threshold in force, by `ruleset.threshold`."""
-        chosen = {f"{rule}.{key}": value for rule in self.rules for key, value in RULES[rule].items()}
-        return chosen | self.overrides
+    def thresholds(self) -> dict[str, dict[str, float]]:
+        """Every threshold in force: `ruleset.threshold` -> language, or EVERY_LANGUAGE -> limit."""
+        return {
+            f"{rule}.{key}": {language: self._limit(rule, language, key, default) for language in languages_of(rule)}
+            for rule in self.rules
+            for key, default in RULES[rule].items()
+        }
+
+    def _limit(self, rule: str, language: str, key: str, default: float | None) -> float:
+        """What is set for the language, else for all, else the default."""
+        for name in (f"{rule}.{language}.{key}", f"{rule}.{key}"):
+            if name in self.overrides:
+                return self.overrides[name]
+        return fineweb2()[language].thresholds[key] if default is None else default

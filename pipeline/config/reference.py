@@ -93,7 +93,9 @@ def render() -> str:
         explained = _docstrings(section)
         parts += [_row(name, info, explained, is_free=name in free) for name, info in section.model_fields.items()]
     thresholds = [
-        f"| `{rules}.{key}` | {value:g} |" for rules, keys in quality.RULES.items() for key, value in keys.items()
+        f"| `{rules}.{key}` | {'[by language](../pipeline/config/fineweb2.tsv)' if value is None else f'{value:g}'} |"
+        for rules, keys in quality.RULES.items()
+        for key, value in keys.items()
     ]
     parts.append("\n## Thresholds of the rule sets\n\n| Threshold | Default |\n|---|---|\n" + "\n".join(thresholds))
     return "\n".join(parts) + "\n"

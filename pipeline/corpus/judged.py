@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from pipeline.artifacts import Draft
 from pipeline.config import CorpusConfig, EngineConfig
-from pipeline.config.quality import RULE_LANGUAGES
+from pipeline.config.quality import EVERY_LANGUAGE, languages_of
 from pipeline.corpus.database import WORKER_SETTINGS, locked, stream
 from pipeline.corpus.rules import Unjudged, failing, judging, rules_of
 from pipeline.engine import IN_THIS_PROCESS, map_parts
@@ -145,10 +145,9 @@ def unjudged(config: CorpusConfig, judged: Mapping[Path, CachedPart]) -> list[Un
     ordered = sorted(languages.items(), key=lambda item: (-item[1], item[0]))
     return [
         Unjudged(rule_set=rule_set, language=language, documents=documents)
-        for rule_set, understood in RULE_LANGUAGES.items()
-        if rule_set in config.quality.rules
+        for rule_set in config.quality.rules
         for language, documents in ordered
-        if language not in understood
+        if not {language, EVERY_LANGUAGE} & set(languages_of(rule_set))
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.artifacts import Report
-from pipeline.config.quality import RULE_LANGUAGES
+from pipeline.config.quality import languages_of
 from pipeline.corpus.dedup import DUPLICATE, NEAR_DUPLICATE
 from pipeline.corpus.fixed_splits import LEAKAGE
 from pipeline.corpus.lines import LineCutter
@@ -86,7 +86,7 @@ def _notes(unjudged: list[Unjudged]) -> list[str]:
     for row in unjudged:
         counts[row.rule_set] = counts.get(row.rule_set, 0) + row.documents
     return [
-        f"{rule_set} is written for {', '.join(RULE_LANGUAGES[rule_set])} and did not judge {documents:,} documents in "
+        f"{rule_set} is written for {', '.join(languages_of(rule_set))} and did not judge {documents:,} documents in "
         "other languages."
         for rule_set, documents in counts.items()
     ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+RuleValue = float | str | list[str] | list[float]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
@@ -14,7 +16,7 @@ class Rule:
     """SQL condition with the parameters of `values`."""
     detail: str
     """SQL text expression with the same parameters."""
-    values: dict[str, float | str | list[str]]
+    values: dict[str, RuleValue]
     value: str = "NULL::DOUBLE"
     """SQL number: what is compared; null where it is no number."""
     threshold: str = "NULL::DOUBLE"

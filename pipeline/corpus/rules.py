@@ -7,6 +7,7 @@ Thresholds are bound as parameters, and compared in the column's own precision, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,9 @@ import duckdb
 from pipeline.config import CorpusConfig
 from pipeline.config.columns import SIGNAL_COUNTS, SIGNAL_FRACTIONS
 from pipeline.config.custom_rules import parse_rule
-from pipeline.config.quality import RULE_LANGUAGES
+from pipeline.config.quality import EVERY_LANGUAGE
 from pipeline.corpus.pair_rules import pair_rules
-from pipeline.corpus.rule import Rule
+from pipeline.corpus.rule import Rule, RuleValue
 
 _SIGNALS = {
     "characters": ("num_characters", "BIGINT", "%.0f characters"),
@@ -61,26 +62,20 @@ def rules_of(config: CorpusConfig) -> list[Rule]:
     """The rules of a corpus, in the order in which they are tried."""
     quality = config.quality
     rules = []
-    for number, (name, threshold) in enumerate(quality.thresholds().items()):
-        rule_set, _, threshold_name = name.partition(".")
-        bound, _, signal = threshold_name.partition("_")
+    for number, (name, limits) in enumerate(quality.thresholds().items()):
+        bound, _, signal = name.partition(".")[2].partition("_")
         column, kind, reads = _SIGNALS[signal]
-        parameter = f"threshold_{number}"
+        limit, values = _limit(f"threshold_{number}", limits)
         sign, words = ("<", "at least") if bound == "min" else (">", "at most")
-        limit = f"${parameter}::FLOAT" if kind == "FLOAT" else f"${parameter}::DOUBLE"
-        broken = f"{column} {sign} {limit}"
-        values: dict[str, float | str | list[str]] = {parameter: threshold}
-        if rule_set in RULE_LANGUAGES:
-            broken = f"(list_contains(${parameter}_languages, language) AND {broken})"
-            values[f"{parameter}_languages"] = list(RULE_LANGUAGES[rule_set])
+        where = " || ' in ' || language" if len(limits) > 1 else ""
         rules.append(
             Rule(
                 reason=name,
-                broken=broken,
-                detail=f"printf('{reads}, {words} %.10g', {column}::DOUBLE, ${parameter}::DOUBLE)",
+                broken=f"{column} {sign} {limit}::{'FLOAT' if kind == 'FLOAT' else 'DOUBLE'}",
+                detail=f"printf('{reads}, {words} %.10g', {column}::DOUBLE, {limit}::DOUBLE){where}",
                 values=values,
                 value=f"{column}::DOUBLE",
-                threshold=f"${parameter}::DOUBLE",
+                threshold=f"{limit}::DOUBLE",
             )
         )
     if quality.languages:
@@ -106,6 +101,17 @@ def rules_of(config: CorpusConfig) -> list[Rule]:
     if config.pairs is not None:
         rules = [*pair_rules(config.pairs), *rules]
     return rules + [_custom_rule(name, condition) for name, condition in quality.reject_when.items()]
+
+
+def _limit(parameter: str, limits: Mapping[str, float]) -> tuple[str, dict[str, RuleValue]]:
+    """SQL of the limit for a document's language, null where it has none, and the parameters."""
+    if EVERY_LANGUAGE in limits:
+        return f"${parameter}", {parameter: limits[EVERY_LANGUAGE]}
+    known = f"{parameter}_languages"
+    return (
+        f"list_extract(${parameter}, list_position(${known}, language))",
+        {parameter: list(map(float, limits.values())), known: list(limits)},
+    )
 
 
 def _custom_rule(name: str, condition: str) -> Rule:
