@@ -1,6 +1,6 @@
 """Rule set `fineweb2`: how often its decisions are those of datatrove's filters with FineWeb-2's settings, by language.
 
-    python benchmarks/languages.py --peer-python PYTHON [--corpora FOLDER] [--texts PARQUET]
+    python benchmarks/languages.py --peer-python PYTHON [--corpora FOLDER] [--texts PARQUET --texts-are WORDS]
 
 The text is the Declaration of Human Rights in each language, in pieces of several sizes and in worsened copies, the
 articles of XQuAD in German, and column `text` of PARQUET. Each document is judged by the language that we identify.
@@ -84,6 +84,7 @@ def main() -> None:
     parser.add_argument("--corpora", type=Path, default=default)
     parser.add_argument("--peer-python", default=os.environ.get("TEXTMILL_PEERS_PYTHON"), required=False)
     parser.add_argument("--texts", type=Path)
+    parser.add_argument("--texts-are", default="more texts", help="what PARQUET holds, for the report")
     options = parser.parse_args()
     declarations = declaration_texts(options.corpora)
     texts = declarations + article_texts(options.corpora)
@@ -94,6 +95,7 @@ def main() -> None:
         theirs = ask_peer(Path(work), options.peer_python)
     found = {
         "date": time.strftime("%Y-%m-%d"),
+        "texts": options.texts_are if options.texts else None,
         **{name: theirs[name] for name in ("datatrove", "spacy")},
         "languages": compare(ours, theirs["rejected"]),
         "declarations": verdicts_on(declarations, ours, theirs["rejected"]),
@@ -200,12 +202,14 @@ def render(found: dict[str, Any]) -> str:
     rows = found["languages"]
     total = sum(row["documents"] for row in rows)
     agreement = sum(row["documents"] * row["agreement"] for row in rows) / total
+    also = f" and {found['texts']}" if found["texts"] else ""
     lines = [
         "# `fineweb2` by language",
         "",
         f"Of {total:,} documents in {len(rows)} languages, {agreement:.1%} are kept by both or rejected by both: ours, and "
         f"datatrove {found['datatrove']} with FineWeb-2's settings and its own word splitters (spaCy {found['spacy']}; the "
-        f"Indic NLP library for bn, hi, ur; jieba for zh). {found['date']}.",
+        "Indic NLP library for bn, hi, ur; jieba for zh). They are pieces of the Declaration of Human Rights, articles of "
+        f"XQuAD{also}. {found['date']}.",
         "",
         "| language | documents | rejected by ours | by datatrove | agreement | what differs: datatrove / ours |",
         "|---|---|---|---|---|---|",

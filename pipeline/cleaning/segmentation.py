@@ -97,6 +97,8 @@ def pieces_of(word: str, marks: str) -> list[str]:
 
     ("(l'homme-là),", "'") -> ["(", "l'", "homme-là", ")", ","]
     """
+    if len(word) > 2 and word[:-1].isalpha():  # most are a word and one mark
+        return [word[:-1], word[-1]] if _is_mark(word[-1]) else [word]
     start, stop = 0, len(word)
     while start < stop and _is_mark(word[start]):
         start += 1
