@@ -2,8 +2,8 @@
 
 In: the Parquet files of clean documents, and the rules (rules.py). Out: for each file a cached part: `documents`, a row for
 each document that no rule rejects, with what deduplication asks for; `rejects` (REJECT_SCHEMA) with value, threshold and
-excerpt; how many documents there are of each language, and which columns of pairs have a value. The corpus decides over these alone: neither the signals nor
-the rejected documents are read again when documents are added.
+excerpt; how many documents there are of each language, and which columns of pairs have a value. The corpus decides over these
+alone: neither the signals nor the rejected documents are read again when documents are added.
 """
 
 from __future__ import annotations
