@@ -1,10 +1,13 @@
 """n-grams: training against sorting as many random keys, and scoring, in one run on real text.
 
-    python benchmarks/ngram.py [--tokens 20000000] [--order 5] [--repeats 3]
+    python benchmarks/ngram.py [--tokens 20000000] [--order 5] [--repeats 3] [--out-of-core]
 
 Text: the Python, RST, Markdown and text files of the installed packages, in 8,192 BPE pieces, a document a file. The measure
 is `numpy.sort` of as many random 64-bit keys, since counting n-grams is sorting; KenLM's lmplz took 9.0 times it where both
 were measured (order 5, 19.7 M tokens of 8,192 pieces, 15.0 s against 1.67 s). Writes results/ngram.json and ngram.md.
+
+With `--out-of-core`, once more over shards on disk within 500 MB for DuckDB, in a process of its own: seconds, peak memory, what
+was spilled, and whether the model's file is the same, byte for byte.
 """
 
 from __future__ import annotations
@@ -16,10 +19,14 @@ import os
 import platform
 import resource
 import statistics
+import subprocess
 import sys
 import sysconfig
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -28,13 +35,18 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import sentencepiece  # noqa: E402
 
+from pipeline.files import sha256_file  # noqa: E402
 from pipeline.models.ngram.counting import count_ngrams  # noqa: E402
 from pipeline.models.ngram.kneser_ney import estimate  # noqa: E402
+from pipeline.models.ngram.model import NgramModel  # noqa: E402
+from pipeline.models.ngram.out_of_core import count_out_of_core  # noqa: E402
+from pipeline.models.ngram.scratch import new_in  # noqa: E402
 from pipeline.models.ngram.table import NgramTable  # noqa: E402
 
 VOCAB_SIZE = 8192
 SAMPLE_CHARACTERS = 10_000_000
 SCORED_TOKENS = 1_000_000
+MEMORY_BYTES = 500_000_000
 SUFFIXES = (".py", ".rst", ".md", ".txt")
 
 
@@ -44,7 +56,12 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=20_000_000)
     parser.add_argument("--order", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out-of-core", action="store_true")
+    parser.add_argument("--shard", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.shard is not None:
+        print(json.dumps(on_disk(options.shard, options.order, bos_id=1)))
+        return
     tokens, bos_id = read_tokens(options.tokens + SCORED_TOKENS)
     train, held_out = tokens[:-SCORED_TOKENS], tokens[-SCORED_TOKENS:]
     keys = np.random.default_rng(0).integers(0, 2**63, train.size)
@@ -66,6 +83,7 @@ def main() -> None:
         "train_over_sort": round(fitting / sort, 2),
         "scored_tokens_per_second": round(SCORED_TOKENS / score),
         "peak_memory_gigabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        **(out_of_core(train, options.order, table[0], bos_id) if options.out_of_core else {}),
         "repeats": options.repeats,
         "load_average": round(os.getloadavg()[0], 1),
         "processor": platform.processor() or platform.machine(),
@@ -88,6 +106,79 @@ def fit(tokens: np.ndarray, order: int, bos_id: int) -> NgramTable:
     """Counts, estimates and lays out a model."""
     counted = list(count_ngrams(tokens, order=order, vocab_size=VOCAB_SIZE, bos_id=bos_id))
     return NgramTable.of(counted, estimate(counted, never_predicted=[bos_id]), vocab_size=VOCAB_SIZE)
+
+
+def out_of_core(tokens: np.ndarray, order: int, table: NgramTable, bos_id: int) -> dict[str, object]:
+    """What the same model takes within DuckDB's limit, measured in a process that does nothing else."""
+    with tempfile.TemporaryDirectory() as folder:
+        shard = Path(folder) / "shard.npy"
+        np.save(shard, tokens.astype(np.uint16))
+        words = [sys.executable, __file__, "--order", str(order), "--shard", str(shard)]
+        result = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+        model_of(table, bos_id).save(Path(folder) / "in_memory")
+        same = result.pop("sha256") == sha256_file(Path(folder) / "in_memory" / "model.safetensors")
+    return {"out_of_core_limit_megabytes": MEMORY_BYTES // 10**6, **result, "out_of_core_same_file": same}
+
+
+def on_disk(shard: Path, order: int, *, bos_id: int) -> dict[str, object]:
+    """Counts, estimates, lays out and saves a model of tokens that are mapped; memory is this process's."""
+    tokens = np.load(shard, mmap_mode="r")
+    scratch = shard.parent / "scratch"
+    begun, started = memory_megabytes("VmHWM"), time.perf_counter()
+    stream = {"order": order, "vocab_size": VOCAB_SIZE, "bos_id": bos_id}
+    with watching(scratch / "sorting") as largest:
+        counted = list(
+            count_out_of_core([tokens], **stream, folder=scratch, memory_bytes=MEMORY_BYTES, where="the benchmark")
+        )
+        counting, counting_peak = time.perf_counter() - started, memory_megabytes("VmHWM")
+        estimated = estimate(counted, never_predicted=[bos_id], new=new_in(scratch))
+        table = NgramTable.of(counted, estimated, vocab_size=VOCAB_SIZE)
+        fitting, table_peak = time.perf_counter() - started, memory_megabytes("VmHWM")
+    model_of(table, bos_id).save(shard.parent / "model")
+    return {
+        "out_of_core_count_seconds": round(counting, 2),
+        "out_of_core_train_seconds": round(fitting, 2),
+        "out_of_core_spilled_megabytes": largest["spilled"],
+        "out_of_core_megabytes_before": begun,
+        "out_of_core_peak_megabytes_counting": counting_peak,
+        "out_of_core_peak_megabytes_training": table_peak,
+        "out_of_core_peak_megabytes_training_without_mapped_files": largest["anonymous"],
+        "out_of_core_peak_megabytes_saving": memory_megabytes("VmHWM"),
+        "sha256": sha256_file(shard.parent / "model" / "model.safetensors"),
+    }
+
+
+@contextmanager
+def watching(folder: Path) -> Iterator[dict[str, int]]:
+    """The most megabytes that lay in a folder, and that this process held besides mapped files."""
+    largest = {"spilled": 0, "anonymous": 0}
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            largest["anonymous"] = max(largest["anonymous"], memory_megabytes("RssAnon"))
+            with suppress(FileNotFoundError):
+                size = sum(path.stat().st_size for path in folder.glob("*"))
+                largest["spilled"] = max(largest["spilled"], size // 10**6)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield largest
+    finally:
+        done.set()
+        thread.join()
+
+
+def memory_megabytes(name: str) -> int:
+    """Of this process as Linux names it: VmHWM is the most that it held, pages of mapped files included."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1]) * 1024 // 10**6
+
+
+def model_of(table: NgramTable, bos_id: int) -> NgramModel:
+    """With the ids and names that a file needs."""
+    return NgramModel(table, tokenizer_hash="0" * 64, bos_id=bos_id, eos_id=2, pad_id=-1)
 
 
 def seconds(work: Callable[[], object]) -> float:

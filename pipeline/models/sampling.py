@@ -37,6 +37,8 @@ def next_tokens(
 ) -> Int[Tensor, " batch"]:
     """One token a row; each row draws from its own generator, so a prompt's continuation does not depend on the others."""
     if parameters.temperature == 0:
+        if logits.device.type == "cpu":  # eight rows of 8,000: 5 us, and 80 by torch
+            return torch.from_numpy(logits.numpy().argmax(-1))
         return logits.argmax(-1)
     probabilities = filtered(logits.float().cpu(), parameters)
     drawn = [

@@ -1,5 +1,5 @@
-"""The n-gram family's training: counts and estimates in this process, since it takes seconds a million tokens. Or nothing is
-counted, and the model is what an ARPA file says.
+"""The n-gram family's training: counts and estimates in this process, since it takes seconds a million tokens; on disk where
+memory does not hold the stream. Or nothing is counted, and the model is what an ARPA file says.
 
 Files: `model/`, `history.parquet` (a row an order), `training.json`, `plots/learning_curve.png`.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 
 from pipeline.artifacts import Artifact, Draft, Report
@@ -20,9 +21,11 @@ from pipeline.config import NgramConfig
 from pipeline.errors import ConfigurationError, InputError, TrainingError
 from pipeline.files import write_json, write_parquet
 from pipeline.models.ngram.arpa_reading import read_arpa
-from pipeline.models.ngram.counting import OrderCounts, count_ngrams
+from pipeline.models.ngram.counting import OrderCounts, count_ngrams, counting_bytes
 from pipeline.models.ngram.kneser_ney import OrderProbabilities, estimate
 from pipeline.models.ngram.model import NgramModel
+from pipeline.models.ngram.out_of_core import count_out_of_core
+from pipeline.models.ngram.scratch import NewArray, new_in
 from pipeline.models.ngram.table import NgramTable
 from pipeline.progress import Progress
 from pipeline.shards.reader import TokenShards
@@ -61,8 +64,8 @@ def build_ngram_model(
         ConfigurationError: it is of another order than the settings say.
     """
     data = TokenShards(shards.folder)
-    tokens = _tokens(data, "train")
-    num_counted = tokens.size if arpa is None else 0
+    tokens = _tokens(data, "train", at_most=SCORED_TOKENS)
+    num_counted = data.num_tokens("train") if arpa is None else 0
     read = None if arpa is None else _read(arpa, data, config, tokenizer, name=draft.name)
     order = config.order if read is None else read.table.order
     spool = Spool(spool_folder)
@@ -76,7 +79,7 @@ def build_ngram_model(
     spool.start(asdict(tracking), params)
     status = "FAILED"
     try:
-        model, estimated = (read, []) if read is not None else _fit(tokens, data, config, progress)
+        model, estimated = (read, []) if read is not None else _fit(data, config, draft, progress)
         rows = _history(model, tokens, data, spool.metrics, num_counted=num_counted)
         status = "FINISHED"
     finally:
@@ -156,25 +159,45 @@ def _tokens(data: TokenShards, split: str, *, at_most: int | None = None) -> np.
 
 
 def _fit(
-    tokens: np.ndarray[Any, Any], data: TokenShards, config: NgramConfig, progress: Progress
+    data: TokenShards, config: NgramConfig, draft: Draft, progress: Progress
 ) -> tuple[NgramModel, list[OrderProbabilities]]:
-    progress.start(total=config.order + 1)
-    counted: list[OrderCounts] = []
-    for counts in count_ngrams(tokens, order=config.order, vocab_size=data.vocab_size, bos_id=data.bos_id):
-        counted.append(counts)
+    scratch = draft.path("scratch/x").parent
+    try:
+        progress.start(total=config.order + 1)
+        num_tokens = data.num_tokens("train")
+        memory_bytes = config.memory_bytes or psutil.virtual_memory().total // 2
+        stream = {"order": config.order, "vocab_size": data.vocab_size, "bos_id": data.bos_id}
+        new: NewArray = np.empty
+        if num_tokens * counting_bytes(config.order) <= memory_bytes:
+            counting = count_ngrams(_tokens(data, "train"), **stream)
+        else:
+            progress.note(f"{num_tokens:,} tokens are counted on disk, {memory_bytes / 1e9:.1f} GB of them at a time.")
+            new = new_in(scratch)
+            counting = count_out_of_core(
+                data.tokens("train"),
+                **stream,
+                folder=scratch,
+                memory_bytes=memory_bytes,
+                where=f"{draft.stage}/{draft.name}",
+            )
+        counted: list[OrderCounts] = []
+        for counts in counting:
+            counted.append(counts)
+            progress.advance(1)
+        never = [token for token in (data.bos_id, data.pad_id) if token >= 0]
+        estimated = estimate(counted, never_predicted=never, prune=config.prune, new=new)
         progress.advance(1)
-    never = [token for token in (data.bos_id, data.pad_id) if token >= 0]
-    estimated = estimate(counted, never_predicted=never, prune=config.prune)
-    progress.advance(1)
-    progress.finish()
-    model = NgramModel(
-        NgramTable.of(counted, estimated, vocab_size=data.vocab_size),
-        tokenizer_hash=data.tokenizer_hash,
-        bos_id=data.bos_id,
-        eos_id=data.eos_id,
-        pad_id=data.pad_id,
-    )
-    return model, estimated
+        progress.finish()
+        model = NgramModel(
+            NgramTable.of(counted, estimated, vocab_size=data.vocab_size),
+            tokenizer_hash=data.tokenizer_hash,
+            bos_id=data.bos_id,
+            eos_id=data.eos_id,
+            pad_id=data.pad_id,
+        )
+        return model, estimated
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _history(
@@ -188,7 +211,7 @@ def _history(
     validation = _tokens(data, "validation", at_most=SCORED_TOKENS)
     rows = []
     for order, num_ngrams in enumerate(model.table.num_ngrams, start=1):
-        losses = [_loss(model, part, order) for part in (tokens[:SCORED_TOKENS], validation)]
+        losses = [_loss(model, part, order) for part in (tokens, validation)]
         report(order, {"train/loss": losses[0], "validation/loss": losses[1], "train/num_ngrams": float(num_ngrams)})
         rows.append(
             {

@@ -114,6 +114,26 @@ def test_a_pruned_bigram_by_hand() -> None:
     assert found == pytest.approx(expected, rel=1e-6)
 
 
+def test_what_is_pruned_is_told_by_its_count_and_not_by_what_precedes_it() -> None:
+    # "a b c" twice, "a d": (a b) occurs twice with one preceding word, so its adjusted count is 1 and its count 2
+    a, b, c, d = 3, 4, 5, 6
+    tokens = np.array([BOS, a, b, c, EOS, BOS, a, b, c, EOS, BOS, a, d, EOS])
+    whole, model = (fit(tokens, order=3, vocab_size=7, prune=prune) for prune in ((0,), (0, 1)))
+    assert whole.table.num_ngrams == [7, 6, 5]
+    assert model.table.num_ngrams == [7, 4, 3]  # (a d), (d EOS), (BOS a d) and (a d EOS) occur once
+    first, second, third = FALLBACK_DISCOUNTS
+    unigrams = np.exp(whole.table.orders[0].log_probabilities)
+    # after a: b and d, each with one preceding word, and gamma takes the discount of b and all of d
+    p_b = (1 - first) / 2 + (first + 1) / 2 * unigrams[b]
+    p_d = (first + 1) / 2 * unigrams[d]
+    # after BOS a, at the highest order: b twice, d once
+    after = (second + 1) / 3
+    expected = [(2 - second) / 3 + after * p_b, after * p_d]
+    found = np.exp(model.table.score(np.array([[BOS, a, b], [BOS, a, d]]))[:, 1])
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert third == 1.5
+
+
 @pytest.mark.parametrize("prune", [(0, 0, 1), (0, 1, 2, 4)])
 def test_a_pruned_model_holds_what_occurs_more_often_and_sums_to_one(prune: tuple[int, ...], tmp_path: Path) -> None:
     tokens = random_text(seed=0)
@@ -133,10 +153,9 @@ def test_a_pruned_model_holds_what_occurs_more_often_and_sums_to_one(prune: tupl
 
 
 def test_discounts_follow_chen_and_goodmans_equation() -> None:
-    counts = np.repeat([1, 2, 3, 4, 9], [40, 15, 8, 5, 7])
     scale = 40 / 70
     expected = (1 - 2 * scale * 15 / 40, 2 - 3 * scale * 8 / 15, 3 - 4 * scale * 5 / 8)
-    assert modified_discounts(counts) == (pytest.approx(expected), False)
+    assert modified_discounts([40, 15, 8, 5]) == (pytest.approx(expected), False)
 
 
 def test_counts_equal_those_of_a_dictionary() -> None:

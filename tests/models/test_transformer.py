@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from pipeline.errors import ArtifactDamaged, InputError
 from pipeline.models.interface import GenerationParameters
 from pipeline.models.loading import load_model
 from pipeline.models.sampling import filtered
+from pipeline.models.transformer import decoding
 from pipeline.models.transformer.decoding import Decoder
 from pipeline.models.transformer.model import TransformerModel
 from pipeline.models.transformer.network import Transformer, rotary_angles, rotate
@@ -140,7 +143,11 @@ def test_decoding_with_the_cache_is_full_recomputation_for_prompts_of_unequal_le
         {"softcap": 2.0, "relu_squared": True, "value_embeddings": True},
     ],
 )
-def test_a_steps_logits_are_those_of_reading_everything_anew(changes: dict[str, Any]) -> None:
+@pytest.mark.parametrize("one_thread_bytes", [0, decoding.ONE_THREAD_BYTES])  # torch multiplies, and NumPy
+def test_a_steps_logits_are_those_of_reading_everything_anew(
+    changes: dict[str, Any], one_thread_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "ONE_THREAD_BYTES", one_thread_bytes)
     model = model_of(context_tokens=32, **changes)
     decoder = Decoder(model.network)
     for lengths in ((5, 5, 5), (7, 1, 4)):  # without padding, and with
@@ -157,6 +164,33 @@ def test_a_steps_logits_are_those_of_reading_everything_anew(changes: dict[str, 
                 logits = decoder.step(cache, latest)
                 texts = [[*text, int(token)] for text, token in zip(texts, latest, strict=True)]
         assert cache.is_full
+
+
+@pytest.mark.parametrize(("one_thread_bytes", "expected"), [(0, 2), (decoding.ONE_THREAD_BYTES, 1)])
+def test_only_a_small_model_keeps_to_one_thread_and_gives_the_others_back(
+    one_thread_bytes: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "ONE_THREAD_BYTES", one_thread_bytes)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with threadpool_limits(2, user_api="blas"):
+            with Decoder(model_of().network).threads():
+                assert num_threads() == (expected, {expected})
+            assert num_threads() == (2, {2})
+    finally:
+        torch.set_num_threads(before)
+
+
+def num_threads() -> tuple[int, set[int]]:
+    """Torch's, and those of all BLAS libraries; torch's own is none of them."""
+    return torch.get_num_threads(), {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_a_machine_without_control_over_numpys_threads_writes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = model_of().generate([[2, 9], [2]], GREEDY)
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    assert model_of().generate([[2, 9], [2]], GREEDY) == expected
 
 
 def test_generation_in_bfloat16_differs_by_its_rounding_only() -> None:

@@ -40,6 +40,11 @@ class OrderCounts:
     """bool: the first token is BOS, so that nothing stands before it."""
 
 
+def counting_bytes(order: int) -> int:
+    """Memory that counting in memory and estimating take for each token of the stream, about."""
+    return 40 + 18 * order
+
+
 def count_ngrams(tokens: Int[Array, " tokens"], *, order: int, vocab_size: int, bos_id: int) -> Iterator[OrderCounts]:
     """Counts of orders 1 to `order`; every document begins with BOS, and no n-gram spans two documents.
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 Array = np.ndarray[Any, Any]
+_BLOCK_NGRAMS = 1 << 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,20 +50,20 @@ class NgramTable:
     def of(cls, counted: list[OrderCounts], estimated: list[OrderProbabilities], *, vocab_size: int) -> NgramTable:
         """The table of counted and estimated orders, without what was pruned."""
         orders = []
-        contexts = np.zeros(1, dtype=np.int64)  # of those counted, what is left
+        contexts = np.zeros(1, dtype=counted[0].prefixes.dtype)  # of those counted, what is left
         for counts, found in zip(counted, estimated, strict=True):
-            is_last = counts.order == len(counted)
-            kept = np.flatnonzero(found.keeps)
-            begins = np.searchsorted(counts.prefixes[kept], contexts)
+            keeps = found.keeps
+            begins = np.searchsorted(_kept(counts.prefixes, keeps, counts.prefixes.dtype), contexts)
+            contexts = np.flatnonzero(keeps).astype(counts.prefixes.dtype)
+            end = counts.words.size if counts.order < len(counted) else 0
             orders.append(
                 OrderTable(
-                    begins=np.append(begins, kept.size),
-                    words=counts.words[kept].astype(np.int32),
-                    log_probabilities=found.log_probabilities[kept].astype(np.float32),
-                    log_backoffs=found.log_backoffs[kept[:0] if is_last else kept].astype(np.float32),
+                    begins=np.append(begins, contexts.size),
+                    words=_kept(counts.words, keeps, np.int32),
+                    log_probabilities=_kept(found.log_probabilities, keeps, np.float32),
+                    log_backoffs=_kept(found.log_backoffs[:end], keeps[:end], np.float32),
                 )
             )
-            contexts = kept
         return cls(orders, vocab_size=vocab_size)
 
     def find(self, order: int, contexts: Int[Array, " n"], words: Int[Array, " n"]) -> Int[Array, " n"]:
@@ -129,6 +130,18 @@ class NgramTable:
             places = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes) + np.repeat(begins, sizes)
             rows[np.repeat(known, sizes), table.words[places]] = table.log_probabilities[places]
         return rows
+
+
+def _kept(values: Array, keeps: Array, kind: Any) -> Array:
+    """The values that are kept, as another kind, block by block: they may lie on disk."""
+    kept = np.empty(np.count_nonzero(keeps), dtype=kind)
+    end = 0
+    for begin in range(0, values.size, _BLOCK_NGRAMS):
+        part = slice(begin, begin + _BLOCK_NGRAMS)
+        found = values[part][keeps[part]]
+        kept[end : end + found.size] = found
+        end += found.size
+    return kept
 
 
 def _keys(table: OrderTable, vocab_size: int) -> Array:

@@ -49,7 +49,6 @@ class _Decoding:
 
     def reorder(self, rows: Int[Tensor, " new_rows"]) -> None:
         cache = self._cache
-        cache.keys = [keys[rows] for keys in cache.keys]
-        cache.values = [values[rows] for values in cache.values]
+        cache.kept = cache.kept[:, rows]
         cache.padding = None if cache.padding is None else cache.padding[rows]
         cache.hidden_places = None if cache.hidden_places is None else cache.hidden_places[rows]

@@ -1,0 +1,189 @@
+"""n-grams counted on disk are those counted in memory: every array, and every byte of the saved model."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_ngram import BOS, CORPORA, EOS, random_text
+
+from pipeline.errors import StageError, StorageError
+from pipeline.models.ngram import out_of_core
+from pipeline.models.ngram.counting import OrderCounts, count_ngrams
+from pipeline.models.ngram.kneser_ney import estimate
+from pipeline.models.ngram.model import NgramModel
+from pipeline.models.ngram.out_of_core import count_out_of_core
+from pipeline.models.ngram.scratch import NewArray, new_in
+from pipeline.models.ngram.table import NgramTable
+
+ARRAYS = ("prefixes", "words", "suffixes", "counts", "opens")
+LIMIT = 100_000_000
+
+
+def on_disk(
+    *parts: np.ndarray, order: int, vocab_size: int, folder: Path, memory_bytes: int = LIMIT
+) -> list[OrderCounts]:
+    return list(
+        count_out_of_core(
+            parts,
+            order=order,
+            vocab_size=vocab_size,
+            bos_id=BOS,
+            folder=folder,
+            memory_bytes=memory_bytes,
+            where="trained_model/counts",
+        )
+    )
+
+
+def saved(
+    counted: list[OrderCounts],
+    vocab_size: int,
+    folder: Path,
+    *,
+    prune: tuple[int, ...] = (0,),
+    new: NewArray = np.empty,
+) -> dict[str, bytes]:
+    """The files of the model that is estimated from some counts."""
+    table = NgramTable.of(
+        counted, estimate(counted, never_predicted=[BOS], prune=prune, new=new), vocab_size=vocab_size
+    )
+    NgramModel(table, tokenizer_hash="0" * 64, bos_id=BOS, eos_id=EOS, pad_id=-1).save(folder)
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("vocab_size", [40, 8_192, 70_000])
+def test_counts_and_the_saved_model_are_those_of_memory(
+    order: int, vocab_size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over shards and blocks that end within documents; 8,192 pieces need two integers a window at order 5, 70,000 at 4."""
+    monkeypatch.setattr(out_of_core, "_READ_TOKENS", 700)
+    monkeypatch.setattr(out_of_core, "_SEARCH_BYTES", LIMIT // 100)  # looked up by a hundred
+    tokens = random_text(seed=order, num_documents=300, vocab_size=vocab_size).astype(np.uint32)
+    expected = list(count_ngrams(tokens, order=order, vocab_size=vocab_size, bos_id=BOS))
+    scratch = tmp_path / "scratch"
+    found = on_disk(tokens[:1111], tokens[1111:1113], tokens[1113:], order=order, vocab_size=vocab_size, folder=scratch)
+    for one, other in zip(expected, found, strict=True):
+        assert one.order == other.order
+        for name in ARRAYS:
+            assert np.array_equal(getattr(one, name), getattr(other, name)), (one.order, name)
+    if order > 1:
+        assert not list(scratch.iterdir())  # the counts lie there without a name
+        prune = (0, 0, 1)[:order]
+        pruned = saved(found, vocab_size, tmp_path / "found", prune=prune, new=new_in(scratch))
+        assert pruned == saved(expected, vocab_size, tmp_path / "expected", prune=prune)
+
+
+def test_real_text_gives_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = CORPORA / "tinyshakespeare.txt"
+    if not file.is_file():
+        pytest.skip(f"{file} is not there; TEXTMILL_CORPORA names the folder of the corpora")
+    monkeypatch.setattr(out_of_core, "_SORTED_ROWS", 4_096)
+    characters = np.frombuffer(file.read_bytes()[:400_000], dtype=np.uint8).astype(np.int64) + 3
+    documents = np.split(characters, np.flatnonzero(characters == ord("\n") + 3))
+    tokens = np.concatenate([np.concatenate(([BOS], document, [EOS])) for document in documents])
+    expected = list(count_ngrams(tokens, order=6, vocab_size=259, bos_id=BOS))
+    found = on_disk(tokens, order=6, vocab_size=259, folder=tmp_path / "scratch")
+    assert found[5].words.size > 100_000
+    model = saved(found, 259, tmp_path / "found", new=new_in(tmp_path / "scratch"))
+    assert model == saved(expected, 259, tmp_path / "expected")
+
+
+def test_estimating_by_blocks_of_any_size_gives_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.models.ngram import kneser_ney
+
+    counted = list(count_ngrams(random_text(seed=0), order=4, vocab_size=40, bos_id=BOS))
+    expected = saved(counted, 40, tmp_path / "whole")
+    monkeypatch.setattr(kneser_ney, "_BLOCK_NGRAMS", 5)
+    assert saved(counted, 40, tmp_path / "by_fives") == expected
+
+
+def test_a_stream_shorter_than_the_order_has_no_long_ngrams(tmp_path: Path) -> None:
+    tokens = np.array([BOS, 3, EOS, BOS, EOS])
+    found = on_disk(tokens, order=4, vocab_size=6, folder=tmp_path)
+    assert [counts.words.tolist() for counts in found] == [list(range(6)), [2, 3, 2], [2], []]
+    assert found[1].counts.tolist() == [1, 1, 1]
+    assert found[1].opens.tolist() == [True, True, False]
+    with pytest.raises(ValueError, match="BOS"):
+        on_disk(tokens[1:], order=2, vocab_size=6, folder=tmp_path)
+
+
+def test_a_limit_too_small_to_sort_with_is_one_sentence(tmp_path: Path) -> None:
+    tokens = np.concatenate([[BOS], np.random.default_rng(0).integers(3, 8_192, size=300_000)])
+    with pytest.raises(StageError, match="trained_model/counts needs more memory than 1MB") as caught:
+        on_disk(tokens, order=5, vocab_size=8_192, folder=tmp_path / "scratch", memory_bytes=1_000_000)
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_disk_without_room_is_one_sentence_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", is_full)
+    with pytest.raises(StorageError, match="cannot be written: no space left on device. Free some space"):
+        new_in(tmp_path)(1_000, np.float64)
+
+
+COUNTING = """
+import sys
+from pathlib import Path
+import numpy as np
+from pipeline.models.ngram.out_of_core import count_out_of_core
+
+def most_held():
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+
+tokens, folder, limit, found = sys.argv[1:]
+stream = {"order": 5, "vocab_size": 8192, "bos_id": 1, "memory_bytes": int(limit), "where": "here"}
+counting = count_out_of_core([np.load(tokens, mmap_mode="r")], **stream, folder=Path(folder))
+counted = [next(counting)]
+before = most_held()
+counted.append(next(counting))  # all windows are sorted now, and what is mapped is small
+print(most_held() - before)
+counted += counting
+np.savez(found, **{f"{c.order}.{name}": getattr(c, name) for c in counted for name in ("prefixes", "words", "suffixes", "counts")})
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_millions_of_tokens_are_counted_within_the_limit_by_spilling(tmp_path: Path) -> None:
+    """Five million windows of two integers, with what sorting adds to them, are more than 100 MB."""
+    generator = np.random.default_rng(0)
+    tokens = (3 + generator.zipf(1.2, size=5_000_000) % 8_189).astype(np.uint16)
+    tokens[::200], tokens[199::200] = BOS, EOS
+    np.save(tmp_path / "tokens.npy", tokens)
+    spilled = [0]
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            with suppress(FileNotFoundError):
+                size = sum(file.stat().st_size for file in (tmp_path / "scratch" / "sorting").glob("*"))
+                spilled[0] = max(spilled[0], size)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    words = [str(tmp_path / "tokens.npy"), str(tmp_path / "scratch"), str(LIMIT), str(tmp_path / "found.npz")]
+    try:
+        result = subprocess.run([sys.executable, "-c", COUNTING, *words], check=True, capture_output=True, text=True)
+    finally:
+        done.set()
+        watching.join()
+    assert spilled[0] > 10_000_000
+    assert int(result.stdout) < LIMIT + 200_000_000  # with blocks on their way; in memory it is some 500 MB
+    with np.load(tmp_path / "found.npz") as found:
+        for counts in count_ngrams(tokens, order=5, vocab_size=8_192, bos_id=BOS):
+            for name in ("prefixes", "words", "suffixes", "counts"):
+                assert np.array_equal(found[f"{counts.order}.{name}"], getattr(counts, name)), (counts.order, name)
