@@ -18,7 +18,7 @@ from pair_run import pair_spec, tiny_pairs
 from safetensors.torch import load_file, save_file
 from tiny_run import averaged, lstm, odd, spec_of
 
-from pipeline.errors import TrainingError, TrainingInterrupted
+from pipeline.errors import ConfigurationError, TrainingInterrupted
 from pipeline.training.__main__ import main
 from pipeline.training.checkpoint import _read_tensors
 from pipeline.training.distributed import Sharded
@@ -199,14 +199,14 @@ def test_devices_that_are_not_there_are_one_sentence(
     spec_of(tiny_data, tmp_path, **settings).write(tmp_path / "spec.json")
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
-        assert main([str(tmp_path / "spec.json")]) == 5
+        assert main([str(tmp_path / "spec.json")]) == 2  # never tried again
     finally:
         signal.signal(signal.SIGINT, handlers[0])
         signal.signal(signal.SIGTERM, handlers[1])
     error = capfd.readouterr().err
     assert error.count("\n") == 1
-    with pytest.raises(TrainingError, match=sentence):
-        raise TrainingError(error)
+    with pytest.raises(ConfigurationError, match=sentence):
+        raise ConfigurationError(error)
 
 
 def test_a_step_needs_a_window_a_process_and_auto_means_every_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,13 +215,13 @@ def test_a_step_needs_a_window_a_process_and_auto_means_every_gpu(monkeypatch: p
     assert count_processes("auto", device="cpu") == 1
     assert count_processes(3, device="cuda") == 3
     with pytest.raises(
-        TrainingError, match="devices is 8, but this machine has 4 CUDA devices. Set it to auto or to at most 4"
+        ConfigurationError, match="devices is 8, but this machine has 4 CUDA devices. Set it to auto or to at most 4"
     ):
         count_processes(8, device="cuda")
     settings: dict[str, Any] = {"device": "cpu", "precision": "float32", "compile": "off", "total_flops": 1e9}
     sizes: dict[str, Any] = {"micro_windows": 4, "context_tokens": 32, "strategy": "ddp"}
     assert choose_hardware(**settings, **sizes, batch_windows=17, num_processes=2).micro_windows == 3  # of 9 rows
     with pytest.raises(
-        TrainingError, match="devices is 4, but a step has 3 windows of 32 tokens. Raise batch_tokens to 128"
+        ConfigurationError, match="devices is 4, but a step has 3 windows of 32 tokens. Raise batch_tokens to 128"
     ):
         choose_hardware(**settings, **sizes, batch_windows=3, num_processes=4)
