@@ -100,7 +100,7 @@ def _first_failure(result: object) -> str:
         if event.is_step_failure:
             data = event.step_failure_data
             if data.user_failure_data is not None and data.user_failure_data.description:
-                return str(data.user_failure_data.description)
+                return f"{str(event.step_key).replace('__', '/', 1)}: {data.user_failure_data.description}"
             error = data.error
             while error is not None and error.cause is not None:
                 error = error.cause

@@ -27,7 +27,7 @@ from pipeline.corpus.database import database
 from pipeline.corpus.decontaminate import MARK, EvaluationText, against_of, find_contaminated
 from pipeline.corpus.dedup import CLUSTERED, VERDICTS
 from pipeline.corpus.fixed_splits import drawn_fractions, fix_splits
-from pipeline.corpus.judged import judge_documents, load_judged, rejected_rows, unjudged
+from pipeline.corpus.judged import judge_documents, load_judged, rejected_rows, sides_of, unjudged
 from pipeline.corpus.lines import REPEATED_LINES, LineCutter, find_repeated, hash_lines
 from pipeline.corpus.mixture import mix
 from pipeline.corpus.near.dedup import EMPTY_NEAR, NearCounts, find_near_duplicates, sketch_documents
@@ -122,7 +122,7 @@ def build_corpus(
             {**drawn_fractions(config, fixed), "similarity": near.similarity if near else None},
         )
         fix_splits(connection, config, files, fixed)
-        pair_counts = join_sides(connection, config, files, fixed)
+        pair_counts = join_sides(connection, config, sides_of(judged), fixed)
         limit_repeats(connection, config, files)
         if lines:
             cutter = find_repeated(connection, config=lines, hashed=hashed)

@@ -2,8 +2,8 @@
 
 In: the Parquet files of clean documents, and the rules (rules.py). Out: for each file a cached part: `documents`, a row for
 each document that no rule rejects, with what deduplication asks for; `rejects` (REJECT_SCHEMA) with value, threshold and
-excerpt; and how many documents there are of each language. The corpus decides over these alone: neither the signals nor
-the rejected documents are read again when documents are added.
+excerpt; how many documents there are of each language, and which columns of pairs have a value. The corpus decides over these
+alone: neither the signals nor the rejected documents are read again when documents are added.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pipeline.part_cache import DOCUMENTS, REJECTS, CachedPart, Tables, aside, l
 from pipeline.progress import Progress
 from pipeline.records import REJECT_SCHEMA, Ledger
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 SMALL_WORK_BYTES = 2_000_000
 """Of compressed documents: judging these takes this process less time than starting workers."""
 _FILES_A_TASK, _LEAST_TASKS = 16, 8
@@ -47,7 +47,13 @@ SCHEMA = pa.schema(
     ]
 )
 
-_LANGUAGES = "SELECT language, count(*) FROM read_parquet($file) GROUP BY language ORDER BY language"
+SIDES = ("source_hash", "target_hash", "group_id")
+"""What pairs can share, of CLEAN_SCHEMA, in the order of `_LANGUAGES`."""
+
+_LANGUAGES = """
+SELECT language, count(*), count(source_hash), count(target_hash), count(group_id)
+FROM read_parquet($file) GROUP BY language ORDER BY language
+"""
 
 _KEPT = "SELECT * FROM judged WHERE filename = $file AND rule IS NULL ORDER BY file_row_number"
 
@@ -137,6 +143,11 @@ def rejected_rows(judged: Mapping[Path, CachedPart]) -> dict[str, Sequence[int]]
     return found
 
 
+def sides_of(judged: Mapping[Path, CachedPart]) -> dict[str, list[str]]:
+    """File of clean documents -> the columns of `SIDES` in which one of them has a value."""
+    return {str(path): list(part.account["sides"]) for path, part in judged.items()}
+
+
 def unjudged(config: CorpusConfig, judged: Mapping[Path, CachedPart]) -> list[Unjudged]:
     """Which documents a rule set did not judge, being in another language; the most first."""
     languages: Counter[str] = Counter()
@@ -179,7 +190,9 @@ def _judge(task: _Task) -> list[CachedPart]:
 
 def _write(folder: Path, connection: duckdb.DuckDBPyConnection, clean: Path) -> Tables:
     of_file = {"file": str(clean)}
-    languages = dict(connection.execute(_LANGUAGES, of_file).fetchall())
+    counted = connection.execute(_LANGUAGES, of_file).fetchall()
+    languages = {language: num_documents for language, num_documents, *_ in counted}
+    sides = [side for number, side in enumerate(SIDES, start=2) if any(row[number] for row in counted)]
     rows = {
         name: stream_parquet(folder / f"{name}.parquet", stream(connection, statement, schema, of_file), schema)
         for name, statement, schema in ((DOCUMENTS, _KEPT, SCHEMA), (REJECTS, _REJECTED, REJECT_SCHEMA))
@@ -189,7 +202,7 @@ def _write(folder: Path, connection: duckdb.DuckDBPyConnection, clean: Path) -> 
     ledger.take(documents=len(sizes), num_bytes=pc.sum(sizes).as_py() or 0)
     count_kept(ledger, folder / f"{DOCUMENTS}.parquet")
     count_rejects(ledger, folder / f"{REJECTS}.parquet")
-    return Tables(rows=rows, ledger=ledger, account={"languages": languages})
+    return Tables(rows=rows, ledger=ledger, account={"languages": languages, "sides": sides})
 
 
 def count_kept(ledger: Ledger, file: Path) -> None:

@@ -4,20 +4,19 @@ In: the table `verdicts` after deduplication, and the hashes of both sides (clea
 split of each kept pair is that of its component: the pairs that share a text, a target or a group with one another, directly or
 by way of others. A hash of its smallest cluster id decides, so the order of arrival changes nothing; where a source of the
 component is training text by its own setting, so is the component.
-Files that hold no pair are known by the statistics in their footers, and nothing else of them is read.
+Files that hold no pair are known from when they were judged (judged.py), and not opened.
 Trade-off: a component goes to one split as a whole, so a target that very many pairs share can leave a split empty;
 `joined_by` says what joins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.config import CorpusConfig
 from pipeline.config.pairs import PairsConfig
@@ -83,9 +82,13 @@ def limit_repeats(connection: duckdb.DuckDBPyConnection, config: CorpusConfig, f
 
 
 def join_sides(
-    connection: duckdb.DuckDBPyConnection, config: CorpusConfig, files: list[str], fixed: Mapping[str, str]
+    connection: duckdb.DuckDBPyConnection,
+    config: CorpusConfig,
+    sides: Mapping[str, Collection[str]],
+    fixed: Mapping[str, str],
 ) -> PairCounts:
-    """Gives each kept pair the split of its component; sources that are held out by their own setting take no part."""
+    """Gives each kept pair the split of its component; sources that are held out by their own setting take no part. `sides` are
+    the files, each with those of its columns of pairs that have values."""
     keys = (*_KEYS[(config.pairs or PairsConfig()).joined_by], "group_id")
     statement = _PAIRS.format(
         keys=", ".join(f"documents.{key}" for key in keys),
@@ -93,9 +96,10 @@ def join_sides(
     )
     train = [source for source, split in fixed.items() if split == "train"]
     held_out = [source for source, split in fixed.items() if split != "train"]
-    parameters = {"files": with_values(files, keys), "train": train, "held_out": held_out}
-    if not parameters["files"]:
+    files = [file for file, columns in sides.items() if not set(keys).isdisjoint(columns)]
+    if not files:
         return PairCounts()
+    parameters = {"files": files, "train": train, "held_out": held_out}
     rows: pa.Table = connection.sql(statement, params=parameters).to_arrow_table()
     if not rows.num_rows:
         return PairCounts()
@@ -113,23 +117,6 @@ def join_sides(
     connection.unregister("components")
     _, sizes = np.unique(roots, return_counts=True)
     return PairCounts(num_pairs=rows.num_rows, num_components=len(sizes), largest_component=int(sizes.max()))
-
-
-def with_values(files: Sequence[str], columns: Sequence[str]) -> list[str]:
-    """The Parquet files in which one of these columns has a value, by their footers alone."""
-    return [file for file in files if _has_values(pq.read_metadata(file), columns)]
-
-
-def _has_values(metadata: pq.FileMetaData, columns: Sequence[str]) -> bool:
-    for group in range(metadata.num_row_groups):
-        row_group = metadata.row_group(group)
-        chunks = (row_group.column(number) for number in range(row_group.num_columns))
-        for chunk in chunks:
-            if chunk.path_in_schema in columns:
-                found = chunk.statistics
-                if found is None or not found.has_null_count or found.null_count < row_group.num_rows:
-                    return True
-    return False
 
 
 def _names(cluster_ids: pa.ChunkedArray, roots: Numbers) -> pa.Array:

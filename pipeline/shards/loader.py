@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import TrainingError
+from pipeline.errors import ConfigurationError
 from pipeline.shards.reader import TokenShards
 from pipeline.shards.shuffle import permute
 
@@ -27,7 +27,7 @@ class TokenLoader:
         """Opens a split.
 
         Raises:
-            TrainingError: it has fewer tokens than one window.
+            ConfigurationError: it has fewer tokens than one window.
         """
         self.shards = TokenShards(folder)
         self._parts = [part.view(np.ndarray) for part in self.shards.tokens(split)]  # a memory map is slow to slice
@@ -36,7 +36,7 @@ class TokenLoader:
         num_tokens = self.shards.num_tokens(split)
         self.num_windows = (num_tokens - 1) // context_tokens
         if self.num_windows < 1:
-            raise TrainingError(
+            raise ConfigurationError(
                 f"The {split} split has {num_tokens} tokens; one window of {context_tokens} needs {context_tokens + 1}. "
                 "Lower context_tokens or give the corpus more text."
             )

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import ArtifactDamaged, TrainingError
+from pipeline.errors import ArtifactDamaged, ConfigurationError
 from pipeline.shards.buckets import Schedule
 from pipeline.shards.format import read_offsets
 from pipeline.shards.reader import PAIR_INDEX, open_shard
@@ -227,7 +227,7 @@ class PairLoader:
         sides, padding included.
 
         Raises:
-            TrainingError: no pair is left, or one is longer than a batch.
+            ConfigurationError: no pair is left, or one is longer than a batch.
         """
         self.shards = PairShards(folder)
         self._split = split
@@ -276,12 +276,12 @@ class PromptLoader:
         """Opens a split. A row reads at most `context_tokens` tokens; a batch has at most `batch_tokens`, padding included.
 
         Raises:
-            TrainingError: the sides have vocabularies of their own, no pair is left, or one is longer than a batch.
+            ConfigurationError: the sides have vocabularies of their own, no pair is left, or one is longer than a batch.
         """
         self.shards = PairShards(folder)
         template = self.shards.template
         if template is None:
-            raise TrainingError(
+            raise ConfigurationError(
                 "The dataset has a tokenizer for each side; a decoder-only model reads both as one text. Take target_tokenizer "
                 "out of it, or choose an encoder-decoder."
             )
@@ -340,13 +340,13 @@ def _within(lengths: np.ndarray, limit: int | None) -> np.ndarray:
 def _refuse(split: str, lengths: np.ndarray, batch_tokens: int, num_left_out: int) -> None:
     if not len(lengths):
         why = f"the targets of all its {num_left_out} pairs are too long" if num_left_out else "it has no pair"
-        raise TrainingError(
-            f"The {split} split gives nothing to learn from: {why}. Raise the model's limit of tokens or give "
-            "the corpus more pairs."
+        raise ConfigurationError(
+            f"The {split} split gives nothing to learn from: {why}. Raise the model's context_tokens or give the corpus "
+            "more pairs."
         )
     longest = int(lengths.sum(axis=1).max())
     if longest > batch_tokens:
-        raise TrainingError(
+        raise ConfigurationError(
             f"A pair of the {split} split has {longest} tokens and a batch at most {batch_tokens}. Raise batch_tokens or lower "
             "the dataset's max_source_tokens."
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.errors import TrainingError
+from pipeline.errors import ConfigurationError, TrainingError
 
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12}
 """Dense bfloat16 FLOP/s by device name: NVIDIA's data sheets, without sparsity."""
@@ -62,11 +62,11 @@ def choose_hardware(
     """Turns `auto` into what this machine is best at; the same machine gives the same answer.
 
     Raises:
-        TrainingError: CUDA is asked for and not there, or a compiler is and not there, or a step has too few windows.
+        ConfigurationError: CUDA is asked for and not there, or a compiler is and not there, or a step has too few windows.
     """
     device = choose_device(device)
     if batch_windows < num_processes:
-        raise TrainingError(
+        raise ConfigurationError(
             f"models.*.train.devices is {num_processes}, but a step has {batch_windows} windows of {context_tokens} tokens. "
             f"Raise batch_tokens to {num_processes * context_tokens} or lower devices."
         )
@@ -74,7 +74,7 @@ def choose_hardware(
         precision = "bfloat16" if device == "cuda" or _cpu_has_bfloat16() else "float32"
     has_compiler = can_compile(device)
     if compile == "on" and not has_compiler:
-        raise TrainingError(
+        raise ConfigurationError(
             "models.*.train.compile is on, but there is no C++ compiler (g++). Install one or set it to auto."
         )
     assumed = _ASSUMED_GPU_FLOPS if device == "cuda" else _ASSUMED_CPU_FLOPS
@@ -96,10 +96,10 @@ def choose_device(asked: str) -> str:
     """`cpu` or `cuda`.
 
     Raises:
-        TrainingError: CUDA is asked for and not there.
+        ConfigurationError: CUDA is asked for and not there.
     """
     if asked == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("models.*.train.device is cuda, but torch sees no CUDA device. Set it to auto or cpu.")
+        raise ConfigurationError("models.*.train.device is cuda, but torch sees no CUDA device. Set it to auto or cpu.")
     if asked == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return asked
@@ -109,7 +109,7 @@ def count_processes(devices: int | str, *, device: str) -> int:
     """How many processes train together: one a GPU, and on a CPU one unless more are asked for.
 
     Raises:
-        TrainingError: the machine has fewer GPUs, or fewer processors.
+        ConfigurationError: the machine has fewer GPUs, or fewer processors.
     """
     if device == "cuda":
         present, kind = torch.cuda.device_count(), "CUDA device"
@@ -118,7 +118,7 @@ def count_processes(devices: int | str, *, device: str) -> int:
     if devices == "auto":
         return present if device == "cuda" else 1
     if int(devices) > present:
-        raise TrainingError(
+        raise ConfigurationError(
             f"models.*.train.devices is {devices}, but this machine has {present} {kind}{'s' if present > 1 else ''}. Set it to "
             f"auto or to at most {present}."
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.errors import TrainingError
+from pipeline.errors import ConfigurationError
 from pipeline.shards.reader import PAIR_INDEX
 from pipeline.training.data import TrainingData, WindowData
 from pipeline.training.families import EncoderDecoderShape, Shape
@@ -16,14 +16,14 @@ def open_data(spec: TrainingSpec, shape: Shape) -> TrainingData:
     """The data of a spec for a network of this shape.
 
     Raises:
-        TrainingError: they do not fit each other.
+        ConfigurationError: they do not fit each other.
     """
     has_pairs = (Path(spec.shards_folder) / PAIR_INDEX).is_file()
     if not isinstance(shape, EncoderDecoderShape):
         kind = PromptData if has_pairs else WindowData
         return kind(spec, context_tokens=shape.context_tokens)
     if not has_pairs:
-        raise TrainingError(
+        raise ConfigurationError(
             f"{spec.name}: the family {spec.family} learns from pairs, and its dataset holds text alone. Set the dataset's task, "
             "such as translation, or choose a decoder-only family."
         )

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 
-from pipeline.errors import TrainingError
+from pipeline.errors import ConfigurationError
 from pipeline.shards.pairs import IGNORED, PairBatch, PairLoader, PairShards, PromptBatch, PromptLoader
 from pipeline.training.data import VALIDATION_SEED, Batch, check_tokenizer
 from pipeline.training.families import EncoderDecoderShape
@@ -71,7 +71,7 @@ class PairData(_OfPairs[PairLoader]):
         """Opens the splits.
 
         Raises:
-            TrainingError: no pair fits, or tokenizers, vocabularies and shape are not each other's.
+            ConfigurationError: no pair fits, or tokenizers, vocabularies and shape are not each other's.
         """
         folder, context = Path(spec.shards_folder), shape.context_tokens
         settings = {
@@ -111,7 +111,7 @@ class PromptData(_OfPairs[PromptLoader]):
         """Opens the splits.
 
         Raises:
-            TrainingError: no pair fits, the sides have vocabularies of their own, or the tokenizer is not the shards' own.
+            ConfigurationError: no pair fits, the sides have vocabularies of their own, or the tokenizer is not the shards' own.
         """
         folder = Path(spec.shards_folder)
         settings = {"batch_tokens": spec.batch_windows * context_tokens, "context_tokens": context_tokens}
@@ -134,12 +134,12 @@ def _check_sizes(spec: TrainingSpec, shards: PairShards, shape: EncoderDecoderSh
         ("decoder", shape.vocab_size, shards.target.vocab_size),
     ):
         if found != expected:
-            raise TrainingError(
+            raise ConfigurationError(
                 f"{spec.name}: its {side} has a vocabulary of {found} tokens, its shards one of {expected}. Build the shards "
                 "again with the model's tokenizers."
             )
     if shape.share_vocabulary and shards.source.tokenizer_hash != shards.target.tokenizer_hash:
-        raise TrainingError(
+        raise ConfigurationError(
             f"{spec.name}: encoder and decoder share one vocabulary, but its shards have a tokenizer for each side. Set "
             "share_vocabulary to false, or take target_tokenizer out of the dataset."
         )

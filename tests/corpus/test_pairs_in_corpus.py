@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpus_building import build_from, clean_artifact, clean_row, documents_of, pair_row, rejects_of
+from corpus_building import build_from, clean_row, documents_of, pair_row, rejects_of
 
-from pipeline.artifacts import ArtifactStore
 from pipeline.config import CorpusConfig
-from pipeline.corpus.pairs import PairCounts, join_sides, with_values
+from pipeline.corpus.pairs import PairCounts, join_sides
 from pipeline.errors import StageError
 
 SPLITS = {"validation": 0.2, "test": 0.2}
@@ -266,15 +265,18 @@ def test_a_fixed_split_without_a_document_is_one_sentence(tmp_path: Path) -> Non
         build_from(tmp_path, {"train": pairs(0, 100), "exam": exam}, fixed={"exam": "test"}, pairs={}, splits=SPLITS)
 
 
-def test_texts_without_pairs_are_not_asked_for_their_sides(tmp_path: Path) -> None:
-    texts = [clean_row(f"A text without its other half, number {number}.", number) for number in range(9)]
-    grouped = clean_row("A turn of a conversation.", 9, group_id="7")
-    found = clean_artifact(
-        ArtifactStore(tmp_path), "notes", [*texts[:4], pairs(0, 1)[0], *texts[4:], grouped], num_files=4
-    )
-    files = [str(path) for path in found.files("documents/*.parquet")]
-    assert [Path(file).name for file in with_values(files, ["source_hash", "target_hash"])] == ["0.parquet"]
-    assert [Path(file).name for file in with_values(files, ["target_hash", "group_id"])] == ["0.parquet", "2.parquet"]
-    no_database: Any = None
-    config = CorpusConfig.model_validate({"sources": {"notes": 1.0}})
-    assert join_sides(no_database, config, [files[1], files[3]], {}) == PairCounts()
+def test_texts_without_pairs_are_not_opened_for_their_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, list[str]]] = []
+
+    def seen(connection: Any, config: Any, sides: dict[str, list[str]], fixed: Any) -> PairCounts:
+        asked.append({Path(file).stem: columns for file, columns in sides.items()})
+        return join_sides(connection, config, sides, fixed)
+
+    monkeypatch.setattr("pipeline.corpus.build.join_sides", seen)
+    texts = [clean_row(f"A text without its other half, number {number}.", number) for number in range(61)]
+    grouped = clean_row("A turn of a conversation.", 61, group_id="7")
+    build_from(tmp_path, {"notes": [*pairs(0, 1), *texts, grouped]}, num_files=3, splits=SPLITS)
+    assert asked == [{"0": ["source_hash", "target_hash"], "1": [], "2": ["group_id"]}]
+    no_database: Any = None  # is not asked
+    config = CorpusConfig.model_validate({"sources": {"notes": 1.0}, "pairs": {"joined_by": "target"}})
+    assert join_sides(no_database, config, {"0": [], "1": ["source_hash"]}, {}) == PairCounts()

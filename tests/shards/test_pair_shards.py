@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pair_corpus import default_pairs, number_pairs, pair_shards
 
-from pipeline.errors import ArtifactDamaged, StageError, TrainingError
+from pipeline.errors import ArtifactDamaged, ConfigurationError, StageError, TrainingError
 from pipeline.shards.buckets import padded_tokens, plan_batches
 from pipeline.shards.format import read_header, read_offsets
 from pipeline.shards.pairs import IGNORED, PairLoader, PairShards, PromptLoader, shorten
@@ -242,12 +242,14 @@ def test_limits_of_a_model_hold_with_the_marks(tmp_path: Path) -> None:
 
 def test_what_cannot_be_batched_is_one_sentence(tmp_path: Path) -> None:
     artifact, _, _ = pair_shards(tmp_path / "1")
-    with pytest.raises(TrainingError, match="A pair of the train split has .* a batch at most 8. Raise batch_tokens"):
+    with pytest.raises(
+        ConfigurationError, match="A pair of the train split has .* a batch at most 8. Raise batch_tokens"
+    ):
         PairLoader(artifact.folder, split="train", batch_tokens=8, seed=0)
-    with pytest.raises(TrainingError, match="the targets of all its 20 pairs are too long"):
+    with pytest.raises(ConfigurationError, match="the targets of all its 20 pairs are too long"):
         PairLoader(artifact.folder, split="validation", batch_tokens=100, seed=0, max_target_tokens=2)
     separate, _, _ = pair_shards(tmp_path / "2", separate=True)
-    with pytest.raises(TrainingError, match="a decoder-only model reads both as one text"):
+    with pytest.raises(ConfigurationError, match="a decoder-only model reads both as one text"):
         PromptLoader(separate.folder, split="train", batch_tokens=100, seed=0, context_tokens=64)
 
 

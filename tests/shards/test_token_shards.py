@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from pipeline.artifacts import Artifact, ArtifactStore, Report
 from pipeline.config import DatasetConfig, TokenizerConfig
-from pipeline.errors import ArtifactDamaged, TrainingError
+from pipeline.errors import ArtifactDamaged, ConfigurationError
 from pipeline.files import write_parquet
 from pipeline.progress import SilentProgress
 from pipeline.shards.build import build_token_shards
@@ -225,7 +225,7 @@ def test_a_shard_without_a_document_is_empty_and_an_empty_split_is_one_sentence(
     with pytest.raises(ValueError, match="there is no split 'dev'; the shards hold train, test"):
         shards.num_tokens("dev")
     for split in ("train", "test"):
-        with pytest.raises(TrainingError, match="has 0 tokens; one window of 8 needs 9"):
+        with pytest.raises(ConfigurationError, match="has 0 tokens; one window of 8 needs 9"):
             TokenLoader(tmp_path, split=split, context_tokens=8, seed=0)
 
 
@@ -332,5 +332,7 @@ def test_any_batch_size_and_any_number_of_ranks_read_the_same_order(numbered: Pa
 
 
 def test_a_split_shorter_than_a_window_is_one_sentence(numbered: Path) -> None:
-    with pytest.raises(TrainingError, match="has 1037 tokens; one window of 2000 needs 2001. Lower context_tokens"):
+    with pytest.raises(
+        ConfigurationError, match="has 1037 tokens; one window of 2000 needs 2001. Lower context_tokens"
+    ):
         TokenLoader(numbered, split="train", context_tokens=2000, seed=0)

@@ -14,7 +14,7 @@ from pair_run import BOS, EOS, MIDDLE, PREFIX, pair_spec, tiny_pairs
 from tiny_run import interrupt, spec_of
 
 from pipeline.config import Seq2SeqRnnConfig, Seq2SeqTransformerConfig
-from pipeline.errors import TrainingError
+from pipeline.errors import ConfigurationError
 from pipeline.models.interface import GenerationParameters
 from pipeline.models.loading import load_model
 from pipeline.models.seq2seq_transformer.shape import derive_seq2seq_transformer_shape
@@ -109,7 +109,7 @@ def test_an_encoder_decoder_learns_to_reverse(tiny_data: Path, tiny_pairs: Path,
 def test_the_family_and_the_data_must_fit(tiny_data: Path, tiny_pairs: Path, tmp_path: Path) -> None:
     spec = pair_spec(tiny_data, tiny_data, tmp_path, family="seq2seq_rnn")
     with pytest.raises(
-        TrainingError, match="the family seq2seq_rnn learns from pairs, and its dataset holds text alone"
+        ConfigurationError, match="the family seq2seq_rnn learns from pairs, and its dataset holds text alone"
     ):
         Trainer(spec, StopRequest())
     shape = derive_seq2seq_transformer_shape(
@@ -118,7 +118,7 @@ def test_the_family_and_the_data_must_fit(tiny_data: Path, tiny_pairs: Path, tmp
     spec = spec_of(
         tiny_data, tmp_path, family="seq2seq_transformer", shape=asdict(shape), shards_folder=str(tiny_pairs)
     )
-    with pytest.raises(TrainingError, match="its encoder has a vocabulary of 17 tokens, its shards one of"):
+    with pytest.raises(ConfigurationError, match="its encoder has a vocabulary of 17 tokens, its shards one of"):
         Trainer(spec, StopRequest())
 
 
@@ -136,7 +136,7 @@ def test_two_tokenizers_under_one_table_are_refused(tiny_data: Path, tiny_pairs:
             data = json.dumps(index).encode()
         (copied / file.name).write_bytes(data)
     spec = pair_spec(tiny_data, copied, tmp_path, family="seq2seq_transformer")
-    with pytest.raises(TrainingError, match="share one vocabulary, but its shards have a tokenizer for each side"):
+    with pytest.raises(ConfigurationError, match="share one vocabulary, but its shards have a tokenizer for each side"):
         Trainer(spec, StopRequest())
 
 

@@ -277,10 +277,10 @@ SIZES: dict[str, Any] = {"batch_windows": 16, "micro_windows": None, "context_to
 
 def test_asking_for_what_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     if not torch.cuda.is_available():
-        with pytest.raises(TrainingError, match="torch sees no CUDA device. Set it to auto or cpu"):
+        with pytest.raises(ConfigurationError, match="torch sees no CUDA device. Set it to auto or cpu"):
             choose_hardware(device="cuda", precision="auto", compile="auto", **SIZES, total_flops=1e9)
     monkeypatch.setattr("shutil.which", lambda name: None)
-    with pytest.raises(TrainingError, match="there is no C\\+\\+ compiler"):
+    with pytest.raises(ConfigurationError, match="there is no C\\+\\+ compiler"):
         choose_hardware(device="cpu", precision="float32", compile="on", **SIZES, total_flops=1e9)
     chosen = choose_hardware(device="cpu", precision="float32", compile="auto", **SIZES, total_flops=1e20)
     assert not chosen.compiled
