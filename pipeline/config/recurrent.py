@@ -46,7 +46,7 @@ class CacheConfig(Section):
     document exp(theta h . h_i), over their sum: the continuous cache of Grave et al. 2017 (arXiv 1612.04426)."""
 
     tokens: Annotated[int, Field(ge=1, le=2000)] = 500
-    """States remembered, of the same document."""
+    """States remembered, of the same document: each begins with none."""
     theta: Annotated[float, Field(ge=0, le=100)] = 0.3
     """How much a state like the present one counts for more; 0 counts how often a token occurred."""
     weight: Annotated[float, Field(gt=0, lt=1)] = 0.1
