@@ -243,6 +243,7 @@ DEFAULTS: dict[str, Any] = {
     "packing": "stream",
     "attend": "window",
     "cautious_weight_decay": False,
+    "averaged_sgd": None,
     "ema_decay": None,
     "schedule": "wsd",
     "micro_windows": None,

@@ -12,6 +12,7 @@ mixing.py    decontamination, and how often training reads what
 data.py      sources, corpora, tokenizers, datasets
 starting.py  where a model's weights come from
 trainer.py   where training runs
+recurrent.py averaged gradient descent, and the cache of recurrent models
 training.py  models: architecture, training, evaluation, promotion
 seq2seq.py   models: encoder-decoders
 families.py  every family's section as one

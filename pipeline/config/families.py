@@ -32,6 +32,8 @@ def misfit(model: ModelConfig, dataset: DatasetConfig) -> str | None:
             )
     if dataset.is_pairs and not isinstance(model, NgramConfig) and (key := _for_windows(model)) is not None:
         return f"{key} is set, which is for windows of text, but {where} has the task {dataset.task}. Remove it"
+    if (key := _for_recurrent(model, dataset)) is not None:
+        return f"{key} is set, which is for recurrent models of running text (rnn, gru, lstm). Remove it"
     if isinstance(model, EncoderDecoderConfig):
         if model.evaluate.benchmarks:
             return (
@@ -61,3 +63,12 @@ def _for_windows(model: NetworkConfig) -> str | None:
     if model.train.batch_warmup_fraction:
         return "train.batch_warmup_fraction"
     return "attend" if isinstance(model, TransformerConfig) and model.attend != "window" else None
+
+
+def _for_recurrent(model: ModelConfig, dataset: DatasetConfig) -> str | None:
+    """A setting that only a recurrent language model has a use for, and with the cache one of running text."""
+    if model.evaluate.cache is not None and (dataset.is_pairs or not isinstance(model, RecurrentConfig)):
+        return "evaluate.cache"
+    if isinstance(model, NgramConfig | RecurrentConfig) or model.train.averaged_sgd is None:
+        return None
+    return "train.averaged_sgd"

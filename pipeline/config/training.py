@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.benchmarks import BenchmarkConfig
 from pipeline.config.metric_names import MetricName
+from pipeline.config.recurrent import IN_PLACE_OF, AveragedSgdConfig, CacheConfig
 from pipeline.config.sections import Name, PathText, Section
 from pipeline.config.starting import LoraConfig, StartSettings
 
@@ -61,6 +62,8 @@ class TrainConfig(Section):
     """Of the steps, the last ones, with a linearly falling learning rate, under `wsd`."""
     batch_warmup_fraction: Fraction = 0.0
     """Of the steps, the first ones, with a smaller batch: a quarter of it for the first half of them, half for the second."""
+    averaged_sgd: AveragedSgdConfig | None = None
+    """In place of Muon and AdamW, for recurrent language models; `{}` takes the values of Merity et al. 2017."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Evaluates and saves an exponential moving average of the weights in their place; 0.999 averages about 1,000 steps."""
     packing: Literal["stream", "best_fit"] = "stream"
@@ -104,6 +107,15 @@ class TrainConfig(Section):
     max_skipped_steps: Positive = 20
     """More skipped steps than this in 128 stop the run."""
 
+    @model_validator(mode="after")
+    def _learns_one_way(self) -> TrainConfig:
+        unused = sorted(self.model_fields_set.intersection(IN_PLACE_OF))
+        if self.averaged_sgd is not None and unused:
+            raise ValueError(
+                f"sets {unused[0]}, which averaged_sgd has no use for or sets itself. Remove one of the two"
+            )
+        return self
+
 
 class EvaluateConfig(Section):
     """How a trained model is measured on the test split."""
@@ -125,6 +137,9 @@ class EvaluateConfig(Section):
     metrics: tuple[MetricName, ...] = ()
     """Of what a model of pairs writes, such as `[chrf, bleu]`, the first one for the leaderboard; empty takes those of the
     dataset's task."""
+    cache: CacheConfig | None = None
+    """Measures a recurrent language model with a cache of its recent states too; null does not. The figures without it stand, and
+    promotion goes by them."""
     benchmarks: dict[Name, BenchmarkConfig] = {}
     """Files of questions with answers, by a name of your own: few-shot and multiple choice by log-likelihood."""
 

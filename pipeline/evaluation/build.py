@@ -56,7 +56,9 @@ def build_evaluation(
     notes = [*_notes(measured, corpus, config), *(note for result in answered.values() for note in result.notes)]
     lineage = {"model": model.ref, **model.manifest.inputs, "corpus": corpus.ref}
     benchmarks = {benchmark: result.figures for benchmark, result in answered.items()}
-    counts = {**measured.figures, **task_figures(measured.task_rows), **benchmark_figures(benchmarks)}
+    with_cache = measured.cached.figures if measured.cached is not None else {}
+    counts = {**measured.figures, **{f"cached_{key}": value for key, value in with_cache.items()}}
+    counts |= {**task_figures(measured.task_rows), **benchmark_figures(benchmarks)}
     rows = _write_tables(draft, measured, answered)
     metrics = {
         "all": measured.figures,
@@ -64,6 +66,7 @@ def build_evaluation(
         "bins": measured.bins,
         "task": {"name": measured.task, "metric": measured.task_metric, "metrics": measured.task_rows},
         "benchmarks": benchmarks,
+        "cache": measured.cached.record() if measured.cached is not None else None,
     }
     write_json(draft.path("metrics.json"), metrics)
     write_json(draft.path("samples.json"), measured.samples)
@@ -76,6 +79,7 @@ def build_evaluation(
         training=model.manifest.counts,
         figures=measured.figures,
         sources=measured.sources,
+        cached=with_cache,
         task=measured.task,
         task_rows=measured.task_rows,
         benchmarks=benchmarks,

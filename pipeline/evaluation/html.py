@@ -25,6 +25,7 @@ def render_report(
     training: Mapping[str, Any],
     figures: Mapping[str, Any],
     sources: Mapping[str, Mapping[str, Any]],
+    cached: Mapping[str, Any],
     task: str,
     task_rows: Sequence[Mapping[str, Any]],
     benchmarks: Mapping[str, Mapping[str, Any]],
@@ -33,7 +34,8 @@ def render_report(
     lineage: Mapping[str, ArtifactRef],
     notes: Sequence[str],
 ) -> str:
-    """The page; `plots` are PNG bytes by title, `training` the counts of the trained model."""
+    """The page; `plots` are PNG bytes by title, `training` the counts of the trained model, `cached` the figures with a cache or
+    none."""
     environment = Environment(
         loader=PackageLoader("pipeline.evaluation", ""),
         autoescape=True,
@@ -48,6 +50,7 @@ def render_report(
         training=training,
         figures=figures,
         sources=sources,
+        cached=cached,
         task=task,
         task_table=_by_metric(task_rows),
         writers=list(dict.fromkeys(row["by"] for row in task_rows)),

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from pipeline.config.training import EvaluateConfig
 from pipeline.errors import StageError
+from pipeline.evaluation.cached import Cached, measure_with_cache
 from pipeline.evaluation.metrics.totals import Documents, summarise, summarise_sources
 from pipeline.evaluation.samples import write_samples
 from pipeline.evaluation.scoring import DocumentScores, score_documents
@@ -55,6 +56,8 @@ class Measured:
     """Of the log-probabilities alone."""
     calibration: np.ndarray[Any, Any] | None = None
     """(15, 3): counts, summed confidences and hits; None where the model gives no confidences."""
+    cached: Cached | None = None
+    """The same with a cache of recent states, where one is asked for."""
     task: str = "language_model"
     task_metric: str = "bits_per_byte"
     """What the leaderboard goes by."""
@@ -98,9 +101,24 @@ def measure_texts(
     seconds = time.monotonic() - started
     progress.finish()
     check_finite(name, documents.ids, scores.bits)
+    notes, cached = [], None
+    if config.cache is not None:
+        progress.note("scoring with the cache")
+        progress.start(total=num_characters(test, ids))
+        cached = measure_with_cache(
+            model,
+            tokenizer,
+            read_texts(test, ids),
+            documents=documents,
+            alone=scores,
+            settings=config.cache,
+            progress=progress,
+        )
+        progress.finish()
+        check_finite(name, documents.ids, cached.bits)
+        notes.append(cached.note)
     progress.note("writing samples")
     figures = summarise(documents, scores)
-    notes = []
     if figures["unknown_fraction"]:
         notes.append(
             f"{100 * figures['unknown_fraction']:.2f} % of the test tokens stand for text outside the vocabulary, so "
@@ -115,6 +133,7 @@ def measure_texts(
         notes=notes,
         scoring_seconds=seconds,
         calibration=scores.calibration.sum(axis=0),
+        cached=cached,
     )
 
 

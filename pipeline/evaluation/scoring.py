@@ -25,7 +25,7 @@ import torch
 from pipeline.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
-    from pipeline.models.interface import LanguageModel
+    from pipeline.models.target_scores import Scorer
     from pipeline.tokenizer.model import Tokenizer
 
 NUM_BINS = 15
@@ -59,7 +59,7 @@ class DocumentScores:
 
 
 def score_documents(
-    model: LanguageModel,
+    model: Scorer,
     tokenizer: Tokenizer,
     texts: Iterable[str],
     *,
@@ -111,7 +111,7 @@ def _blocks(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _score_block(
-    model: LanguageModel,
+    model: Scorer,
     tokenizer: Tokenizer,
     texts: list[str],
     bits_per_token: np.ndarray[Any, Any] | None,
@@ -151,7 +151,7 @@ def _score_block(
 
 
 def _score_batch(
-    model: LanguageModel,
+    model: Scorer,
     tokenizer: Tokenizer,
     token_ids: list[np.ndarray[Any, Any]],
     batch: list[tuple[int, int, int, int]],

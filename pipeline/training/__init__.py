@@ -21,8 +21,9 @@ trainer.py     the loop
 warmup.py      compilation, and a forward pass that fits the memory
 step.py        one step: accumulated gradients, guard, update
 optimizer.py   Muon for hidden matrices, AdamW for the rest
+sgd.py         plain gradient descent, for recurrent models
 schedule.py    warm-up, then plateau and linear cooldown, or a cosine
-ema.py         an average of the weights, saved in their place
+averaging.py   an average of the weights, saved in their place
 hardware.py    device, precision, compilation, threads
 random_state.py  every generator's state, and what a step draws
 monitor.py     data wait, memory, use of the machine

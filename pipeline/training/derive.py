@@ -10,6 +10,7 @@
 | steps | tokens by batch; batch warm-up makes more of them | batch_size.py |
 | warm-up, cooldown | 2 % and the last 60 % of the steps | Hägele et al. 2024: 20 % and more is enough; 40 to 70 % in speed runs |
 | validation | ten times, each at most 1/100 of the tokens | |
+| the same of averaged SGD | 30 times, since its trigger waits for several | |
 | matrix learning rate | 0.03, Elman's 0.01 | Muon's update has unit spectral norm whatever the width; Jordan et al. 2024 |
 | embedding, head learning rate | 0.3 and 0.004, times (768 / width)^0.5 | nanochat's values at width 768, scaled as there |
 | the same of recurrent families, encoder-decoders too | 0.025 for both, times (768 / width)^0.5 | measured, below |
@@ -36,6 +37,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.config import (
     EncoderDecoderConfig,
@@ -55,7 +57,7 @@ from pipeline.training.starting import StartShape, shape_from
 Shape = TransformerShape | RecurrentShape | Seq2SeqTransformerShape | Seq2SeqRnnShape
 TOKENS_PER_PARAMETER = 20
 REFERENCE_TOKENS, REFERENCE_BATCH_TOKENS, BATCH_EXPONENT = 3_000_000, 4_096, 0.383
-VALIDATIONS = 10
+VALIDATIONS, VALIDATIONS_WITH_TRIGGER = 10, 30
 VALIDATION_SHARE = 100
 """A validation reads at most this part of the training tokens: ten of them then cost about 3 % of the training."""
 
@@ -73,6 +75,11 @@ class Derived:
     embedding_learning_rate: float
     head_learning_rate: float
     vector_learning_rate: float
+    weight_decay: float
+    warmup_fraction: float
+    cooldown_fraction: float
+    gradient_clip: float | None
+    spike_sigma: float | None
     validate_every_steps: int
     validation_windows: int
 
@@ -100,22 +107,42 @@ def derive(
         batch_windows = 2 ** max(0, round(math.log2(batch_tokens / config.context_tokens)))
     micro_tokens = train.micro_batch_tokens
     warmup = train.batch_warmup_fraction
+    num_validations = VALIDATIONS if train.averaged_sgd is None else VALIDATIONS_WITH_TRIGGER
     num_steps = steps_for(tokens / config.context_tokens, batch_rows=batch_windows, warmup_fraction=warmup)
-    scale = (768 / shape.width) ** 0.5
-    matrix, embedding, head = _rates(config)
     return Derived(
         shape=shape,
         num_steps=num_steps,
         batch_windows=batch_windows,
         batch_warmup_steps=round(warmup * num_steps),
         micro_windows=max(1, micro_tokens // config.context_tokens) if micro_tokens else None,
-        matrix_learning_rate=train.matrix_learning_rate or matrix,
-        embedding_learning_rate=train.embedding_learning_rate or embedding * scale,
-        head_learning_rate=train.head_learning_rate or head * scale,
-        vector_learning_rate=train.vector_learning_rate or 0.01,
-        validate_every_steps=train.validate_every_steps or max(1, num_steps // VALIDATIONS),
+        **_updates(config, width=shape.width),
+        validate_every_steps=train.validate_every_steps or max(1, num_steps // num_validations),
         validation_windows=max(1, min(train.validation_tokens, tokens // VALIDATION_SHARE) // config.context_tokens),
     )
+
+
+def _updates(config: NetworkConfig, *, width: int) -> dict[str, Any]:
+    """Rates, decay, schedule and largest gradient."""
+    train = config.train
+    if train.averaged_sgd is not None:  # one rate, and no schedule
+        kinds = ("matrix", "embedding", "head", "vector")
+        own = {f"{kind}_learning_rate": train.averaged_sgd.learning_rate for kind in kinds}
+        own |= {"weight_decay": train.averaged_sgd.weight_decay, "gradient_clip": train.averaged_sgd.gradient_clip}
+        # at a constant rate gradients grow as the loss falls, and their clipping bounds every step: no spikes are looked for
+        return {**own, "warmup_fraction": 0.0, "cooldown_fraction": 0.0, "spike_sigma": None}
+    matrix, embedding, head = _rates(config)
+    scale = (768 / width) ** 0.5
+    return {
+        "matrix_learning_rate": train.matrix_learning_rate or matrix,
+        "embedding_learning_rate": train.embedding_learning_rate or embedding * scale,
+        "head_learning_rate": train.head_learning_rate or head * scale,
+        "vector_learning_rate": train.vector_learning_rate or 0.01,
+        "weight_decay": train.weight_decay,
+        "gradient_clip": train.gradient_clip,
+        "spike_sigma": train.spike_sigma,
+        "warmup_fraction": train.warmup_fraction,
+        "cooldown_fraction": train.cooldown_fraction,
+    }
 
 
 def _rates(config: NetworkConfig) -> tuple[float, float, float]:

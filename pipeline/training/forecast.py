@@ -22,6 +22,7 @@ from pipeline.training.families import EncoderDecoderShape, Network, Shape, netw
 from pipeline.training.guard import SpikeGuard
 from pipeline.training.hardware import Hardware, choose_device, choose_hardware, count_processes
 from pipeline.training.optimizer import Optimizer
+from pipeline.training.sgd import Sgd
 from pipeline.training.spec import EPOCHS_WORTH_READING
 from pipeline.training.starting import lora_settings
 from pipeline.training.step import train_step
@@ -137,27 +138,18 @@ def _probe(config: NetworkConfig, run: Derived, hardware: Hardware) -> tuple[Har
     hold(network, parts=config.freeze if isinstance(config, StartSettings) else (), lora=lora, seed=0)
     network.compute_dtype = hardware.dtype
     network.to(hardware.device)
-    optimizer = Optimizer(
-        network,
-        matrix_learning_rate=run.matrix_learning_rate,
-        embedding_learning_rate=run.embedding_learning_rate,
-        head_learning_rate=run.head_learning_rate,
-        vector_learning_rate=run.vector_learning_rate,
-        weight_decay=config.train.weight_decay,
-        dtype=hardware.dtype,
-        adapter_learning_rate=lora["learning_rate"] if lora else 0.0,
-    )
+    optimizer = _optimizer(config, run, network, hardware.dtype, adapter_rate=lora["learning_rate"] if lora else 0.0)
     batch = _batch(run).rows(0, hardware.num_processes).to(hardware.device)
     micro_rows = batch.rows_within(hardware.micro_windows * run.shape.context_tokens)
     activations = _kept_bytes(network, batch.part(slice(micro_rows)))
     loss_of, hardware = make_ready(network, hardware, batch, may_change=True, note=lambda _: None)
-    guard = SpikeGuard(sigma=config.train.spike_sigma, max_skipped_steps=PROBE_STEPS + 1, device=hardware.device)
+    guard = SpikeGuard(sigma=run.spike_sigma, max_skipped_steps=PROBE_STEPS + 1, device=hardware.device)
     seconds = []
     for _ in range(PROBE_STEPS + 1):
         started = time.perf_counter()
         row = train_step(
             loss_of, network, optimizer, guard, batch,
-            micro_rows=micro_rows, scale=1.0, gradient_clip=config.train.gradient_clip,
+            micro_rows=micro_rows, scale=1.0, gradient_clip=run.gradient_clip,
         )  # fmt: skip
         row.tolist()  # waits for the device
         seconds.append(time.perf_counter() - started)
@@ -170,6 +162,23 @@ def _probe(config: NetworkConfig, run: Derived, hardware: Hardware) -> tuple[Har
         weights=weights // parts, gradients=gradients // parts, optimizer=state // parts, activations=activations
     )
     return hardware, memory, statistics.median(seconds[1:])
+
+
+def _optimizer(
+    config: NetworkConfig, run: Derived, network: Network, dtype: torch.dtype, *, adapter_rate: float
+) -> Optimizer | Sgd:
+    if config.train.averaged_sgd is not None:
+        return Sgd(network, learning_rate=run.matrix_learning_rate, weight_decay=run.weight_decay)
+    return Optimizer(
+        network,
+        matrix_learning_rate=run.matrix_learning_rate,
+        embedding_learning_rate=run.embedding_learning_rate,
+        head_learning_rate=run.head_learning_rate,
+        vector_learning_rate=run.vector_learning_rate,
+        weight_decay=run.weight_decay,
+        dtype=dtype,
+        adapter_learning_rate=adapter_rate,
+    )
 
 
 def _batch(run: Derived) -> Batch:

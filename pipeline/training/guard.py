@@ -7,6 +7,7 @@ late the host learns of it, the weights are those before the step that halted.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -52,8 +53,9 @@ class Verdict:
 class SpikeGuard:
     """Remembers recent losses and gradient norms, on the device."""
 
-    def __init__(self, *, sigma: float, max_skipped_steps: int, device: str = "cpu") -> None:
-        self._sigma, self._max_skipped = sigma, max_skipped_steps
+    def __init__(self, *, sigma: float | None, max_skipped_steps: int, device: str = "cpu") -> None:
+        """Without a `sigma` no step is a spike, and only what is not finite halts."""
+        self._sigma, self._max_skipped = math.inf if sigma is None else sigma, max_skipped_steps
         self._state = {
             "window": torch.zeros(2, WINDOW_STEPS, dtype=torch.float64, device=device),  # losses, gradient norms
             "num_kept": torch.zeros(1, dtype=torch.int64, device=device),

@@ -228,13 +228,14 @@ def _spec(derived: Derived, config: NetworkConfig, *, is_compilable: bool, **pla
         embedding_learning_rate=derived.embedding_learning_rate,
         head_learning_rate=derived.head_learning_rate,
         vector_learning_rate=derived.vector_learning_rate,
-        weight_decay=train.weight_decay,
         cautious_weight_decay=train.cautious_weight_decay,
+        averaged_sgd=train.averaged_sgd.literals() if train.averaged_sgd is not None else None,
         ema_decay=train.ema_decay,
         schedule=train.schedule,
-        warmup_fraction=train.warmup_fraction,
-        cooldown_fraction=train.cooldown_fraction,
-        gradient_clip=train.gradient_clip,
+        weight_decay=derived.weight_decay,
+        warmup_fraction=derived.warmup_fraction,
+        cooldown_fraction=derived.cooldown_fraction,
+        gradient_clip=derived.gradient_clip,
         seed=train.seed,
         precision=train.precision,
         compile=train.compile if is_compilable else "off",  # batches of pairs have many shapes
@@ -250,7 +251,7 @@ def _spec(derived: Derived, config: NetworkConfig, *, is_compilable: bool, **pla
         keep_every_steps=train.keep_every_steps,
         keep_best_checkpoint=train.keep_best_checkpoint,
         profile_steps=train.profile_steps,
-        spike_sigma=train.spike_sigma,
+        spike_sigma=derived.spike_sigma,
         max_skipped_steps=train.max_skipped_steps,
     )
 

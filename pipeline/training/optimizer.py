@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from pipeline.training.distributed import ALONE, Alone
 from pipeline.training.lora import ADAPTERS
+from pipeline.training.sgd import Sgd
+from pipeline.training.spec import TrainingSpec
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -160,6 +162,27 @@ class Optimizer:
             keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in state]
             if keys:  # absent before the first step
                 self._adam.state[parameter] = {key: state[f"{key}.{name}"].to(parameter.device).clone() for key in keys}
+
+
+def optimizer_of(
+    spec: TrainingSpec, network: nn.Module, *, dtype: torch.dtype, ranks: Alone = ALONE
+) -> Optimizer | Sgd:
+    """How a run learns."""
+    if spec.averaged_sgd is not None:
+        rate, decay = spec.averaged_sgd["learning_rate"], spec.averaged_sgd["weight_decay"]
+        return Sgd(network, learning_rate=rate, weight_decay=decay, ranks=ranks)
+    return Optimizer(
+        network,
+        matrix_learning_rate=spec.matrix_learning_rate,
+        embedding_learning_rate=spec.embedding_learning_rate,
+        head_learning_rate=spec.head_learning_rate,
+        vector_learning_rate=spec.vector_learning_rate,
+        weight_decay=spec.weight_decay,
+        cautious_weight_decay=spec.cautious_weight_decay,
+        dtype=dtype,
+        adapter_learning_rate=spec.lora["learning_rate"] if spec.lora else 0.0,
+        ranks=ranks,
+    )
 
 
 def _kind(name: str, parameter: Tensor, names: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.files import write_json, write_text
 from pipeline.models.loading import SOURCE_TOKENIZER
+from pipeline.training.averaging import averaging_begins
 from pipeline.training.data import TrainingData
 from pipeline.training.families import Network, Shape, model_of
 from pipeline.training.hardware import Hardware
@@ -61,6 +62,8 @@ def write_results(
         "compiled": hardware.compiled,
     }
     counts["started_from"] = spec.started_from["origin"] if spec.started_from is not None else RANDOM_WEIGHTS
+    if spec.averaged_sgd is not None:
+        counts["averaged_from_step"] = averaging_begins(history, patience=spec.averaged_sgd["patience"])
     if start_loss is not None:
         counts["start_validation_loss"] = start_loss
     write_json(output / "training.json", counts | {"settings": spec.what_decides_the_weights()})

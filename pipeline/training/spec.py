@@ -85,6 +85,8 @@ class TrainingSpec:
     vector_learning_rate: float
     weight_decay: float
     cautious_weight_decay: bool
+    averaged_sgd: dict[str, Any] | None
+    """Of `AveragedSgdConfig`; None learns by Muon and AdamW."""
     ema_decay: float | None
     schedule: str
     """`wsd` or `cosine`."""
@@ -108,7 +110,7 @@ class TrainingSpec:
     keep_every_steps: int | None
     keep_best_checkpoint: bool
     profile_steps: int | None
-    spike_sigma: float
+    spike_sigma: float | None
     max_skipped_steps: int
     tracking: dict[str, Any]
     """Of `TrackingInfo`."""

@@ -14,6 +14,7 @@ from pipeline.training.data import Batch
 from pipeline.training.distributed import ALONE, Alone
 from pipeline.training.guard import SpikeGuard, Verdict
 from pipeline.training.optimizer import Optimizer
+from pipeline.training.sgd import Sgd
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -55,7 +56,7 @@ def _gradients(network: nn.Module, ranks: Alone) -> list[Tensor]:
 def train_step(
     loss_of: LossFunction,
     network: nn.Module,
-    optimizer: Optimizer,
+    optimizer: Optimizer | Sgd,
     guard: SpikeGuard,
     batch: Batch,
     *,

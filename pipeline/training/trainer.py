@@ -22,19 +22,19 @@ from torch import Tensor
 from pipeline.errors import TrainingInterrupted
 from pipeline.tokenizer.model import Tokenizer
 from pipeline.training import random_state
+from pipeline.training.averaging import average_of
 from pipeline.training.beginning import hold, load_start
 from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from pipeline.training.console import Console
 from pipeline.training.data import Batch
 from pipeline.training.distributed import ALONE, Alone
-from pipeline.training.ema import WeightAverage
 from pipeline.training.families import Network, network_of, shape_of
 from pipeline.training.guard import SpikeGuard, Verdict
 from pipeline.training.hardware import Hardware, choose_device, choose_hardware, halved, peak_flops, resumed
 from pipeline.training.keeping import Keep
 from pipeline.training.monitor import Monitor
 from pipeline.training.open_data import open_data
-from pipeline.training.optimizer import Optimizer
+from pipeline.training.optimizer import optimizer_of
 from pipeline.training.prefetch import Prefetcher
 from pipeline.training.profiling import Profile
 from pipeline.training.results import metrics_of, params_of, write_results
@@ -79,26 +79,12 @@ class Trainer:
         self.hardware = self._choose_hardware(checkpoint)
         torch.set_num_threads(self.hardware.num_threads)
         self.network.compute_dtype = self.hardware.dtype
-        self._optimizer = Optimizer(
-            self.network,
-            matrix_learning_rate=spec.matrix_learning_rate,
-            embedding_learning_rate=spec.embedding_learning_rate,
-            head_learning_rate=spec.head_learning_rate,
-            vector_learning_rate=spec.vector_learning_rate,
-            weight_decay=spec.weight_decay,
-            cautious_weight_decay=spec.cautious_weight_decay,
-            dtype=self.hardware.dtype,
-            adapter_learning_rate=spec.lora["learning_rate"] if spec.lora else 0.0,
-            ranks=ranks,
-        )
+        self._optimizer = optimizer_of(spec, self.network, dtype=self.hardware.dtype, ranks=ranks)
         self._guard = SpikeGuard(
             sigma=spec.spike_sigma, max_skipped_steps=spec.max_skipped_steps, device=self.hardware.device
         )
         trained = {name for name, parameter in self.network.named_parameters() if parameter.requires_grad}
-        self._average: WeightAverage | None = None
-        if spec.ema_decay is not None:
-            weights = {name: self._parameters[name] for name in self._parameters if name in trained}
-            self._average = WeightAverage(weights, decay=spec.ema_decay)
+        self._average = average_of(spec, {name: self._parameters[name] for name in self._parameters if name in trained})
         self._history: list[dict[str, Any]] = []
         self._timings: list[dict[str, float]] = []
         self._unread: list[tuple[int, Tensor]] = []
@@ -179,6 +165,7 @@ class Trainer:
         if self._lacks_validation():
             self._history[-1]["validation_loss"] = validation_loss = self._validate()
             self._spool.metrics(self._step, {"validation/loss": validation_loss})
+            self._look_at_validations()
         while self._step < spec.num_steps:
             self._profile.before(self._step + 1)
             with self._monitor.waiting_for_data():
@@ -192,6 +179,7 @@ class Trainer:
             if self._is_to_validate():
                 loss = self._validate()
                 self._read_figures(validation_loss=loss)
+                self._look_at_validations()
                 self._write_sample()
                 if spec.keep_best_checkpoint and (self._best_loss is None or loss < self._best_loss):
                     self._best_loss = loss
@@ -345,6 +333,10 @@ class Trainer:
         self._console.note(f"step {self._step}/{self.spec.num_steps}: validation loss {mean:.4f}")
         return mean
 
+    def _look_at_validations(self) -> None:
+        if self._average is not None:
+            self._average.shares.look_at(self._history)
+
     def _write_sample(self) -> None:
         if self._ranks.is_sharded or not self._ranks.is_first:
             return
@@ -401,6 +393,7 @@ class Trainer:
         self._guard.load_state(checkpoint.tensors["guard"])
         random_state.restore(checkpoint.tensors["random"], checkpoint.state["random"], self.hardware.device)
         self._history = checkpoint.state["history"]
+        self._look_at_validations()
         self._start_loss = checkpoint.state["start_loss"]
         self._num_skipped = sum(row["skipped"] for row in self._history)
         losses = [row["validation_loss"] for row in self._history if row["validation_loss"] is not None]

@@ -121,6 +121,7 @@ def report(**changes: object) -> str:
         "training": {"num_parameters": 5_000_000, "tokens": 2_000_000},
         "figures": figures,
         "sources": {"tang": {**figures, "num_documents": 12}},
+        "cached": {},
         "task": "language_model",
         "task_rows": [],
         "benchmarks": {},

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import DatasetConfig, NgramConfig, Seq2SeqTransformerConfig, TransformerConfig, load_project
+from pipeline.config import (
+    DatasetConfig,
+    NgramConfig,
+    RecurrentConfig,
+    Seq2SeqTransformerConfig,
+    TransformerConfig,
+    load_project,
+)
 from pipeline.config.families import misfit
 from pipeline.config.reference import render
 from pipeline.errors import ConfigurationError
@@ -80,6 +87,11 @@ def test_a_good_file_loads_with_its_defaults_and_paths_relative_to_itself(tmp_pa
         (GPT, "gpt: {family: seq2seq_rnn, dataset: tokens, train: {compile: 'on'}}", "batches of pairs have many shapes"),
         (GPT, "gpt: {family: seq2seq_transformer, dataset: tokens, width: 100, num_heads: 3}", "has width 100, which 3 heads do not divide"),
         ("tokenizer: small", "tokenizer: small, task: dialogue, target_tokenizer: small", "models.gpt.family is transformer, which reads both sides as one text, but datasets.tokens has a target_tokenizer."),
+        (GPT, "gpt: {family: transformer, dataset: tokens, train: {averaged_sgd: {}}}", "models.gpt.train.averaged_sgd is set, which is for recurrent models of running text (rnn, gru, lstm). Remove it."),
+        (GPT, "gpt: {family: ngram, dataset: tokens, evaluate: {cache: {}}}", "models.gpt.evaluate.cache is set, which is for recurrent models of running text (rnn, gru, lstm). Remove it."),
+        (GPT, "gpt: {family: lstm, dataset: tokens, train: {averaged_sgd: {}, ema_decay: 0.9}}", "models.gpt.train sets ema_decay, which averaged_sgd has no use for or sets itself. Remove one of the two."),
+        (GPT, "gpt: {family: lstm, dataset: tokens, train: {averaged_sgd: {patience: 0}}}", "train.averaged_sgd.patience is 0; input should be greater than or equal to 1."),
+        (GPT, "gpt: {family: lstm, dataset: tokens, evaluate: {cache: {tokens: 5000}}}", "evaluate.cache.tokens is 5000; input should be less than or equal to 2000."),
         (GPT, "gpt: {family: ngram}", "models.gpt.dataset is missing. Add it."),
         (GPT, "gpt: {family: ngram, dataset: tokens, order: 0}", "models.gpt.order is 0; input should be greater than or equal to 1."),
         (GPT, "gpt: {family: ngram, dataset: tokens, prune: [1]}", "models.gpt has prune [1]; it begins with 0 and does not fall, such as [0, 0, 1]"),
@@ -147,3 +159,10 @@ def test_settings_of_windows_are_refused_for_pairs() -> None:
         misfit(TransformerConfig(family="transformer", dataset="d", attend="document"), pairs)
     )
     assert misfit(TransformerConfig(family="transformer", dataset="d", init_from="base"), pairs) is None
+
+
+def test_a_recurrent_model_of_pairs_has_no_cache() -> None:
+    model = RecurrentConfig(family="lstm", dataset="d", evaluate={"cache": {}}, train={"averaged_sgd": {}})
+    assert misfit(model, DatasetConfig(corpus="c", tokenizer="t")) is None
+    pairs = DatasetConfig(corpus="c", tokenizer="t", task="translation")
+    assert str(misfit(model, pairs)).startswith("evaluate.cache is set, which is for recurrent models of running text")

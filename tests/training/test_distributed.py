@@ -16,7 +16,7 @@ import pytest
 import torch
 from pair_run import pair_spec, tiny_pairs
 from safetensors.torch import load_file, save_file
-from tiny_run import lstm, odd, spec_of
+from tiny_run import averaged, lstm, odd, spec_of
 
 from pipeline.errors import ConfigurationError, TrainingInterrupted
 from pipeline.training.__main__ import main
@@ -75,6 +75,7 @@ def runs(tiny_data: Path, tiny_pairs: Path, tmp_path_factory: pytest.TempPathFac
     alone(spec_of(tiny_data, folder / "alone"))
     alone(spec_of(tiny_data, folder / "alone_odd", **odd(tiny_data)))
     alone(spec_of(tiny_data, folder / "alone_lstm", **lstm(tiny_data)))
+    alone(spec_of(tiny_data, folder / "alone_averaged", **averaged(tiny_data, learning_rate=20.0)))
     for family in ("seq2seq_transformer", "seq2seq_rnn"):
         alone(pair_spec(tiny_data, tiny_pairs, folder / f"alone_{family}", family=family, num_steps=6))
     for strategy in ("ddp", "fsdp"):
@@ -92,6 +93,9 @@ def runs(tiny_data: Path, tiny_pairs: Path, tmp_path_factory: pytest.TempPathFac
 def test_two_processes_that_are_stopped_and_go_on_give_the_curve_of_one(runs: Path, strategy: str) -> None:
     assert_same_curve(runs / strategy, runs / "alone_odd", rel=1e-5)
     assert_same_curve(runs / f"lstm_{strategy}", runs / "alone_lstm", rel=1e-5)
+    assert_same_curve(runs / f"averaged_{strategy}", runs / "alone_averaged", rel=1e-5)
+    counts = json.loads((runs / f"averaged_{strategy}" / "output" / "training.json").read_text())
+    assert counts["averaged_from_step"] < 10
     for family in ("seq2seq_transformer", "seq2seq_rnn"):
         assert_same_curve(runs / f"{family}_{strategy}", runs / f"alone_{family}", rel=1e-5)
 

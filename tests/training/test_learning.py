@@ -21,12 +21,12 @@ from pipeline.models.transformer.network import Transformer
 from pipeline.models.transformer.shape import derive_shape
 from pipeline.shards.format import ShardWriter
 from pipeline.shards.pairs import IGNORED
+from pipeline.training.averaging import Exponential, WeightAverage
 from pipeline.training.batch_size import BatchSizes
 from pipeline.training.console import Console
 from pipeline.training.data import WindowData
 from pipeline.training.derive import derive
 from pipeline.training.documents import document_starts
-from pipeline.training.ema import WeightAverage
 from pipeline.training.optimizer import Optimizer
 from pipeline.training.schedule import learning_rate_scale
 from pipeline.training.stopping import StopRequest
@@ -69,7 +69,7 @@ def test_cautious_decay_spares_weights_that_the_update_makes_larger() -> None:
 def test_the_average_follows_the_weights_as_worked_out_by_hand() -> None:
     network = nn.Linear(1, 1, bias=False)
     network.weight.data.fill_(0.0)
-    average = WeightAverage({"weight": network.weight.data}, decay=0.5)
+    average = WeightAverage({"weight": network.weight.data}, shares=Exponential(0.5))
     expected = 0.0
     for step, weight in enumerate((1.0, 2.0, 4.0), start=1):
         network.weight.data.fill_(weight)
@@ -82,7 +82,7 @@ def test_the_average_follows_the_weights_as_worked_out_by_hand() -> None:
     assert network.weight.item() == pytest.approx(expected, abs=1e-6)
     average.take_back()
     assert network.weight.item() == 4.0
-    again = WeightAverage({"weight": network.weight.data}, decay=0.5)
+    again = WeightAverage({"weight": network.weight.data}, shares=Exponential(0.5))
     again.load_state(average.state())
     again.put_in_place()
     assert network.weight.item() == pytest.approx(expected, abs=1e-6)

@@ -98,6 +98,7 @@ def spec_of(data: Path, folder: Path, **changes: Any) -> TrainingSpec:
         "vector_learning_rate": 0.01,
         "weight_decay": 0.05,
         "cautious_weight_decay": False,
+        "averaged_sgd": None,
         "ema_decay": None,
         "schedule": "wsd",
         "warmup_fraction": 0.1,
@@ -159,3 +160,11 @@ def lstm(data: Path) -> dict[str, Any]:
         tie_embeddings=True,
     )
     return {"family": "lstm", "shape": asdict(shape)}
+
+
+def averaged(data: Path, *, learning_rate: float) -> dict[str, Any]:
+    """The same network by averaged gradient descent, validated at every step and soon out of patience."""
+    rule = {"learning_rate": learning_rate, "gradient_clip": 0.25, "weight_decay": 0.01, "patience": 1}
+    constant = {"warmup_fraction": 0.0, "cooldown_fraction": 0.0, "gradient_clip": 0.25}
+    checks = {"validate_every_steps": 1, "validation_windows": 2, "checkpoint_every_steps": None}
+    return {**lstm(data), "averaged_sgd": rule, **constant, **checks}

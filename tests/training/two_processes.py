@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from pair_run import pair_spec
-from tiny_run import lstm, odd, spec_of
+from tiny_run import averaged, lstm, odd, spec_of
 
 from pipeline.errors import TrainingInterrupted
 from pipeline.training.distributed import Alone, Replicated, Sharded, ranks_of
@@ -64,6 +64,7 @@ def main(data: Path, pairs: Path, runs: Path) -> None:
             finished(spec_of(data, runs / name, **odd(data)), ranks)
             stopped_at(8, spec_of(data, runs / f"began_alone_{name}"), ranks)
             finished(spec_of(data, runs / f"lstm_{name}", **lstm(data)), ranks)
+            finished(spec_of(data, runs / f"averaged_{name}", **averaged(data, learning_rate=20.0)), ranks)
             for family in ("seq2seq_transformer", "seq2seq_rnn"):
                 finished(pair_spec(data, pairs, runs / f"{family}_{name}", family=family, num_steps=6), ranks)
 

@@ -20,6 +20,7 @@ from pipeline.models.beam_search import beam_search
 from pipeline.models.interface import GenerationParameters, TokenScores
 from pipeline.models.loading import read_card, token_ids_of, weights_of
 from pipeline.models.network_model import NetworkModel
+from pipeline.models.recurrent.cache import ContinuousCache
 from pipeline.models.recurrent.network import Recurrent, State
 from pipeline.models.recurrent.shape import RecurrentShape
 from pipeline.models.sampling import next_tokens
@@ -51,8 +52,10 @@ class RecurrentModel(NetworkModel[Recurrent]):
         return CONTEXT_TOKENS
 
     @torch.inference_mode()
-    def score(self, token_ids: Int[Tensor, "batch seq"]) -> TokenScores:
+    def score(self, token_ids: Int[Tensor, "batch seq"], *, cache: ContinuousCache | None = None) -> TokenScores:
         """Scores positions 1..T-1, from a state of zeros; the state is carried from span to span of a row.
+
+        An empty `cache`, where there is one, takes part in the predictions.
 
         Raises:
             ValueError: a sequence shorter than two tokens, or longer than `context_tokens`.
@@ -68,6 +71,8 @@ class RecurrentModel(NetworkModel[Recurrent]):
         for inputs, targets in spans:
             hidden, state = self.network.hidden(inputs, state=state)
             log_probabilities = self.network.logits(hidden).log_softmax(-1)  # (B, span, V)
+            if cache is not None:
+                log_probabilities = cache.mixed(log_probabilities, hidden, targets)
             chosen = log_probabilities.gather(-1, targets[..., None])
             ranks = (log_probabilities > chosen).sum(-1)
             found.append((chosen.squeeze(-1), ranks, log_probabilities.amax(-1).exp()))
