@@ -34,6 +34,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 import sentencepiece  # noqa: E402
+from machine import processor  # noqa: E402
 
 from pipeline.files import sha256_file  # noqa: E402
 from pipeline.models.ngram.counting import count_ngrams  # noqa: E402
@@ -86,7 +87,7 @@ def main() -> None:
         **(out_of_core(train, options.order, table[0], bos_id) if options.out_of_core else {}),
         "repeats": options.repeats,
         "load_average": round(os.getloadavg()[0], 1),
-        "processor": platform.processor() or platform.machine(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "numpy": np.__version__,

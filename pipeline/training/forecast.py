@@ -97,7 +97,7 @@ def forecast(
     the weights that it begins with.
 
     Raises:
-        TrainingError: what it asks of the machine is not there.
+        ConfigurationError: what it asks of the machine is not there.
         ConfigurationError: a size is set to another value than that of `start`, or what is to be frozen is not there.
     """
     run = derive(config, vocab_size=vocab_size, source_vocab_size=source_vocab_size, start=start)

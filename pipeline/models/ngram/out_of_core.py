@@ -1,14 +1,14 @@
-"""The same counts as `counting.py` gives, of a stream that does not fit into memory: DuckDB sorts it, and spills to disk.
+"""The same counts as `counting.py` gives, of a stream that does not fit into memory: DuckDB groups it, and spills to disk.
 
 A window is the `order` tokens that begin at a position, packed into 64-bit integers; behind the end of a document it is filled up
-with BOS. In sorted order the positions where an n-gram begins stand together, for every n at once, and the n-grams of each order
-appear by rank: one pass over the sorted windows finds n-grams, counts and prefixes. The rank of the last n - 1 tokens is that of
-(rank of the last n - 1 tokens of the prefix, last token) among the shorter ones, found by binary search.
+with BOS. DuckDB counts the distinct windows and sorts them. In that order the windows that begin with an n-gram stand together,
+for every n at once, and the n-grams of each order appear by rank: one pass finds n-grams, counts and prefixes. The rank of the
+last n - 1 tokens is that of (rank of the last n - 1 tokens of the prefix, last token) among the shorter ones, found by binary
+search.
 
 What has to fit: DuckDB's limit, and nothing that grows with the stream. The distinct n-grams lie in files, about 30 bytes each,
 and so does what is estimated from them; the model itself, about 24 bytes for each n-gram that is not pruned, is in memory.
-Trade-off: DuckDB sorts every position and not every distinct window, since longer n-grams hardly repeat: grouping first takes
-twice as long.
+Trade-off: text where no window occurs twice is grouped in vain, which takes longer than sorting it; real text repeats itself.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _READ_TOKENS = 1 << 18
 _SORTED_ROWS = 1 << 17
 _SEARCH_BYTES = 64
 """Memory for each n-gram that is looked up at a time."""
-_SORT = "SELECT {columns} FROM windows ORDER BY {columns}"
+_COUNT = "SELECT {columns}, count(*) AS count FROM windows GROUP BY {columns} ORDER BY {columns}"
 
 
 def count_out_of_core(
@@ -73,9 +73,9 @@ def count_out_of_core(
     with ExitStack() as files:
         growing = [_Growing(length, packing.bits, folder, files, is_long=is_long) for length in range(2, order + 1)]
         previous = np.full(order, -1)
-        for keys in _sorted(windows, folder / "sorting", memory_bytes, where):
-            words = packing.words(keys)
-            _add(words, previous, growing, bos_id)
+        for batch in _counted(windows, folder / "sorting", memory_bytes, where):
+            words = packing.words(batch.columns[:-1])
+            _add(words, batch.columns[-1].to_numpy(), previous, growing, bos_id)
             previous = words[:, -1]
         suffixes = ordered = np.empty(0, dtype=np.int64)
         for found in growing:
@@ -134,10 +134,10 @@ class _Packing:
                 keys.append(following.copy())
         return [pa.array(column) for column in keys]
 
-    def words(self, keys: pa.RecordBatch) -> Int[Array, "order windows"]:
+    def words(self, keys: list[pa.Array]) -> Int[Array, "order windows"]:
         """The inverse: the first tokens of all windows, then the second ones."""
-        columns = [column.to_numpy() for column in keys.columns]
-        words = np.empty((self._order, keys.num_rows), dtype=np.int64)
+        columns = [column.to_numpy() for column in keys]
+        words = np.empty((self._order, columns[0].size), dtype=np.int64)
         for offset in range(self._order):
             column, place = divmod(offset, self._each)
             behind = min(self._each, self._order - column * self._each) - place - 1
@@ -146,14 +146,14 @@ class _Packing:
         return words
 
 
-def _sorted(windows: pa.RecordBatchReader, folder: Path, memory_bytes: int, where: str) -> Iterator[pa.RecordBatch]:
+def _counted(windows: pa.RecordBatchReader, folder: Path, memory_bytes: int, where: str) -> Iterator[pa.RecordBatch]:
     settings: dict[str, Settings] = {
         "memory_limit": f"{memory_bytes // 1_000_000}MB",
         "threads": max(1, min(os.cpu_count() or 1, memory_bytes // THREAD_BYTES)),
     }
     with locked(folder, files=(), where=where, settings=settings) as connection:
         connection.register("windows", windows)
-        found = connection.sql(_SORT.format(columns=", ".join(windows.schema.names)))
+        found = connection.sql(_COUNT.format(columns=", ".join(windows.schema.names)))
         yield from (batch for batch in found.to_arrow_reader(_SORTED_ROWS) if batch.num_rows)
 
 
@@ -169,13 +169,15 @@ class _Growing:
         self._size = 0
         self._last_count = np.zeros(1, dtype=np.int64)  # of the n-gram before the next new one: in the end, of the last
 
-    def add(self, prefixes: Array, words: Array, *, begins: Array, is_whole: Array, is_opening: Array) -> Array:
+    def add(
+        self, prefixes: Array, words: Array, counts: Array, *, begins: Array, is_whole: Array, is_opening: Array
+    ) -> Array:
         """Takes what a number of sorted windows add, and gives the rank of the n-gram at the head of each window.
 
         `begins` says where an n-gram stands for the first time, `is_whole` where there is one: elsewhere ranks mean nothing.
         """
         ranks = np.cumsum(begins)  # 0 for the last n-gram before these windows
-        sizes = np.bincount(ranks[is_whole], minlength=int(ranks[-1]) + 1)
+        sizes = np.bincount(ranks, weights=counts * is_whole).astype(np.int64)  # exact: below 2**53
         sizes[0] += self._last_count[0]
         self._counts.append(sizes[:-1])
         self._last_count = sizes[-1:]
@@ -209,7 +211,13 @@ class _Growing:
         return counted, self._keys.whole()
 
 
-def _add(words: Int[Array, "order windows"], previous: Array, growing: list[_Growing], bos_id: int) -> None:
+def _add(
+    words: Int[Array, "order windows"],
+    counts: Int[Array, " windows"],
+    previous: Int[Array, " order"],
+    growing: list[_Growing],
+    bos_id: int,
+) -> None:
     """Finds the n-grams of every order in windows that follow `previous` in sorted order."""
     before = np.concatenate((previous[:, None], words[:, :-1]), axis=1)
     ranks = words[0]
@@ -219,4 +227,4 @@ def _add(words: Int[Array, "order windows"], previous: Array, growing: list[_Gro
     for found, last, last_before in zip(growing, words[1:], before[1:], strict=True):
         differs |= last != last_before
         is_whole &= last != bos_id
-        ranks = found.add(ranks, last, begins=differs & is_whole, is_whole=is_whole, is_opening=is_opening)
+        ranks = found.add(ranks, last, counts, begins=differs & is_whole, is_whole=is_whole, is_opening=is_opening)
