@@ -35,6 +35,7 @@ import numpy as np  # noqa: E402
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 from clean_ours import RULE_SETS, judge, write_signals  # noqa: E402
+from machine import processor  # noqa: E402
 
 from pipeline.records import document_id  # noqa: E402
 
@@ -66,7 +67,7 @@ def main() -> None:
     about = {
         "date": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),
-        "machine": platform.machine(),
+        "machine": processor(),
         "cores": os.cpu_count(),
         **{name: version(name) for name in ("pyarrow", "numpy", "duckdb")},
     }

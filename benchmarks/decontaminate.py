@@ -28,6 +28,8 @@ import pyarrow.parquet as pq
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from machine import processor  # noqa: E402
+
 from pipeline.config.mixing import DecontaminateConfig  # noqa: E402
 from pipeline.corpus.decontaminate import EvaluationText, find_contaminated  # noqa: E402
 from pipeline.corpus.ngrams import hash_words  # noqa: E402
@@ -74,7 +76,7 @@ def main() -> None:
     result = {
         "date": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),
-        "machine": platform.machine(),
+        "machine": processor(),
         "megabytes": round(num_bytes / 1e6, 1),
         "evaluation_words": len(exam_words),
         "mb_per_second": round(num_bytes / 1e6 / wall, 1),

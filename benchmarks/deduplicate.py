@@ -31,6 +31,7 @@ sys.path.insert(0, str(ROOT))
 
 import pandas  # noqa: E402, F401 - DuckDB imports it when it is handed a table, and runs are timed after imports
 import pyarrow as pa  # noqa: E402
+from machine import processor  # noqa: E402
 
 from pipeline.artifacts import Artifact, ArtifactStore, Report  # noqa: E402
 from pipeline.config import CorpusConfig, EngineConfig  # noqa: E402
@@ -72,7 +73,7 @@ def main() -> None:
     about = {
         "date": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),
-        "machine": platform.machine(),
+        "machine": processor(),
         "cores": os.cpu_count(),
         "duckdb": version("duckdb"),
         "numpy": version("numpy"),

@@ -27,6 +27,8 @@ import trafilatura
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from machine import processor  # noqa: E402
+
 from pipeline.ingestion.extraction import Page, extract  # noqa: E402
 from pipeline.ingestion.extraction_precise import extract_precisely  # noqa: E402
 
@@ -69,7 +71,7 @@ def main() -> None:
     found = {
         "date": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),
-        "machine": platform.machine(),
+        "machine": processor(),
         **{name: version(name) for name in ("resiliparse", "trafilatura")},
         "pages": len(pages),
         "ways": rows,

@@ -31,6 +31,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import sentencepiece  # noqa: E402
 import torch  # noqa: E402
+from machine import processor  # noqa: E402
 from torch import Tensor  # noqa: E402
 from train_peers import OurLoop, PlainLoop, cosine_scale  # noqa: E402
 
@@ -81,7 +82,7 @@ def main() -> None:
     known = [row["needed_fraction"] for row in seeds if row["needed_fraction"] is not None]
     found = {
         "date": time.strftime("%Y-%m-%d"),
-        "machine": platform.machine(),
+        "machine": processor(),
         "cores": os.cpu_count(),
         "versions": {
             "python": platform.python_version(),

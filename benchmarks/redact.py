@@ -20,6 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from machine import processor  # noqa: E402
+
 from pipeline.cleaning.pii.kinds import ALL_KINDS  # noqa: E402
 from pipeline.cleaning.pii.redact import find_spans, redact  # noqa: E402
 
@@ -64,7 +66,7 @@ def main() -> None:
         rows.append(row)
     folder = Path(__file__).parent / "results"
     folder.mkdir(exist_ok=True)
-    about = {"date": time.strftime("%Y-%m-%d"), "python": platform.python_version(), "machine": platform.machine()}
+    about = {"date": time.strftime("%Y-%m-%d"), "python": platform.python_version(), "machine": processor()}
     (folder / "redact.json").write_text(json.dumps({**about, "rows": rows}, indent=2) + "\n")
     (folder / "redact.md").write_text(render(about, rows))
     print((folder / "redact.md").read_text())

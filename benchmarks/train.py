@@ -81,7 +81,6 @@ def main() -> None:
         steps = {name: step for name, step in steps.items() if name.startswith(tuple(options.only))}
     found = {
         "date": time.strftime("%Y-%m-%d"),
-        "machine": platform.machine(),
         "processor": processor(),
         "instructions": instructions(),
         "cores": os.cpu_count(),
