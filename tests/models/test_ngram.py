@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from pipeline.models.ngram.kneser_ney import FALLBACK_DISCOUNTS, estimate, modif
 from pipeline.models.ngram.model import NgramModel
 from pipeline.models.ngram.table import NgramTable
 
-CORPORA = Path(os.environ.get("TEXTMILL_CORPORA", Path(__file__).parents[3] / "shared" / "corpora"))
 UNKNOWN, BOS, EOS = 0, 1, 2
 GREEDY = GenerationParameters(max_new_tokens=12, temperature=0.0)
 
@@ -48,11 +46,9 @@ def model() -> NgramModel:
 
 
 @pytest.fixture(scope="module")
-def shakespeare() -> tuple[list[list[int]], list[list[int]], int]:
+def shakespeare(corpora: Path) -> tuple[list[list[int]], list[list[int]], int]:
     """Training and test sentences by ids, and the size of the vocabulary."""
-    file = CORPORA / "tinyshakespeare.txt"
-    if not file.is_file():
-        pytest.skip(f"{file} is not there; TEXTMILL_CORPORA names the folder of the corpora")
+    file = corpora / "tinyshakespeare.txt"
     lines = [" ".join(line.split()) for line in file.read_text(encoding="utf-8").splitlines()]
     lines = [line for line in lines if line]
     vocabulary = {"<unk>": UNKNOWN, "<s>": BOS, "</s>": EOS}

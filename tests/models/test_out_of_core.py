@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_ngram import BOS, CORPORA, EOS, random_text
+from test_ngram import BOS, EOS, random_text
 
 from pipeline.errors import StageError, StorageError
 from pipeline.models.ngram import out_of_core
@@ -82,10 +82,8 @@ def test_counts_and_the_saved_model_are_those_of_memory(
         assert pruned == saved(expected, vocab_size, tmp_path / "expected", prune=prune)
 
 
-def test_real_text_gives_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = CORPORA / "tinyshakespeare.txt"
-    if not file.is_file():
-        pytest.skip(f"{file} is not there; TEXTMILL_CORPORA names the folder of the corpora")
+def test_real_text_gives_the_same_model(tmp_path: Path, corpora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = corpora / "tinyshakespeare.txt"
     monkeypatch.setattr(out_of_core, "_SORTED_ROWS", 4_096)
     characters = np.frombuffer(file.read_bytes()[:400_000], dtype=np.uint8).astype(np.int64) + 3
     documents = np.split(characters, np.flatnonzero(characters == ord("\n") + 3))
