@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from pipeline.config import CONFIG_VARIABLE, Project, load_project
+from pipeline.environment import wait_considerately
 from pipeline.errors import TextmillError
 from pipeline.tasks import TASKS
 
@@ -26,8 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         project = load_project(parsed.config)
         os.environ[CONFIG_VARIABLE] = str(project.file)  # processes that are started read the same file
-        # threads that wait for each other by spinning make a busy machine up to 45 times slower
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        wait_considerately(os.environ)
         return _dispatch(project, parsed)
     except TextmillError as error:
         print(error, file=sys.stderr)

@@ -13,6 +13,7 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
+from pipeline.environment import wait_considerately
 from pipeline.errors import ConfigurationError, TextmillError, TrainingDiverged, TrainingInterrupted
 from pipeline.training.console import dagster_pipes
 from pipeline.training.spec import TrainingSpec
@@ -30,8 +31,7 @@ def main(arguments: list[str]) -> int:
     stop = StopRequest()
     stop.install()
     warnings.filterwarnings("ignore", module=r"torch\.")
-    # threads that wait for each other by spinning make a busy machine up to 45 times slower; read when torch is loaded
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wait_considerately(os.environ)
     try:
         return _train(Path(arguments[0]), stop)
     except TextmillError as error:

@@ -16,10 +16,15 @@ from pipeline.models.seq2seq_transformer.shape import Seq2SeqTransformerShape
 from pipeline.models.transformer.model import TransformerModel
 from pipeline.models.transformer.network import Transformer
 from pipeline.models.transformer.shape import TransformerShape
+from pipeline.training.hardware import MICRO_BATCH_TOKENS
 
 EncoderDecoderShape = Seq2SeqTransformerShape | Seq2SeqRnnShape
 Shape = TransformerShape | RecurrentShape | EncoderDecoderShape
 Network = Transformer | Recurrent | Seq2SeqTransformer | Seq2SeqRnn
+
+_MOST_FORWARD_TOKENS = 8_192
+_MOST_LOGITS = 2**26
+"""Of a forward pass: 256 MB."""
 
 _SHAPES: dict[str, type[Shape]] = {
     "transformer": TransformerShape,
@@ -31,6 +36,14 @@ _SHAPES: dict[str, type[Shape]] = {
 def shape_of(family: str, sizes: dict[str, Any]) -> Shape:
     """The sizes of a spec as the family's own."""
     return _SHAPES.get(family, RecurrentShape)(**sizes)
+
+
+def forward_tokens(shape: Shape) -> int | None:
+    """Tokens a forward pass takes at most on a CPU, or None where `hardware.py` knows: a recurrent network multiplies one token
+    of every row at a time, and pairs come many rows to few tokens each, so they want as many rows as logits leave room for."""
+    if isinstance(shape, TransformerShape):
+        return None
+    return min(_MOST_FORWARD_TOKENS, max(MICRO_BATCH_TOKENS["cpu"], _MOST_LOGITS // shape.vocab_size))
 
 
 def network_of(shape: Shape) -> Network:

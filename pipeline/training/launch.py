@@ -24,6 +24,7 @@ import pyarrow.json
 from pipeline.artifacts import Artifact, Draft, Report
 from pipeline.config import NetworkConfig, TransformerConfig
 from pipeline.config.starting import StartSettings
+from pipeline.environment import keeping_memory, wait_considerately
 from pipeline.errors import ConfigurationError, TrainingDiverged, TrainingError, TrainingInterrupted
 from pipeline.files import write_parquet
 from pipeline.progress import Progress
@@ -61,14 +62,14 @@ def training_command(spec_path: Path) -> list[str]:
 
 
 def training_environment() -> dict[str, str]:
-    """The environment of the process: this one's, the package's folder to import from, and who its parent is.
-
-    Threads of torch that wait give up their core: beside other work, those that spin doubled the time of a step.
-    """
+    """The environment of the process: this one's, the package's folder to import from, who its parent is, and what suits
+    training."""
     root = str(Path(__file__).parents[2])
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     own = {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), PARENT_VARIABLE: str(os.getpid())}
-    return {"OMP_WAIT_POLICY": "passive", **os.environ, **own}
+    environment = keeping_memory({**os.environ, **own})
+    wait_considerately(environment)
+    return environment
 
 
 def check_exit(code: int, spec_path: Path) -> None:

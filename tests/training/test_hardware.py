@@ -14,13 +14,16 @@ import torch
 from tiny_run import spec_of
 
 from pipeline.errors import TrainingError, TrainingInterrupted
+from pipeline.models.recurrent.shape import RecurrentShape, derive_recurrent_shape
 from pipeline.models.transformer.network import Transformer
 from pipeline.models.transformer.shape import derive_shape
 from pipeline.training import random_state, warmup
 from pipeline.training.console import Console
 from pipeline.training.data import Batch
 from pipeline.training.distributed import Alone
+from pipeline.training.families import forward_tokens
 from pipeline.training.hardware import Hardware, choose_hardware, even_share, num_cores, resumed
+from pipeline.training.launch import training_environment
 from pipeline.training.stopping import StopRequest
 from pipeline.training.trainer import Trainer
 from pipeline.training.warmup import make_ready
@@ -53,6 +56,35 @@ def test_a_forward_pass_is_what_was_asked_for_or_what_suits_the_device() -> None
     }
     assert choose_hardware(**settings, micro_windows=16).micro_windows == 16
     assert choose_hardware(**settings, micro_windows=None).micro_windows == 8  # 2,048 tokens
+    assert choose_hardware(**settings, micro_windows=None, forward_tokens=8_192).micro_windows == 32
+    assert choose_hardware(**settings, micro_windows=16, forward_tokens=8_192).micro_windows == 16
+
+
+def test_recurrent_networks_take_as_many_rows_as_their_logits_leave_room_for() -> None:
+    def sizes(vocab_size: int) -> RecurrentShape:
+        return derive_recurrent_shape(cell="lstm", vocab_size=vocab_size, context_tokens=256, depth=2)
+
+    assert forward_tokens(sizes(500)) == forward_tokens(sizes(8_192)) == 8_192
+    assert forward_tokens(sizes(16_384)) == 4_096  # 16,384 * 4,096 float32 are 256 MiB
+    assert forward_tokens(sizes(256_000)) == 2_048
+    transformer = derive_shape(vocab_size=8_192, context_tokens=256, depth=4)
+    assert forward_tokens(transformer) is None
+
+
+def test_the_training_process_keeps_its_memory_and_what_the_user_says_of_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "MALLOC_MMAP_THRESHOLD_"):
+        monkeypatch.delenv(name, raising=False)
+    environment = training_environment()
+    assert (environment["OMP_WAIT_POLICY"], environment["GOMP_SPINCOUNT"]) == ("PASSIVE", "2000")
+    assert environment["MALLOC_MMAP_THRESHOLD_"] == "1073741824"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
+    environment = training_environment()
+    assert environment["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert "GOMP_SPINCOUNT" not in environment  # it would overrule the policy
+    assert environment["MALLOC_MMAP_THRESHOLD_"] == "65536"
 
 
 def test_threads_are_cores_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
