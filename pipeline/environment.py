@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
-"""Threads of torch wait for each other by spinning for some microseconds, then give up their core. Those that never spin take a
-fifth less steps of an encoder-decoder a second; those that always do make a machine with other work on it 9 to 45 times slower."""
+"""Threads of torch wait for each other by spinning for some microseconds, then give up their core. Those that never spin train an
+encoder-decoder a fifth slower; those that spin on make a machine with other work on it 9 to 45 times slower."""
 _KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
 """The C library gives large blocks back to the system as they are freed, and every step asks for the same ones again, page by
 page: kept, a step of a recurrent encoder-decoder takes a seventh less time."""

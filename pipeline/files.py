@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import StorageError
+from pipeline.machine import num_processors
 
 FINGERPRINT_LENGTH = 20
 """Hexadecimal digits of a fingerprint: 80 bits, so a collision among a billion versions has a chance of about 4e-7."""
@@ -81,7 +82,7 @@ def sha256_of_all(paths: Iterable[Path]) -> list[str | None]:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(num_processors()) as pool:
         return list(pool.map(digest, paths))
 
 

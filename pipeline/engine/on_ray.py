@@ -15,6 +15,7 @@ from typing import Any
 from pipeline.config import EngineConfig
 from pipeline.engine.attempt import Attempt, attempt
 from pipeline.errors import StageError
+from pipeline.machine import num_processors
 
 _CONNECT_SECONDS = 5.0
 _OBJECT_STORE_BYTES = 256 << 20
@@ -76,7 +77,7 @@ def connect(engine: EngineConfig) -> Any:
         return ray
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     if engine.address is None:
-        num_cores = engine.workers or os.cpu_count()
+        num_cores = engine.workers or num_processors()
         ray.init(
             address="local",
             num_cpus=num_cores,

@@ -9,7 +9,6 @@ being finished; the run then ends with its name.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from typing import Protocol, TypeVar
@@ -18,6 +17,7 @@ from pipeline.config import EngineConfig
 from pipeline.engine.attempt import Attempt
 from pipeline.engine.local import Processes, ThisProcess
 from pipeline.errors import StageError
+from pipeline.machine import num_processors
 from pipeline.progress import Progress
 
 Part = TypeVar("Part")
@@ -86,7 +86,7 @@ def _workers(function: Callable[[Part], Result], parts: Sequence[Part], engine: 
         from pipeline.engine.on_ray import RayTasks
 
         return RayTasks(function, parts, engine=engine)
-    num_workers = engine.workers or os.cpu_count() or 1
+    num_workers = engine.workers or num_processors()
     return ThisProcess(function, parts) if num_workers == 1 else Processes(function, parts, num_workers=num_workers)
 
 

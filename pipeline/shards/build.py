@@ -10,7 +10,6 @@ Trade-off: one process; SentencePiece releases the interpreter's lock, and what 
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from pipeline.artifacts import Artifact, Draft, Report
 from pipeline.config import DatasetConfig
 from pipeline.corpus.layout import split_files, train_files
 from pipeline.files import storage_errors, write_json, write_parquet
+from pipeline.machine import num_processors
 from pipeline.progress import Progress
 from pipeline.records import SPLITS
 from pipeline.shards.format import ShardWriter, token_bytes_for
@@ -68,7 +68,7 @@ def build_token_shards(
     sizes = {split: corpus.manifest.counts["splits"][split]["bytes"] for split in SPLITS}
     repeats = pq.read_table(train_files(corpus), columns=["repeats"])["repeats"]
     num_passes = {"train": pc.max(repeats).as_py() or 0}
-    num_threads = num_workers or os.cpu_count() or 1
+    num_threads = num_workers or num_processors()
     progress.start(total=sum(sizes.values()) + sizes["train"] * (num_passes["train"] - 1))
     counts = np.zeros(model.vocab_size, dtype=np.int64)
     streams: dict[str, _Stream] = {}

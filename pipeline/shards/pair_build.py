@@ -8,7 +8,6 @@ that the dataset names; a pair whose target is above `max_target_tokens` is left
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +22,7 @@ from pipeline.config import DatasetConfig
 from pipeline.corpus.layout import split_files, train_files
 from pipeline.errors import StageError
 from pipeline.files import storage_errors, write_json, write_parquet
+from pipeline.machine import num_processors
 from pipeline.progress import Progress
 from pipeline.records import SPLITS
 from pipeline.shards.build import document_batches
@@ -91,7 +91,7 @@ def build_pair_shards(
                 split=split,
                 config=config,
                 tokenizers={"source": source, "target": target},
-                num_threads=num_workers or os.cpu_count() or 1,
+                num_threads=num_workers or num_processors(),
             )
             paths = split_files(corpus, split)
             passes = num_passes.get(split, 1)

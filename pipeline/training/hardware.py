@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from pipeline.errors import ConfigurationError, TrainingError
+from pipeline.machine import num_processors
 
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12}
 """Dense bfloat16 FLOP/s by device name: NVIDIA's data sheets, without sparsity."""
@@ -150,11 +151,6 @@ def _together(hardware: Hardware) -> str:
     return f"{number} processes ({hardware.strategy})" if number > 1 else "one process"
 
 
-def num_processors() -> int:
-    """Processors this process may use, second threads of a core included."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def even_share(total: int, largest: int) -> int:
     """The size of equal shares of at most `largest`; the last may be smaller: `even_share(41, 16)` is 14."""
     num_shares = -(-total // largest)
@@ -194,7 +190,7 @@ def num_cores() -> int:
     if asked.isdigit() and int(asked) > 0:
         return int(asked)
     if not hasattr(os, "sched_getaffinity"):
-        return os.cpu_count() or 1
+        return num_processors()
     cores = set()
     for cpu in os.sched_getaffinity(0):
         siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
@@ -202,7 +198,7 @@ def num_cores() -> int:
             cores.add(siblings.read_text().strip())
         except OSError:
             cores.add(str(cpu))
-    return max(1, len(cores))
+    return max(1, min(len(cores), num_processors()))
 
 
 def peak_flops(device: str) -> float | None:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pyarrow as pa
 
 from pipeline.artifacts import Artifact, Draft, Report
 from pipeline.config import NgramConfig
 from pipeline.errors import ConfigurationError, InputError, TrainingError
 from pipeline.files import write_json, write_parquet
+from pipeline.machine import usable_memory_bytes
 from pipeline.models.ngram.arpa_reading import read_arpa
 from pipeline.models.ngram.counting import OrderCounts, count_ngrams, counting_bytes
 from pipeline.models.ngram.kneser_ney import OrderProbabilities, estimate
@@ -165,7 +165,7 @@ def _fit(
     try:
         progress.start(total=config.order + 1)
         num_tokens = data.num_tokens("train")
-        memory_bytes = config.memory_bytes or psutil.virtual_memory().total // 2
+        memory_bytes = config.memory_bytes or usable_memory_bytes() // 2
         stream = {"order": config.order, "vocab_size": data.vocab_size, "bos_id": data.bos_id}
         new: NewArray = np.empty
         if num_tokens * counting_bytes(config.order) <= memory_bytes:

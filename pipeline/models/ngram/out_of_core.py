@@ -13,7 +13,6 @@ Trade-off: text where no window occurs twice is grouped in vain, which takes lon
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
@@ -24,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.corpus.database import Settings, locked
+from pipeline.machine import num_processors
 from pipeline.models.ngram.counting import OrderCounts, sort_with_positions
 from pipeline.models.ngram.scratch import Column, new_in
 
@@ -149,7 +149,7 @@ class _Packing:
 def _counted(windows: pa.RecordBatchReader, folder: Path, memory_bytes: int, where: str) -> Iterator[pa.RecordBatch]:
     settings: dict[str, Settings] = {
         "memory_limit": f"{memory_bytes // 1_000_000}MB",
-        "threads": max(1, min(os.cpu_count() or 1, memory_bytes // THREAD_BYTES)),
+        "threads": max(1, min(num_processors(), memory_bytes // THREAD_BYTES)),
     }
     with locked(folder, files=(), where=where, settings=settings) as connection:
         connection.register("windows", windows)
