@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-import psutil
-
 _GROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
@@ -40,6 +38,8 @@ def processor_quota() -> float:
 
 def usable_memory_bytes() -> int:
     """Memory this process may use, with all others of its container."""
+    import psutil  # where memory matters, not at every command's start
+
     limits = [psutil.virtual_memory().total]
     for folder, is_v1 in _groups("memory"):
         with suppress(OSError, ValueError):  # `max`: none
