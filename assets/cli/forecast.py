@@ -38,8 +38,9 @@ def show_forecast(project: Project, name: str) -> int:
 
     dataset = project.datasets[config.dataset]
     shards = ArtifactStore(project.storage_folder).current(SHARDS, config.dataset)
-    train_tokens = shards.manifest.counts["tokens"]["train"] if shards is not None else None
     counts = shards.manifest.counts if shards is not None else {}
+    train_tokens = counts["tokens"]["train"] if counts else None
+    num_pairs = counts["documents"]["train"] if counts and "task" in counts else 0
     source_vocab_size = counts.get("vocab_size") or project.tokenizers[dataset.tokenizer].vocab_size
     vocab_size = source_vocab_size
     if dataset.target_tokenizer is not None:
@@ -52,6 +53,7 @@ def show_forecast(project: Project, name: str) -> int:
         vocab_size=vocab_size,
         source_vocab_size=source_vocab_size if dataset.target_tokenizer is not None else None,
         train_tokens=train_tokens,
+        pair_tokens=train_tokens / num_pairs if train_tokens and num_pairs else None,
         start=start.shape if start is not None else None,
     )
     hardware, memory = found.hardware, found.memory

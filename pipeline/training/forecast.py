@@ -91,10 +91,11 @@ def forecast(
     vocab_size: int,
     source_vocab_size: int | None = None,
     train_tokens: int | None = None,
+    pair_tokens: float | None = None,
     start: Shape | None = None,
 ) -> Forecast:
     """Derives the run, builds it and takes five steps, of several devices on one, with its share of each; `start` is the shape of
-    the weights that it begins with.
+    the weights that it begins with, `pair_tokens` how many tokens a pair of the data has on average, both sides together.
 
     Raises:
         ConfigurationError: what it asks of the machine is not there.
@@ -116,7 +117,7 @@ def forecast(
         num_processes=num_processes,
         strategy=config.train.strategy if num_processes > 1 else "alone",
     )
-    hardware, memory, seconds = _probe(config, run, hardware)
+    hardware, memory, seconds = _probe(config, run, hardware, _batch(run, pair_tokens))
     return Forecast(
         num_parameters=run.shape.num_parameters,
         flops_per_token=run.shape.flops_per_token,
@@ -129,7 +130,7 @@ def forecast(
     )
 
 
-def _probe(config: NetworkConfig, run: Derived, hardware: Hardware) -> tuple[Hardware, Memory, float]:
+def _probe(config: NetworkConfig, run: Derived, hardware: Hardware, batch: Batch) -> tuple[Hardware, Memory, float]:
     """The hardware as it turned out, memory, and the median seconds of a step."""
     threads = torch.get_num_threads()
     torch.set_num_threads(hardware.num_threads)
@@ -140,7 +141,7 @@ def _probe(config: NetworkConfig, run: Derived, hardware: Hardware) -> tuple[Har
     network.compute_dtype = hardware.dtype
     network.to(hardware.device)
     optimizer = _optimizer(config, run, network, hardware.dtype, adapter_rate=lora["learning_rate"] if lora else 0.0)
-    batch = _batch(run).rows(0, hardware.num_processes).to(hardware.device)
+    batch = batch.rows(0, hardware.num_processes).to(hardware.device)
     micro_rows = batch.rows_within(hardware.micro_windows * run.shape.context_tokens)
     activations = _kept_bytes(network, batch.part(slice(micro_rows)))
     loss_of, hardware = make_ready(network, hardware, batch, may_change=True, note=lambda _: None)
@@ -182,16 +183,18 @@ def _optimizer(
     )
 
 
-def _batch(run: Derived) -> Batch:
-    """Random tokens of a step's size; pairs have half a context a side."""
+def _batch(run: Derived, pair_tokens: float | None) -> Batch:
+    """Random tokens of a step's size, in rows of a context each, or of a pair: many short rows cost another time than few long
+    ones. Both sides of a pair are equally long."""
     shape, generator = run.shape, torch.Generator().manual_seed(0)
+    row_tokens = min(shape.context_tokens, max(2, round(pair_tokens or shape.context_tokens)))
+    num_rows = run.batch_windows * shape.context_tokens // row_tokens
     if not isinstance(shape, EncoderDecoderShape):
-        size = (run.batch_windows, shape.context_tokens + 1)
-        return Batch.of_windows(torch.randint(shape.vocab_size, size, generator=generator))
-    length = shape.context_tokens // 2
-    source = torch.randint(shape.source_vocab_size, (run.batch_windows, length), generator=generator)
-    target = torch.randint(shape.vocab_size, (run.batch_windows, length + 1), generator=generator)
-    return Batch.of((source, torch.full((run.batch_windows,), length), target[:, :-1]), target[:, 1:])
+        return Batch.of_windows(torch.randint(shape.vocab_size, (num_rows, row_tokens + 1), generator=generator))
+    length = row_tokens // 2
+    source = torch.randint(shape.source_vocab_size, (num_rows, length), generator=generator)
+    target = torch.randint(shape.vocab_size, (num_rows, length + 1), generator=generator)
+    return Batch.of((source, torch.full((num_rows,), length), target[:, :-1]), target[:, 1:])
 
 
 def _kept_bytes(network: Network, batch: Batch) -> int:

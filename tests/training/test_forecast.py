@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from assets.cli import main
-from pipeline.config import RecurrentConfig, TransformerConfig
+from pipeline.config import RecurrentConfig, Seq2SeqRnnConfig, TransformerConfig
+from pipeline.models.seq2seq_rnn.network import Seq2SeqRnn
+from pipeline.training import families
 from pipeline.training.forecast import forecast
 
 TRAIN = {"tokens": 4096, "batch_tokens": 256, "compile": "off", "precision": "float32", "device": "cpu"}
@@ -55,6 +58,29 @@ def test_a_recurrent_networks_sizes() -> None:
     assert found.num_parameters == 8_192 + 256 + 1_600
     assert found.epochs is None
     assert not found.warnings()
+
+
+@pytest.mark.parametrize(
+    ("pair_tokens", "rows", "length"), [(None, 2, 64), (16.4, 16, 8), (500.0, 2, 64), (1.0, 128, 1)]
+)
+def test_pairs_are_probed_in_rows_of_their_own_length(
+    pair_tokens: float | None, rows: int, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """256 tokens a step are 2 pairs that fill a context of 128, half of it a side, and 16 pairs of 16 tokens."""
+    seen = []
+
+    class Watched(Seq2SeqRnn):
+        def forward(self, source: Tensor, source_lengths: Tensor, target: Tensor, targets: Tensor) -> Tensor:
+            seen.append([tuple(source.shape), source_lengths.tolist(), tuple(target.shape), tuple(targets.shape)])
+            return super().forward(source, source_lengths, target, targets)
+
+    monkeypatch.setattr(families, "Seq2SeqRnn", Watched)
+    config = Seq2SeqRnnConfig.model_validate(
+        {"family": "seq2seq_rnn", "dataset": "d", "depth": 1, "width": 8, "context_tokens": 128, "train": TRAIN}
+    )
+    forecast(config, vocab_size=20, pair_tokens=pair_tokens)
+    assert seen
+    assert all(shapes == [(rows, length), [length] * rows, (rows, length), (rows, length)] for shapes in seen)
 
 
 PROJECT = """
