@@ -81,6 +81,7 @@ def build_evaluation(
         sources=measured.sources,
         cached=with_cache,
         task=measured.task,
+        task_metric=measured.task_metric,
         task_rows=measured.task_rows,
         benchmarks=benchmarks,
         samples=measured.samples,

@@ -7,7 +7,8 @@ text escaped by the template engine and a policy in the page that forbids whatev
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -27,6 +28,7 @@ def render_report(
     sources: Mapping[str, Mapping[str, Any]],
     cached: Mapping[str, Any],
     task: str,
+    task_metric: str,
     task_rows: Sequence[Mapping[str, Any]],
     benchmarks: Mapping[str, Mapping[str, Any]],
     samples: Sequence[Mapping[str, str]],
@@ -36,6 +38,7 @@ def render_report(
 ) -> str:
     """The page; `plots` are PNG bytes by title, `training` the counts of the trained model, `cached` the figures with a cache or
     none."""
+    lines = _by_metric(task_rows)
     environment = Environment(
         loader=PackageLoader("pipeline.evaluation", ""),
         autoescape=True,
@@ -52,23 +55,73 @@ def render_report(
         sources=sources,
         cached=cached,
         task=task,
-        task_table=_by_metric(task_rows),
+        task_table=lines,
         writers=list(dict.fromkeys(row["by"] for row in task_rows)),
         benchmarks=benchmarks,
         samples=samples,
         plots={title: base64.b64encode(data).decode() for title, data in plots.items()},
         lineage=lineage,
         notes=notes,
-        saved=_saved(figures),
+        cards=_cards(figures, [line for line in lines if line["metric"] == task_metric]),
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """A figure that catches the eye, and what it is."""
+
+    value: str
+    label: str
+    note: str
+
+
+def _cards(figures: Mapping[str, Any], of_task: Sequence[Mapping[str, Any]]) -> list[Card]:
+    """What the task is measured by, then what every model is, as far as it was measured."""
+    cards = []
+    for line in of_task:
+        if line["metric"] == "bits_per_byte":  # of which every model has a card
+            continue
+        own, others = line["by"]["model"], [row for writer, row in line["by"].items() if writer != "model"]
+        best = max(others, key=lambda row: row["value"] * line["sign"], default=None) if line["sign"] else None
+        than = f"; {best['by']} {decimal(best['value'])}" if best is not None else ""
+        note = f"95 % between {decimal(own['low'])} and {decimal(own['high'])}{than}"
+        cards.append(Card(value=decimal(own["value"]), label=line["label"], note=note))
+    saved = _saved(figures)
+    unigram = f"unigram baseline {decimal(figures['unigram_bits_per_byte'])}"
+    bits = unigram if saved is None else f"{unigram}, {percent(saved)} fewer"
+    known: list[tuple[str, Callable[[float | None], str], str, str]] = [
+        ("bits_per_byte", decimal, "bits per byte", bits),
+        ("byte_perplexity", decimal, "perplexity per byte", "256 would be no knowledge at all"),
+        ("token_perplexity", decimal, "perplexity per token", "for this tokenizer only"),
+        ("word_perplexity", decimal, "perplexity per word", "words between white space"),
+        ("top1_accuracy", percent, "next token right", f"{percent(figures['top5_accuracy'])} among its five best"),
+        ("expected_calibration_error", percent, "calibration error", "how far confidence is from accuracy"),
+    ]
+    return cards + [
+        Card(value=said(figures[name]), label=label, note=note)
+        for name, said, label, note in known
+        if figures[name] is not None
+    ]
+
+
 def _by_metric(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A line a metric: its label, who wrote, and each one's value with its interval."""
+    """A line a metric: its name and label, 1 where more is better, -1 where less is and 0 where neither, who wrote, and each
+    one's value with its interval."""
     lines: dict[str, dict[str, Any]] = {}
     for row in rows:
-        label = METRICS[row["metric"]].label if row["metric"] in METRICS else "bits per byte"
-        line = lines.setdefault(row["metric"], {"label": label, "signature": row["signature"], "by": {}})
+        name = row["metric"]
+        metric = METRICS.get(name)
+        better = False if metric is None else metric.higher_is_better
+        line = lines.setdefault(
+            name,
+            {
+                "metric": name,
+                "label": "bits per byte" if metric is None else metric.label,
+                "sign": 0 if better is None else 1 if better else -1,
+                "signature": row["signature"],
+                "by": {},
+            },
+        )
         line["by"][row["by"]] = row
     return list(lines.values())
 
@@ -84,10 +137,12 @@ def large(value: float | None) -> str:
 
 
 def decimal(value: float | None) -> str:
-    """Three digits after the point, fewer where the number is large: `decimal(2.0) == "2.000"`."""
+    """Four digits, more only before the point: `decimal(2.0) == "2.000"`."""
     if value is None:
         return NONE
-    return f"{value:.3f}" if value < 100 else f"{value:,.1f}" if value < 1e7 else f"{value:.2e}"
+    if value >= 1e7:
+        return f"{value:.2e}"
+    return f"{value:.3f}" if value < 10 else f"{value:.2f}" if value < 100 else f"{value:,.1f}"
 
 
 def percent(value: float | None) -> str:

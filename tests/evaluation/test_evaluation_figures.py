@@ -123,6 +123,7 @@ def report(**changes: object) -> str:
         "sources": {"tang": {**figures, "num_documents": 12}},
         "cached": {},
         "task": "language_model",
+        "task_metric": "bits_per_byte",
         "task_rows": [],
         "benchmarks": {},
         "samples": [{"prompt": "床前", "continuation": "明月光"}],
@@ -146,6 +147,33 @@ def test_the_page_names_the_model_its_figures_and_its_origin() -> None:
         "c0ffee",
     ):
         assert expected in page
+
+
+def test_of_a_task_its_own_metric_comes_first_and_what_was_not_measured_stays_away() -> None:
+    def row(metric: str, by: str, value: float) -> dict[str, object]:
+        return {
+            "metric": metric,
+            "by": by,
+            "value": value,
+            "low": value - 1,
+            "high": value + 1,
+            "signature": "measured so",
+        }
+
+    rows = [
+        row("bits_per_byte", "model", 1.9),
+        row("ter", "model", 41.07),
+        row("ter", "copy", 98.0),
+        row("ter", "lead", 97.5),
+    ]
+    page = report(task="translation", task_metric="ter", task_rows=rows)
+    (main,) = re.findall(r'<div class="card main"><b>(.*?)</b>(.*?)<span>(.*?)</span>', page)
+    assert main == ("41.07", "TER", "95 % between 40.07 and 42.07; lead 97.50")  # fewer edits are better
+    assert "model for translation" in page
+    assert "perplexity per token" in page
+    assert "perplexity per word" not in page  # it is None
+    (main,) = re.findall(r'<div class="card main"><b>(.*?)</b>(.*?)<span>', report())
+    assert main[0] == "1.900"
 
 
 @pytest.mark.parametrize("attack", ["<img src=x onerror=alert(1)>", "<script>alert(1)</script>", "</blockquote><b>"])
