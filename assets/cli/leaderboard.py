@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -34,20 +34,37 @@ def show_leaderboard(project: Project, names: Sequence[str]) -> int:
         console.print(f"{which} is evaluated yet; `textmill run` makes and evaluates them.")
         return 0
     console.print(leaderboard_table(rows))
-    console.print("\n* holds the alias champion; speeds are tokens a second on the machine that measured them.")
+    console.print("\nSpeeds are tokens a second on the machine that measured them.")
     console.print(f"{write_leaderboard(project, store)}   the same, with intervals", highlight=False, soft_wrap=True)
     return 0
 
 
 def leaderboard_table(rows: Sequence[Row]) -> Table:
     """The rows for a terminal, a section for each dataset where there are several."""
-    table = Table(title="Leaderboard", title_style="bold", header_style="bold", box=None, padding=(0, 1, 0, 0))
+    table = Table(
+        title="Leaderboard",
+        title_style="bold",
+        header_style="bold",
+        box=None,
+        padding=(0, 1, 0, 0),
+        caption="* holds the alias champion" if any(row.is_champion for row in rows) else None,
+        caption_justify="left",
+    )
     for column in ("model", "family"):
         table.add_column(column, overflow="fold")
-    names = ["quality", "bits/\nbyte", "uni-\ngram", "para-\nmeters", "tokens", "time", "train\ntok/s", "score\ntok/s"]
-    if any(row.accuracy is not None for row in rows):
-        names.insert(3, "bench-\nmarks")
-    for column in names:
+    columns: dict[str, Callable[[Row], str]] = {
+        "quality": _quality,
+        "bits/\nbyte": lambda row: _number(row.bits_per_byte),
+        "uni-\ngram": lambda row: _number(row.unigram_bits_per_byte),
+        "bench-\nmarks": lambda row: _number(row.accuracy),
+        "para-\nmeters": lambda row: short(row.num_parameters),
+        "tokens": lambda row: short(row.training_tokens),
+        "time": lambda row: duration(row.training_seconds),
+        "train\ntok/s": lambda row: short(row.training_tokens_per_second),
+        "score\ntok/s": lambda row: short(row.scoring_tokens_per_second),
+    }
+    shown = {name: cell for name, cell in columns.items() if any(cell(row) for row in rows)}
+    for column in shown:
         table.add_column(column, justify="right")
     several = len({row.dataset for row in rows}) > 1
     last = None
@@ -55,16 +72,7 @@ def leaderboard_table(rows: Sequence[Row]) -> Table:
         if several and row.dataset != last:
             table.add_row(f"[dim]{row.dataset}[/]", f"[dim]{row.task}[/]")
         last = row.dataset
-        cells = [_quality(row), _number(row.bits_per_byte), _number(row.unigram_bits_per_byte)]
-        if len(names) == 9:
-            cells.append("" if row.accuracy is None else f"{row.accuracy:.3f}")
-        cells += [
-            short(row.num_parameters),
-            short(row.training_tokens),
-            duration(row.training_seconds),
-            short(row.training_tokens_per_second),
-            short(row.scoring_tokens_per_second),
-        ]
+        cells = (cell(row) for cell in shown.values())
         table.add_row(row.model + (" *" if row.is_champion else ""), row.family.replace("_", " "), *cells)
     return table
 
