@@ -11,7 +11,7 @@ import dagster as dg
 from assets.building import StageAsset, Work
 from assets.checks import GENERATES
 from assets.metadata import markdown_table
-from assets.trainer import mlflow_address
+from assets.mlflow_pages import mlflow_page
 from pipeline.accounts.leaderboard import leaderboard, write_leaderboard
 from pipeline.artifacts import Artifact, ArtifactStore
 from pipeline.config import Project
@@ -49,12 +49,11 @@ def _shown(project: Project, artifact: Artifact) -> Mapping[str, dg.MetadataValu
     store = ArtifactStore(project.storage_folder)
     path = write_leaderboard(project, store)
     registration = json.loads(artifact.file("registration.json").read_text())
-    address = mlflow_address(project.storage_folder)
-    name = artifact.ref.name
-    run = f"{address}/#/experiments/{registration['experiment_id']}/runs/{registration['run_id']}"
+    run = mlflow_page(f"experiments/{registration['experiment_id']}/runs/{registration['run_id']}")
+    model = mlflow_page(f"models/{artifact.ref.name}/versions/{registration['version']}")
     return {
         "mlflow_run": dg.MetadataValue.url(run),
-        "mlflow_model": dg.MetadataValue.url(f"{address}/#/models/{name}/versions/{registration['version']}"),
+        "mlflow_model": dg.MetadataValue.url(model),
         "registry_version": dg.MetadataValue.int(int(registration["version"])),
         "decision": dg.MetadataValue.json(json.loads(artifact.file("decision.json").read_text())),
         "leaderboard": dg.MetadataValue.md(markdown_table([asdict(row) for row in leaderboard(project, store)])),

@@ -3,7 +3,6 @@ no process behind."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -18,9 +17,6 @@ from pipeline.progress import Progress
 from pipeline.training.launch import check_exit, stop_group, training_command, training_environment
 
 SHIP_EVERY_SECONDS = 5.0
-MLFLOW_ADDRESS = "http://127.0.0.1:5000"
-ADDRESS_VARIABLE = "TEXTMILL_MLFLOW_ADDRESS"
-"""Where the MLflow page is, for links; set by `textmill ui`."""
 
 
 def run_trainer(spec_path: Path, *, context: dg.AssetExecutionContext, project: Project) -> None:
@@ -91,11 +87,3 @@ def shipping(storage: Path, spool: Path, progress: Progress) -> Iterator[None]:
         done.set()
         shipper.join(timeout=60)
         ship_now()
-
-
-def mlflow_address(storage: Path) -> str:
-    """Where a browser finds MLflow's pages."""
-    tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if tracking.startswith("http"):
-        return tracking.rstrip("/")
-    return os.environ.get(ADDRESS_VARIABLE, MLFLOW_ADDRESS)

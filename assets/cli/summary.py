@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
 from assets.cli.leaderboard import leaderboard_table
+from assets.mlflow_pages import mlflow_page
 from pipeline.accounts.leaderboard import leaderboard
 from pipeline.artifacts import ArtifactStore
 from pipeline.config import Project
@@ -44,7 +46,9 @@ def print_summary(project: Project, console: Console, names: tuple[str, ...]) ->
     console.print("\n[bold]Where to look[/]")
     pages = f"  textmill ui{config}   "
     console.print(f"{pages}Dagster at http://127.0.0.1:3000", highlight=False, soft_wrap=True)
-    console.print(f"{' ' * len(pages)}MLflow at http://127.0.0.1:5000", highlight=False, soft_wrap=True)
+    console.print(
+        f"{' ' * len(pages)}MLflow at {mlflow_page(_experiment(store, found))}", highlight=False, soft_wrap=True
+    )
     if not found:
         hint = f'  textmill sql{config} "from rejects"   what was left out, and why'
         console.print(hint, highlight=False, soft_wrap=True)
@@ -54,3 +58,12 @@ def print_summary(project: Project, console: Console, names: tuple[str, ...]) ->
         console.print(f'  textmill generate{config} {name} "text"', highlight=False)
         console.print(f"  {folder / 'report.html'}", highlight=False, soft_wrap=True)
     console.print(f"  {shown}/   every artifact with its manifest", highlight=False)
+
+
+def _experiment(store: ArtifactStore, names: Iterable[str]) -> str:
+    """The page of the experiment that the models' runs belong to; none where no model is registered."""
+    for name in names:
+        registered = store.current(REGISTERED, name)
+        if registered is not None:
+            return f"experiments/{json.loads(registered.file('registration.json').read_text())['experiment_id']}"
+    return ""

@@ -17,6 +17,7 @@ from types import FrameType
 import psutil
 
 from assets.cli.instance import prepare_instance
+from assets.mlflow_pages import ADDRESS_VARIABLE
 from pipeline.config import Project
 from pipeline.errors import ConfigurationError, StageError
 from pipeline.files import storage_errors
@@ -46,7 +47,7 @@ def serve(project: Project, *, port: int, mlflow_port: int) -> int:
         "dagster-webserver": [*python, "assets.webserver", str(port)],
         "dagster-daemon": [*python, "dagster._daemon", "run", "-m", "assets.definitions", "-d", str(Path.cwd())],
     }
-    environment = {**os.environ, "TEXTMILL_MLFLOW_ADDRESS": f"http://{HOST}:{mlflow_port}"}
+    environment = {**os.environ, ADDRESS_VARIABLE: f"http://{HOST}:{mlflow_port}"}
     if uri.startswith("sqlite:"):
         prepare(uri)
         addresses["MLflow"] = f"http://{HOST}:{mlflow_port}"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tiny_project import running_ui
 
+from assets.mlflow_pages import ADDRESS_VARIABLE, mlflow_page
 from pipeline.artifacts import ArtifactStore
 
 pytestmark = pytest.mark.slow
@@ -81,3 +82,15 @@ def test_mlflow_shows_the_registered_model_with_its_alias(served: tuple[Path, st
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
     page.goto(f"{mlflow}/#/models/gpt")
     page.get_by_text("@ champion").first.wait_for(timeout=60_000)
+
+
+def test_links_into_mlflow_show_it_as_those_need_it_who_train_models(
+    served: tuple[Path, str, str], browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, mlflow = served
+    monkeypatch.setenv(ADDRESS_VARIABLE, mlflow)
+    page = browser.new_page(viewport={"width": 1600, "height": 1000})
+    page.goto(mlflow_page("models/gpt/versions/1"))
+    page.get_by_role("link", name="Models").first.wait_for(
+        timeout=60_000
+    )  # at the side, and not among chats and traces
