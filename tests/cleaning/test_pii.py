@@ -125,13 +125,18 @@ def test_every_kind_has_a_placeholder_of_its_own() -> None:
     ],
 )
 def test_eight_times_as_much_hostile_text_takes_about_eight_times_as_long(unit: str) -> None:
-    """Twenty-four times at most, on a machine that does other things too; what grows with the square takes 64 times."""
-    seconds = []
-    for size in (50_000, 400_000):
-        started = time.process_time()
-        find_spans("x@" + unit * (size // len(unit)), ALL_KINDS)
-        seconds.append(time.process_time() - started)
-    assert seconds[1] < 24 * seconds[0] + 0.1
+    """What grows with the square takes 64 times. The least of three counts: beside other work caches are somebody else's."""
+
+    def seconds(size: int) -> float:
+        text = "x@" + unit * (size // len(unit))
+        found = []
+        for _ in range(3):
+            started = time.process_time()
+            find_spans(text, ALL_KINDS)
+            found.append(time.process_time() - started)
+        return min(found)
+
+    assert seconds(400_000) < 32 * seconds(50_000) + 0.1
 
 
 def test_plain_prose_is_searched_fast() -> None:
