@@ -125,7 +125,8 @@ def test_every_kind_has_a_placeholder_of_its_own() -> None:
     ],
 )
 def test_eight_times_as_much_hostile_text_takes_about_eight_times_as_long(unit: str) -> None:
-    """What grows with the square takes 64 times. The least of three counts: beside other work caches are somebody else's."""
+    """Twenty-four times at most; what grows with the square takes 64 times. The least of three counts: a machine that does other
+    things too makes single times longer."""
 
     def seconds(size: int) -> float:
         text = "x@" + unit * (size // len(unit))
@@ -136,7 +137,7 @@ def test_eight_times_as_much_hostile_text_takes_about_eight_times_as_long(unit: 
             found.append(time.process_time() - started)
         return min(found)
 
-    assert seconds(400_000) < 32 * seconds(50_000) + 0.1
+    assert seconds(400_000) < 24 * seconds(50_000) + 0.1
 
 
 def test_plain_prose_is_searched_fast() -> None:
