@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
 """Threads of torch wait for each other by spinning for some microseconds, then give up their core. Those that never spin train an
@@ -15,9 +15,14 @@ page: kept, a step of a recurrent encoder-decoder takes a seventh less time."""
 def wait_considerately(environment: MutableMapping[str, str]) -> None:
     """Sets how threads wait, unless somebody has."""
     if "OMP_WAIT_POLICY" not in environment:
-        environment.update({**_WAITING, **environment})
+        _set_defaults(environment, _WAITING)
 
 
-def keeping_memory(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a process that allocates the same blocks over and over; what is set stays."""
-    return {**_KEPT_MEMORY, **environment}
+def keep_memory(environment: MutableMapping[str, str]) -> None:
+    """Sets that freed memory is kept, for a process that allocates the same blocks over and over, unless somebody has."""
+    _set_defaults(environment, _KEPT_MEMORY)
+
+
+def _set_defaults(environment: MutableMapping[str, str], values: dict[str, str]) -> None:
+    for name, value in values.items():
+        environment.setdefault(name, value)

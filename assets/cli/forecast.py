@@ -40,7 +40,6 @@ def show_forecast(project: Project, name: str) -> int:
     shards = ArtifactStore(project.storage_folder).current(SHARDS, config.dataset)
     counts = shards.manifest.counts if shards is not None else {}
     train_tokens = counts["tokens"]["train"] if counts else None
-    num_pairs = counts["documents"]["train"] if counts and "task" in counts else 0
     source_vocab_size = counts.get("vocab_size") or project.tokenizers[dataset.tokenizer].vocab_size
     vocab_size = source_vocab_size
     if dataset.target_tokenizer is not None:
@@ -53,7 +52,7 @@ def show_forecast(project: Project, name: str) -> int:
         vocab_size=vocab_size,
         source_vocab_size=source_vocab_size if dataset.target_tokenizer is not None else None,
         train_tokens=train_tokens,
-        pair_tokens=train_tokens / num_pairs if train_tokens and num_pairs else None,
+        pair_tokens=counts["tokens"]["train"] / max(1, counts["documents"]["train"]) if "task" in counts else None,
         start=start.shape if start is not None else None,
     )
     hardware, memory = found.hardware, found.memory

@@ -38,7 +38,6 @@ def render_report(
 ) -> str:
     """The page; `plots` are PNG bytes by title, `training` the counts of the trained model, `cached` the figures with a cache or
     none."""
-    lines = _by_metric(task_rows)
     environment = Environment(
         loader=PackageLoader("pipeline.evaluation", ""),
         autoescape=True,
@@ -55,14 +54,14 @@ def render_report(
         sources=sources,
         cached=cached,
         task=task,
-        task_table=lines,
+        task_table=_by_metric(task_rows),
         writers=list(dict.fromkeys(row["by"] for row in task_rows)),
         benchmarks=benchmarks,
         samples=samples,
         plots={title: base64.b64encode(data).decode() for title, data in plots.items()},
         lineage=lineage,
         notes=notes,
-        cards=_cards(figures, [line for line in lines if line["metric"] == task_metric]),
+        cards=[*_task_cards(task_metric, task_rows), *_cards(figures)],
     )
 
 
@@ -75,17 +74,21 @@ class Card:
     note: str
 
 
-def _cards(figures: Mapping[str, Any], of_task: Sequence[Mapping[str, Any]]) -> list[Card]:
-    """What the task is measured by, then what every model is, as far as it was measured."""
-    cards = []
-    for line in of_task:
-        if line["metric"] == "bits_per_byte":  # of which every model has a card
-            continue
-        own, others = line["by"]["model"], [row for writer, row in line["by"].items() if writer != "model"]
-        best = max(others, key=lambda row: row["value"] * line["sign"], default=None) if line["sign"] else None
-        than = f"; {best['by']} {decimal(best['value'])}" if best is not None else ""
-        note = f"95 % between {decimal(own['low'])} and {decimal(own['high'])}{than}"
-        cards.append(Card(value=decimal(own["value"]), label=line["label"], note=note))
+def _task_cards(metric: str, rows: Sequence[Mapping[str, Any]]) -> list[Card]:
+    """What the task is measured by, beside the best that needs no model; bits per byte have a card of every model."""
+    if metric not in METRICS:
+        return []
+    values = {row["by"]: row for row in rows if row["metric"] == metric}
+    own, better = values.pop("model"), METRICS[metric].higher_is_better
+    note = f"95 % between {decimal(own['low'])} and {decimal(own['high'])}"
+    if values and better is not None:
+        best = (max if better else min)(values.values(), key=lambda row: row["value"])
+        note += f"; {best['by']} {decimal(best['value'])}"
+    return [Card(value=decimal(own["value"]), label=METRICS[metric].label, note=note)]
+
+
+def _cards(figures: Mapping[str, Any]) -> list[Card]:
+    """What every model is, as far as it was measured."""
     saved = _saved(figures)
     unigram = f"unigram baseline {decimal(figures['unigram_bits_per_byte'])}"
     bits = unigram if saved is None else f"{unigram}, {percent(saved)} fewer"
@@ -97,7 +100,7 @@ def _cards(figures: Mapping[str, Any], of_task: Sequence[Mapping[str, Any]]) -> 
         ("top1_accuracy", percent, "next token right", f"{percent(figures['top5_accuracy'])} among its five best"),
         ("expected_calibration_error", percent, "calibration error", "how far confidence is from accuracy"),
     ]
-    return cards + [
+    return [
         Card(value=said(figures[name]), label=label, note=note)
         for name, said, label, note in known
         if figures[name] is not None
@@ -105,23 +108,11 @@ def _cards(figures: Mapping[str, Any], of_task: Sequence[Mapping[str, Any]]) -> 
 
 
 def _by_metric(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A line a metric: its name and label, 1 where more is better, -1 where less is and 0 where neither, who wrote, and each
-    one's value with its interval."""
+    """A line a metric: its label, who wrote, and each one's value with its interval."""
     lines: dict[str, dict[str, Any]] = {}
     for row in rows:
-        name = row["metric"]
-        metric = METRICS.get(name)
-        better = False if metric is None else metric.higher_is_better
-        line = lines.setdefault(
-            name,
-            {
-                "metric": name,
-                "label": "bits per byte" if metric is None else metric.label,
-                "sign": 0 if better is None else 1 if better else -1,
-                "signature": row["signature"],
-                "by": {},
-            },
-        )
+        label = METRICS[row["metric"]].label if row["metric"] in METRICS else "bits per byte"
+        line = lines.setdefault(row["metric"], {"label": label, "signature": row["signature"], "by": {}})
         line["by"][row["by"]] = row
     return list(lines.values())
 

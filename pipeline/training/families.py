@@ -38,11 +38,11 @@ def shape_of(family: str, sizes: dict[str, Any]) -> Shape:
     return _SHAPES.get(family, RecurrentShape)(**sizes)
 
 
-def forward_tokens(shape: Shape) -> int | None:
-    """Tokens a forward pass takes at most on a CPU, or None where `hardware.py` knows: a recurrent network multiplies one token
-    of every row at a time, and pairs come many rows to few tokens each, so they want as many rows as logits leave room for."""
+def cpu_forward_tokens(shape: Shape) -> int:
+    """Tokens a forward pass takes at most on a CPU. A recurrent network multiplies one token of every row at a time, and pairs
+    come many rows to few tokens each, so both want as many rows as logits leave room for."""
     if isinstance(shape, TransformerShape):
-        return None
+        return MICRO_BATCH_TOKENS["cpu"]
     return min(_MOST_FORWARD_TOKENS, max(MICRO_BATCH_TOKENS["cpu"], _MOST_LOGITS // shape.vocab_size))
 
 

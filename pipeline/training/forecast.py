@@ -18,7 +18,7 @@ from pipeline.config.starting import StartSettings
 from pipeline.training.beginning import hold
 from pipeline.training.data import Batch
 from pipeline.training.derive import Derived, derive
-from pipeline.training.families import EncoderDecoderShape, Network, Shape, forward_tokens, network_of
+from pipeline.training.families import EncoderDecoderShape, Network, Shape, cpu_forward_tokens, network_of
 from pipeline.training.guard import SpikeGuard
 from pipeline.training.hardware import Hardware, choose_device, choose_hardware, count_processes
 from pipeline.training.optimizer import Optimizer
@@ -113,7 +113,7 @@ def forecast(
         batch_windows=run.batch_windows,
         micro_windows=run.micro_windows,
         context_tokens=context,
-        forward_tokens=forward_tokens(run.shape),
+        cpu_forward_tokens=cpu_forward_tokens(run.shape),
         num_processes=num_processes,
         strategy=config.train.strategy if num_processes > 1 else "alone",
     )

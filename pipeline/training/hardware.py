@@ -57,13 +57,13 @@ def choose_hardware(
     batch_windows: int,
     micro_windows: int | None,
     context_tokens: int,
-    forward_tokens: int | None = None,
+    cpu_forward_tokens: int = MICRO_BATCH_TOKENS["cpu"],
     num_processes: int = 1,
     strategy: str = "alone",
 ) -> Hardware:
     """Turns `auto` into what this machine is best at; the same machine gives the same answer.
 
-    `forward_tokens` is what a forward pass of the network takes at most on a CPU, where that is not what most do.
+    `cpu_forward_tokens` is what a forward pass of the network takes at most on a CPU.
 
     Raises:
         ConfigurationError: CUDA is asked for and not there, or a compiler is and not there, or a step has too few windows.
@@ -81,7 +81,7 @@ def choose_hardware(
         raise ConfigurationError(
             "models.*.train.compile is on, but there is no C++ compiler (g++). Install one or set it to auto."
         )
-    largest = forward_tokens if forward_tokens is not None and device == "cpu" else MICRO_BATCH_TOKENS[device]
+    largest = cpu_forward_tokens if device == "cpu" else MICRO_BATCH_TOKENS[device]
     assumed = _ASSUMED_GPU_FLOPS if device == "cuda" else _ASSUMED_CPU_FLOPS
     is_worth_it = total_flops / assumed > SECONDS_WORTH_COMPILING
     return Hardware(

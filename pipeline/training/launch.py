@@ -24,7 +24,7 @@ import pyarrow.json
 from pipeline.artifacts import Artifact, Draft, Report
 from pipeline.config import NetworkConfig, TransformerConfig
 from pipeline.config.starting import StartSettings
-from pipeline.environment import keeping_memory, wait_considerately
+from pipeline.environment import keep_memory, wait_considerately
 from pipeline.errors import ConfigurationError, TrainingDiverged, TrainingError, TrainingInterrupted
 from pipeline.files import write_parquet
 from pipeline.progress import Progress
@@ -67,8 +67,9 @@ def training_environment() -> dict[str, str]:
     root = str(Path(__file__).parents[2])
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     own = {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), PARENT_VARIABLE: str(os.getpid())}
-    environment = keeping_memory({**os.environ, **own})
+    environment = {**os.environ, **own}
     wait_considerately(environment)
+    keep_memory(environment)
     return environment
 
 

@@ -28,7 +28,7 @@ from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoin
 from pipeline.training.console import Console
 from pipeline.training.data import Batch
 from pipeline.training.distributed import ALONE, Alone
-from pipeline.training.families import Network, forward_tokens, network_of, shape_of
+from pipeline.training.families import Network, cpu_forward_tokens, network_of, shape_of
 from pipeline.training.guard import SpikeGuard, Verdict
 from pipeline.training.hardware import Hardware, choose_device, choose_hardware, halved, peak_flops, resumed
 from pipeline.training.keeping import Keep
@@ -422,7 +422,7 @@ class Trainer:
             batch_windows=spec.batch_windows,
             micro_windows=spec.micro_windows,
             context_tokens=self.shape.context_tokens,
-            forward_tokens=forward_tokens(self.shape),
+            cpu_forward_tokens=cpu_forward_tokens(self.shape),
             num_processes=self._ranks.size,
             strategy=self._ranks.strategy,
         )

@@ -91,6 +91,5 @@ def test_links_into_mlflow_show_it_as_those_need_it_who_train_models(
     monkeypatch.setenv(ADDRESS_VARIABLE, mlflow)
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
     page.goto(mlflow_page("models/gpt/versions/1"))
-    page.get_by_role("link", name="Models").first.wait_for(
-        timeout=60_000
-    )  # at the side, and not among chats and traces
+    # what stands at the side there, and does not where MLflow shows chats and traces
+    page.get_by_role("link", name="Model registry", exact=True).wait_for(timeout=60_000)

@@ -21,7 +21,7 @@ from pipeline.training import random_state, warmup
 from pipeline.training.console import Console
 from pipeline.training.data import Batch
 from pipeline.training.distributed import Alone
-from pipeline.training.families import forward_tokens
+from pipeline.training.families import cpu_forward_tokens
 from pipeline.training.hardware import Hardware, choose_hardware, even_share, num_cores, resumed
 from pipeline.training.launch import training_environment
 from pipeline.training.stopping import StopRequest
@@ -56,19 +56,19 @@ def test_a_forward_pass_is_what_was_asked_for_or_what_suits_the_device() -> None
     }
     assert choose_hardware(**settings, micro_windows=16).micro_windows == 16
     assert choose_hardware(**settings, micro_windows=None).micro_windows == 8  # 2,048 tokens
-    assert choose_hardware(**settings, micro_windows=None, forward_tokens=8_192).micro_windows == 32
-    assert choose_hardware(**settings, micro_windows=16, forward_tokens=8_192).micro_windows == 16
+    assert choose_hardware(**settings, micro_windows=None, cpu_forward_tokens=8_192).micro_windows == 32
+    assert choose_hardware(**settings, micro_windows=16, cpu_forward_tokens=8_192).micro_windows == 16
 
 
 def test_recurrent_networks_take_as_many_rows_as_their_logits_leave_room_for() -> None:
     def sizes(vocab_size: int) -> RecurrentShape:
         return derive_recurrent_shape(cell="lstm", vocab_size=vocab_size, context_tokens=256, depth=2)
 
-    assert forward_tokens(sizes(500)) == forward_tokens(sizes(8_192)) == 8_192
-    assert forward_tokens(sizes(16_384)) == 4_096  # 16,384 * 4,096 float32 are 256 MiB
-    assert forward_tokens(sizes(256_000)) == 2_048
+    assert cpu_forward_tokens(sizes(500)) == cpu_forward_tokens(sizes(8_192)) == 8_192
+    assert cpu_forward_tokens(sizes(16_384)) == 4_096  # 16,384 * 4,096 float32 are 256 MiB
+    assert cpu_forward_tokens(sizes(256_000)) == 2_048
     transformer = derive_shape(vocab_size=8_192, context_tokens=256, depth=4)
-    assert forward_tokens(transformer) is None
+    assert cpu_forward_tokens(transformer) == 2_048
 
 
 def test_the_training_process_keeps_its_memory_and_what_the_user_says_of_threads(
