@@ -38,6 +38,9 @@ def print_summary(project: Project, console: Console, names: tuple[str, ...]) ->
         if registered is not None:
             decision = json.loads(registered.file("decision.json").read_text())
             console.print(f"\n[bold]{name}[/]: {decision['reason']}", highlight=False)
+    for name, evaluation in found.items():
+        for note in evaluation.report().notes:
+            console.print(Text.assemble((name, "bold"), f", to know: {note}"))
     storage = project.storage_folder
     shown = storage.relative_to(project.folder) if storage.is_relative_to(project.folder) else storage
     file = project.file.resolve()

@@ -100,6 +100,9 @@ class TrainConfig(Section):
     """Checkpoints at multiples of this are kept beside the newest, and after training too."""
     keep_best_checkpoint: bool = False
     """Saves a checkpoint at each validation that is the best so far, and keeps that one, after training too."""
+    result: Literal["last", "best"] = "last"
+    """The weights that become the model: those of the last step, or those of the step with the least validation loss, for a
+    small text that is read until it is known by heart."""
     profile_steps: Positive | None = None
     """Traces so many steps with torch's profiler, for ui.perfetto.dev; the run's log says where."""
     spike_sigma: Annotated[float, Field(gt=1)] = 6.0
@@ -263,6 +266,9 @@ class TransformerConfig(StartSettings, ModelSection):
     """Base of the rotary position angles (Su et al. 2021)."""
     query_key_norm: bool = True
     """Norms of each head's queries and keys, as Qwen3 has them; false exports as Llama."""
+    dropout: Fraction = 0.0
+    """Of embeddings and of what each part adds, while training; 0 suits data read about once, 0.1 to 0.3 a small text read
+    several times."""
     research: ResearchConfig = ResearchConfig()
     """Parts that do not export."""
     lora: LoraConfig | None = None

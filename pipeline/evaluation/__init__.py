@@ -18,4 +18,4 @@ html.py          the one-page report: self-contained, no scripts, every text esc
 build.py         the stage
 """
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"

@@ -25,11 +25,14 @@ from pipeline.evaluation.baseline import unigram_bits_per_token
 from pipeline.evaluation.benchmarks.running import ROWS_SCHEMA, BenchmarkResult, run_benchmarks
 from pipeline.evaluation.html import render_report
 from pipeline.evaluation.measured import Measured, measure_texts
-from pipeline.evaluation.pair_measuring import measure_pairs
+from pipeline.evaluation.pair_measuring import WITHOUT_TEXT, measure_pairs
 from pipeline.evaluation.pair_model import PairModel, TextModel, load_writer
 from pipeline.files import write_bytes, write_json, write_parquet, write_text
 from pipeline.progress import Progress
 from pipeline.shards.reader import PAIR_INDEX
+
+CLEARLY_WORSE = 0.05
+"""Nats a token by which a validation loss may rise before it is said."""
 
 
 def build_evaluation(
@@ -53,7 +56,11 @@ def build_evaluation(
     measured, writer = _measure(name, config, model, corpus, shards, progress)
     answered = run_benchmarks(writer, config.benchmarks, folder=folder, progress=progress)
     drawn = _plots(model, measured)
-    notes = [*_notes(measured, corpus, config), *(note for result in answered.values() for note in result.notes)]
+    notes = [
+        *known_by_heart(model),
+        *_notes(measured, corpus, config),
+        *(note for result in answered.values() for note in result.notes),
+    ]
     lineage = {"model": model.ref, **model.manifest.inputs, "corpus": corpus.ref}
     benchmarks = {benchmark: result.figures for benchmark, result in answered.items()}
     with_cache = measured.cached.figures if measured.cached is not None else {}
@@ -110,11 +117,12 @@ def best_device() -> str:
 
 
 def task_figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The task's metrics by name for the model, and under `METRIC/BASELINE` for each baseline; bits per byte stands elsewhere."""
+    """The task's metrics by name for the model, and under `METRIC/BASELINE` for each baseline; bits per byte of the model and of
+    the unigram baseline are figures of every model and stand elsewhere."""
     return {
         row["metric"] if row["by"] == "model" else f"{row['metric']}/{row['by']}": row["value"]
         for row in rows
-        if row["metric"] != "bits_per_byte"
+        if row["metric"] != "bits_per_byte" or row["by"] == WITHOUT_TEXT
     }
 
 
@@ -179,6 +187,18 @@ def _write_tables(draft: Draft, measured: Measured, answered: Mapping[str, Bench
         asked = [row for result in answered.values() for row in result.rows]
         tables["benchmarks.parquet"] = pa.Table.from_pylist(asked, schema=ROWS_SCHEMA)
     return {path: write_parquet(draft.path(path), table) for path, table in tables.items()}
+
+
+def known_by_heart(model: Artifact) -> list[str]:
+    """A word about a network whose validation loss rose again while its training went on."""
+    counts = model.manifest.counts
+    least, last = counts.get("least_validation_loss"), counts["final_validation_loss"]
+    if least is None or last is None or last - least < CLEARLY_WORSE:
+        return []
+    return [
+        f"Its validation loss was least at step {counts['least_validation_step']:,} of {counts['steps']:,} ({least:.3f}) and is "
+        f"{last:.3f} at the end: it learnt its training text by heart. Set dropout, fewer train.tokens, or train.result: best."
+    ]
 
 
 def _notes(measured: Measured, corpus: Artifact, config: EvaluateConfig) -> list[str]:

@@ -7,7 +7,7 @@ targets, and for the task's metrics a row a writer. Texts that have several targ
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.config.training import EvaluateConfig
 from pipeline.evaluation.measured import Measured, check_finite, documents_table, empty_test_split
-from pipeline.evaluation.metrics.scored import estimate, ratio_of
+from pipeline.evaluation.metrics.scored import Estimate, estimate, ratio_of
 from pipeline.evaluation.metrics.totals import Documents, summarise, summarise_sources
 from pipeline.evaluation.scoring import NUM_BINS, DocumentScores
 from pipeline.evaluation.task_outputs import Pair, baseline_outputs, group_pairs, majority, measure
@@ -38,6 +38,8 @@ OUTPUTS_SCHEMA = pa.schema(
 )
 UNKNOWN = ("top1_accuracy", "top5_accuracy", "expected_calibration_error", "unknown_fraction")
 """Figures that targets alone do not give."""
+WITHOUT_TEXT = "without_text"
+"""The same model, given an empty text: what is left of its knowledge when it can only go by what targets are like."""
 
 
 def task_metrics(task: str, config: EvaluateConfig) -> list[str]:
@@ -70,8 +72,13 @@ def measure_pairs(
     seconds = time.monotonic() - started
     progress.finish()
     check_finite(name, [row.id for row in rows], found.bits)
+    progress.note("scoring without the texts")
+    progress.start(total=len(rows))
+    alone = asked.score([""] * len(rows), [row.target for row in rows], progress=progress)
+    progress.finish()
     metrics = task_metrics(asked.task, config)
     documents = _documents(rows)
+    bits = {"model": found.bits, WITHOUT_TEXT: alone.bits}
     scores = _scores(found.bits, found.num_tokens, _unigram_bits(asked, rows, unigram))
     progress.note(f"writing for {len(pairs)} texts")
     progress.start(total=len(pairs))
@@ -85,12 +92,12 @@ def measure_pairs(
         figures=_known(summarise(documents, scores)),
         sources={source: _known(row) for source, row in summarise_sources(documents, scores).items()},
         samples=_samples(pairs, outputs, config.num_samples),
-        notes=_notes(found.was_cut),
+        notes=_notes(found.was_cut) + _use_of_texts(bits, documents),
         scoring_seconds=seconds,
         task=asked.task,
         task_metric=metrics[0],
         task_rows=[
-            *_bits_rows(scores, documents),
+            *_bits_rows({**bits, "unigram": scores.baseline_bits}, documents),
             *measure(pairs, written, metrics=[metric for metric in metrics if metric != "bits_per_byte"]),
         ],
         outputs=_outputs_table(pairs, outputs),
@@ -126,15 +133,30 @@ def _scores(
     )
 
 
-def _bits_rows(scores: DocumentScores, documents: Documents) -> list[dict[str, Any]]:
-    """Bits per byte of the targets with their interval, of the model and of the unigram baseline."""
-    seed = int(fingerprint(documents.ids), 16)
+def _bits_rows(bits: Mapping[str, np.ndarray[Any, Any]], documents: Documents) -> list[dict[str, Any]]:
+    """Bits per byte of the targets with their interval, by whom they were found likely."""
     rows = []
-    for writer, bits in (("model", scores.bits), ("unigram", scores.baseline_bits)):
-        found = estimate(ratio_of(bits, documents.num_bytes.astype(np.float64)), seed=seed)
+    for writer, of_targets in bits.items():
+        found = _per_byte(of_targets, documents)
         row = {"metric": "bits_per_byte", "by": writer, "value": found.value, "low": found.low, "high": found.high}
         rows.append({**row, "signature": "targets given their sources, their end not counted"})
     return rows
+
+
+def _use_of_texts(bits: Mapping[str, np.ndarray[Any, Any]], documents: Documents) -> list[str]:
+    """A word about a model that does not read, which metrics of what it writes would not tell."""
+    saved = _per_byte(bits[WITHOUT_TEXT] - bits["model"], documents)
+    if saved.low > 0:
+        return []
+    return [
+        f"With its text the model needs {saved.value:.3f} bits fewer for a byte of a target than without (95 % between "
+        f"{saved.low:.3f} and {saved.high:.3f}), so nothing shows that it makes use of what it reads."
+    ]
+
+
+def _per_byte(bits: np.ndarray[Any, Any], documents: Documents) -> Estimate:
+    seed = int(fingerprint(documents.ids), 16)
+    return estimate(ratio_of(bits, documents.num_bytes.astype(np.float64)), seed=seed)
 
 
 def _known(figures: dict[str, Any]) -> dict[str, Any]:

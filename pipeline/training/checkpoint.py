@@ -30,7 +30,7 @@ from torch import Tensor
 from pipeline.errors import StorageError, TrainingError
 from pipeline.files import fsync_directory, sha256_file, storage_errors, write_bytes, write_json
 from pipeline.training.distributed import ALONE, Alone
-from pipeline.training.keeping import Keep
+from pipeline.training.keeping import Keep, by_validation
 
 _TENSOR_FILES = ("model", "optimizer", "guard", "random")
 
@@ -67,7 +67,7 @@ def save_checkpoint(
     """
     final = folder / f"step-{checkpoint.step:08d}"
     aside = folder / f".{final.name}.{ranks.from_first(os.getpid())}"
-    if ranks.from_first(ranks.is_first and final.is_dir() and _problem(final) is None):
+    if ranks.from_first(ranks.is_first and _holds(final, checkpoint)):
         return final  # training is deterministic: the same step is the same state
     try:
         with storage_errors(folder):
@@ -109,6 +109,14 @@ def save_checkpoint(
     return final
 
 
+def _holds(path: Path, checkpoint: Checkpoint) -> bool:
+    """Whether this checkpoint is there, whole, and knows of its validation."""
+    if not path.is_dir() or _problem(path) is not None:
+        return False
+    known: float | None = json.loads((path / "manifest.json").read_text())["validation_loss"]
+    return known == checkpoint.validation_loss
+
+
 def _write_tensors(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], ranks: Alone) -> dict[str, str]:
     """Writes what this process has to; the first one learns the sha256 of every file, by name."""
     if not (ranks.is_first or ranks.is_sharded):
@@ -147,18 +155,39 @@ def load_newest(
     Raises:
         TrainingError: the newest whole one belongs to another version, or to other data or settings.
     """
-    step, remarks = _newest_whole(folder, version=version, identity=identity) if ranks.is_first else (-1, [])
+    candidates = _by_age(folder)[::-1] if ranks.is_first else []
+    return _first_whole(folder, candidates, version=version, identity=identity, ranks=ranks)
+
+
+def load_best(
+    folder: Path, *, version: str, identity: Mapping[str, Any], ranks: Alone = ALONE
+) -> tuple[Checkpoint | None, list[str]]:
+    """The same for the checkpoint with the least validation loss; one that is not whole gives way to the next best.
+
+    Raises:
+        TrainingError: the best whole one belongs to another version, or to other data or settings.
+    """
+    candidates = by_validation(_by_age(folder)) if ranks.is_first else []
+    return _first_whole(folder, candidates, version=version, identity=identity, ranks=ranks)
+
+
+def _first_whole(
+    folder: Path, candidates: list[Path], *, version: str, identity: Mapping[str, Any], ranks: Alone
+) -> tuple[Checkpoint | None, list[str]]:
+    step, remarks = _step_of_first_whole(folder, candidates, version, identity) if ranks.is_first else (-1, [])
     step = ranks.from_first(step)
     if step < 0:
         return None, remarks
     path = folder / f"step-{step:08d}"
-    written = sorted(json.loads((path / "manifest.json").read_text())["sha256"])
+    manifest = json.loads((path / "manifest.json").read_text())
+    written = sorted(manifest["sha256"])
     tensors = {}
     for name in _TENSOR_FILES:
         files = [path / file for file in written if file == f"{name}.safetensors" or file.startswith(f"{name}-")]
         tensors[name] = dict(_read_tensors(files, ranks))
     state = json.loads((path / "state.json").read_text())
-    return Checkpoint(step=step, tensors=tensors, state=state), remarks
+    loaded = Checkpoint(step=step, tensors=tensors, state=state, validation_loss=manifest["validation_loss"])
+    return loaded, remarks
 
 
 def _read_tensors(files: list[Path], ranks: Alone) -> Iterator[tuple[str, Tensor]]:
@@ -184,11 +213,13 @@ def _read_tensors(files: list[Path], ranks: Alone) -> Iterator[tuple[str, Tensor
             yield key, torch.cat(found) if found else holders[0].get_tensor(key)[:0]
 
 
-def _newest_whole(folder: Path, *, version: str, identity: Mapping[str, Any]) -> tuple[int, list[str]]:
+def _step_of_first_whole(
+    folder: Path, candidates: list[Path], version: str, identity: Mapping[str, Any]
+) -> tuple[int, list[str]]:
     remarks: list[str] = []
     for abandoned in folder.glob(".step-*"):  # of a process that was killed while it saved
         shutil.rmtree(abandoned, ignore_errors=True)
-    for path in reversed(_by_age(folder)):
+    for path in candidates:
         problem = _problem(path)
         if problem is None:
             manifest = json.loads((path / "manifest.json").read_text())
@@ -210,7 +241,7 @@ def _newest_whole(folder: Path, *, version: str, identity: Mapping[str, Any]) ->
         evidence = path.with_name(f"damaged-{path.name}-{os.getpid()}")
         os.rename(path, evidence)
         remarks.append(
-            f"The checkpoint {path.name} {problem}; it was moved to {evidence.name}, the one before is used."
+            f"The checkpoint {path.name} {problem}; it was moved to {evidence.name}, the next best one is used."
         )
     return -1, remarks
 

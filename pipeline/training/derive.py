@@ -214,6 +214,7 @@ def _shape(config: NetworkConfig, *, vocab_size: int, source_vocab_size: int | N
         softcap=config.research.softcap,
         relu_squared=config.research.relu_squared,
         value_embeddings=config.research.value_embeddings,
+        dropout=config.dropout,
     )
 
 

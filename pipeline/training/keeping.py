@@ -22,10 +22,15 @@ class Keep:
         found = set(checkpoints[len(checkpoints) - self.newest :] if self.newest < len(checkpoints) else checkpoints)
         if self.every_steps is not None:
             found |= {path for path in checkpoints if int(path.name.removeprefix("step-")) % self.every_steps == 0}
-        losses = {path: loss for path in checkpoints if (loss := _validation_loss(path)) is not None}
-        if self.best and losses:
-            found.add(min(losses, key=lambda path: losses[path]))
+        if self.best:
+            found |= set(by_validation(checkpoints)[:1])
         return found
+
+
+def by_validation(checkpoints: list[Path]) -> list[Path]:
+    """Those that were validated, the one with the least loss first, of equal ones the oldest."""
+    losses = {path: loss for path in checkpoints if (loss := _validation_loss(path)) is not None}
+    return sorted(losses, key=lambda path: (losses[path], path))
 
 
 def _validation_loss(path: Path) -> float | None:

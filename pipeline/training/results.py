@@ -30,9 +30,10 @@ def write_results(
     history: Sequence[dict[str, Any]],
     timings: Sequence[dict[str, float]],
     data: TrainingData,
+    result_step: int,
     start_loss: float | None = None,
 ) -> None:
-    """Writes everything into the spec's output folder.
+    """Writes everything into the spec's output folder; the network's weights are those after `result_step`.
 
     Raises:
         StorageError: the disk is full, read-only or forbidden.
@@ -46,7 +47,11 @@ def write_results(
     write_text(output / "timings.jsonl", _lines(timings))
     if spec.source_tokenizer_file is not None:
         shutil.copyfile(spec.source_tokenizer_file, output / "model" / SOURCE_TOKENIZER)
-    last = [row["train_loss"] for row in history[-_FINAL_STEPS:]]
+    last = [row["train_loss"] for row in history[max(0, result_step - _FINAL_STEPS) : result_step]]
+    least = min(
+        (row for row in history if row["validation_loss"] is not None),
+        key=lambda row: (row["validation_loss"], row["step"]),
+    )
     batch_tokens = data.tokens_per_step
     counts = {
         "num_parameters": network.shape.num_parameters,
@@ -54,7 +59,10 @@ def write_results(
         "tokens": data.tokens(spec.num_steps),
         "batch_tokens": batch_tokens,
         "final_train_loss": sum(last) / len(last),
-        "final_validation_loss": history[-1]["validation_loss"],
+        "final_validation_loss": history[result_step - 1]["validation_loss"],
+        "least_validation_loss": least["validation_loss"],
+        "least_validation_step": least["step"],
+        "result_step": result_step,
         "skipped_steps": sum(row["skipped"] for row in history),
         "epochs": data.epochs(spec.num_steps),
         "device": hardware.device,

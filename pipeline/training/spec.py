@@ -109,6 +109,8 @@ class TrainingSpec:
     keep_checkpoints: int
     keep_every_steps: int | None
     keep_best_checkpoint: bool
+    result: str
+    """Whose weights are saved: those of the `last` step, or of the one with the `best` validation."""
     profile_steps: int | None
     spike_sigma: float | None
     max_skipped_steps: int

@@ -156,7 +156,7 @@ def shape_from(start: StartShape, config: StartSettings) -> StartShape:
             weight_drop=config.weight_drop,
         )
     assert isinstance(config, TransformerConfig)
-    return replace(start, context_tokens=config.context_tokens)
+    return replace(start, context_tokens=config.context_tokens, dropout=config.dropout)
 
 
 def lora_settings(config: NetworkConfig) -> dict[str, Any] | None:

@@ -19,12 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.errors import TrainingInterrupted
+from pipeline.errors import TrainingError, TrainingInterrupted
 from pipeline.tokenizer.model import Tokenizer
 from pipeline.training import random_state
 from pipeline.training.averaging import average_of
 from pipeline.training.beginning import hold, load_start
-from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoint
+from pipeline.training.checkpoint import Checkpoint, load_best, load_newest, save_checkpoint
 from pipeline.training.console import Console
 from pipeline.training.data import Batch
 from pipeline.training.distributed import ALONE, Alone
@@ -132,6 +132,7 @@ class Trainer:
                 self._spool.metrics(0, {"validation/loss": self._start_loss})
             self._train()
             self._save_checkpoint()
+            result_step = self._take_best() if spec.result == "best" else self._step
             if self._average is not None:
                 self._average.put_in_place()
             network = self._ranks.whole(self.network, self._new_network)
@@ -144,6 +145,7 @@ class Trainer:
                     timings=self._timings,
                     data=self._data,
                     start_loss=self._start_loss,
+                    result_step=result_step,
                 )
             status = "FINISHED"
         except TrainingInterrupted:
@@ -166,6 +168,7 @@ class Trainer:
             self._history[-1]["validation_loss"] = validation_loss = self._validate()
             self._spool.metrics(self._step, {"validation/loss": validation_loss})
             self._look_at_validations()
+            self._save_if_best(validation_loss)
         while self._step < spec.num_steps:
             self._profile.before(self._step + 1)
             with self._monitor.waiting_for_data():
@@ -181,9 +184,7 @@ class Trainer:
                 self._read_figures(validation_loss=loss)
                 self._look_at_validations()
                 self._write_sample()
-                if spec.keep_best_checkpoint and (self._best_loss is None or loss < self._best_loss):
-                    self._best_loss = loss
-                    self._save_checkpoint()
+                self._save_if_best(loss)
             elif self.hardware.device == "cpu" or len(self._unread) >= spec.log_every_steps:
                 self._read_figures()
             self._console.step(self._step)
@@ -318,7 +319,7 @@ class Trainer:
             rows = self._micro_rows(batch)
             for micro, share in self._ranks.micro_batches(batch.to(self.hardware.device), rows):
                 self._end_if_asked()
-                if self.hardware.compiled and micro.num_rows == rows:
+                if self.hardware.compiled and micro.num_rows == rows and self.shape.dropout == 0:
                     # with gradients and without are two programs to a compiler: the one that is there is used
                     with self._ranks.backward_pass(is_last=False):
                         loss = self._loss_of(*micro.inputs, micro.targets).detach()
@@ -349,6 +350,11 @@ class Trainer:
     def _end_profile(self, trace: Path | None) -> None:
         if trace is not None:
             self._console.note(f"the profile of steps is in {trace}; open it with ui.perfetto.dev")
+
+    def _save_if_best(self, loss: float) -> None:
+        if self.spec.keep_best_checkpoint and (self._best_loss is None or loss < self._best_loss):
+            self._best_loss = loss
+            self._save_checkpoint()
 
     def _save_checkpoint(self) -> None:
         self._read_figures()
@@ -384,12 +390,37 @@ class Trainer:
             ranks=self._ranks,
         )
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
+    def _take_best(self) -> int:
+        """The network gets the weights of the best validation; the step they are of.
+
+        Raises:
+            TrainingError: no checkpoint of a validation is whole.
+        """
+        best, remarks = load_best(
+            Path(self.spec.checkpoint_folder), version=self.spec.version, identity=self._identity(), ranks=self._ranks
+        )
+        for remark in remarks:
+            self._console.note(remark)
+        if best is None:
+            raise TrainingError(
+                f"{self.spec.checkpoint_folder} holds no whole checkpoint of a validation of {self.spec.name}, whose best is "
+                "asked for. Train again, or set train.result to last."
+            )
+        self._take_weights(best)
+        self._console.note(
+            f"the model is that of step {best.step}, with the least validation loss: {best.validation_loss:.4f}"
+        )
+        return best.step
+
+    def _take_weights(self, checkpoint: Checkpoint) -> None:
         for name, tensor in checkpoint.tensors["model"].items():
             self._parameters[name].copy_(tensor)
-        self._optimizer.load_state(checkpoint.tensors["optimizer"])
         if self._average is not None:
             self._average.load_state(checkpoint.tensors["optimizer"])
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        self._take_weights(checkpoint)
+        self._optimizer.load_state(checkpoint.tensors["optimizer"])
         self._guard.load_state(checkpoint.tensors["guard"])
         random_state.restore(checkpoint.tensors["random"], checkpoint.state["random"], self.hardware.device)
         self._history = checkpoint.state["history"]

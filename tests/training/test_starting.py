@@ -303,6 +303,8 @@ def test_sizes_come_from_the_start_and_must_agree_with_what_is_set(tmp_path: Pat
     assert isinstance(found, TransformerShape)
     assert (found.num_layers, found.width, found.num_kv_heads, found.head_width) == (2, 32, 2, 16)
     assert (found.feed_forward_width, found.tie_embeddings, found.context_tokens) == (48, True, 32)
+    dropping = derive(TransformerConfig(**CONFIG, dropout=0.25), vocab_size=34, start=start.shape).shape
+    assert (found.dropout, dropping.dropout) == (0.0, 0.25)
     with pytest.raises(ConfigurationError, match="depth is 4, but the model to begin with has 2"):
         derive(TransformerConfig(**CONFIG, depth=4), vocab_size=34, start=start.shape)
     with pytest.raises(ConfigurationError, match="tie_embeddings is False, but the model to begin with has True"):

@@ -20,7 +20,7 @@ from pipeline.config import TransformerConfig
 from pipeline.errors import ConfigurationError, StorageError, TrainingDiverged, TrainingError, TrainingInterrupted
 from pipeline.models.transformer.network import Transformer
 from pipeline.models.transformer.shape import derive_shape
-from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoint
+from pipeline.training.checkpoint import Checkpoint, load_best, load_newest, save_checkpoint
 from pipeline.training.data import Batch
 from pipeline.training.derive import derive
 from pipeline.training.guard import MIN_STEPS, WINDOW_STEPS, SpikeGuard, Verdict
@@ -237,6 +237,26 @@ def test_a_damaged_newest_checkpoint_is_kept_as_evidence_and_the_one_before_used
     assert found is not None and found.step == 1
     assert problem in remark
     assert list(tmp_path.glob("damaged-step-00000002-*"))
+
+
+def test_the_best_is_the_one_with_the_least_validation_loss_and_gives_way_where_it_is_damaged(tmp_path: Path) -> None:
+    for step, loss in {1: 3.0, 2: 1.5, 3: 1.75, 4: None, 5: 2.0}.items():
+        saved = replace(checkpoint(step), validation_loss=loss)
+        save_checkpoint(tmp_path, saved, version="v", identity={"tokenizer_hash": "t"}, keep=Keep(newest=9))
+    found, remarks = load_best(tmp_path, version="v", identity={"tokenizer_hash": "t"})
+    assert found is not None and (found.step, found.validation_loss, remarks) == (2, 1.5, [])
+    (tmp_path / "step-00000002" / "model.safetensors").unlink()
+    found, (remark,) = load_best(tmp_path, version="v", identity={"tokenizer_hash": "t"})
+    assert found is not None and found.step == 3 and torch.equal(found.tensors["model"]["x"], torch.full((4,), 3.0))
+    assert "step-00000002 lacks model.safetensors" in remark
+
+
+def test_a_checkpoint_that_was_saved_before_its_validation_learns_of_it(tmp_path: Path) -> None:
+    for loss in (None, 1.5):
+        saved = replace(checkpoint(1), validation_loss=loss)
+        save_checkpoint(tmp_path, saved, version="v", identity={"tokenizer_hash": "t"}, keep=Keep(newest=2))
+    found, _ = load_best(tmp_path, version="v", identity={"tokenizer_hash": "t"})
+    assert found is not None and found.validation_loss == 1.5
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:

@@ -118,6 +118,7 @@ def spec_of(data: Path, folder: Path, **changes: Any) -> TrainingSpec:
         "keep_checkpoints": 2,
         "keep_every_steps": None,
         "keep_best_checkpoint": False,
+        "result": "last",
         "profile_steps": None,
         "spike_sigma": 6.0,
         "max_skipped_steps": 5,

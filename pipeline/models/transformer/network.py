@@ -148,6 +148,7 @@ class Layer(nn.Module):
         self.self_attn = Attention(shape)
         self.post_attention_layernorm = RMSNorm(shape.width, shape.norm_epsilon)
         self.mlp = FeedForward(shape)
+        self.dropout = nn.Dropout(shape.dropout)
 
     def forward(
         self,
@@ -162,8 +163,8 @@ class Layer(nn.Module):
     ) -> tuple[Float[Tensor, "batch seq width"], tuple[Tensor, Tensor]]:
         normed = self.input_layernorm(x).to(dtype)
         heard, cache = self.self_attn(normed, cos, sin, mask, in_blocks=in_blocks, values=values)
-        x = x + heard
-        return x + self.mlp(self.post_attention_layernorm(x).to(dtype)), cache
+        x = x + self.dropout(heard)
+        return x + self.dropout(self.mlp(self.post_attention_layernorm(x).to(dtype))), cache
 
 
 class Body(nn.Module):
@@ -191,6 +192,7 @@ class Transformer(nn.Module):
         self.compute_dtype = torch.float32
         self.model = Body(shape)
         self.lm_head = Linear(shape.width, shape.padded_vocab_size)
+        self.dropout = nn.Dropout(shape.dropout)
         if shape.tie_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
         cos, sin = rotary_angles(shape.context_tokens, shape.head_width, shape.rope_theta)
@@ -234,7 +236,7 @@ class Transformer(nn.Module):
 
     def embedded(self, token_ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq width_and_values"]:
         """What the first layer reads, and behind it, with value embeddings, what all layers add to their values."""
-        vectors: Tensor = self.model.embed_tokens(token_ids)
+        vectors: Tensor = self.dropout(self.model.embed_tokens(token_ids))
         if self.shape.value_embeddings:
             return torch.cat((vectors, self.model.value_embed_tokens(token_ids)), dim=-1)
         return vectors

@@ -38,6 +38,8 @@ class TransformerShape:
     """down(relu(up(x))^2) in place of the SwiGLU."""
     value_embeddings: bool = False
     """A second table, whose entries are added to the values of every layer."""
+    dropout: float = 0.0
+    """Of embeddings and of what each part adds to the residual stream, while training."""
 
     @property
     def research_parts(self) -> list[str]:
@@ -97,6 +99,7 @@ def derive_shape(
     softcap: float | None = None,
     relu_squared: bool = False,
     value_embeddings: bool = False,
+    dropout: float = 0.0,
 ) -> TransformerShape:
     """What is given, and the rules for the rest.
 
@@ -122,4 +125,5 @@ def derive_shape(
         softcap=softcap,
         relu_squared=relu_squared,
         value_embeddings=value_embeddings,
+        dropout=dropout,
     )

@@ -1,0 +1,72 @@
+"""What a model of pairs is worth with its texts and without them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from bigram_model import A, BigramModel, CharacterTokenizer
+
+from pipeline.config.training import EvaluateConfig
+from pipeline.evaluation.build import task_figures
+from pipeline.evaluation.measured import Measured
+from pipeline.evaluation.pair_measuring import measure_pairs
+from pipeline.evaluation.pair_model import PairModel
+from pipeline.progress import SilentProgress
+
+
+class Reader(BigramModel):
+    """An encoder-decoder: a target's token costs one bit after a text with an `a` in it, and `bits_without` after any other."""
+
+    is_encoder_decoder = True
+
+    def __init__(self, *, bits_without: float) -> None:
+        super().__init__(context_tokens=16)
+        self.bits_without = bits_without
+
+    def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray]:
+        bits = [1.0 if A in prompt else self.bits_without for prompt in prompts]
+        return [np.full(len(target), -b * np.log(2.0)) for b, target in zip(bits, targets, strict=True)]
+
+    def generate(self, prompts: list[list[int]], parameters: Any) -> list[list[int]]:
+        return [[A] for _ in prompts]
+
+
+def measured(folder: Path, *, bits_without: float) -> Measured:
+    pairs = [("ab", "b"), ("ba", "bb"), ("aa", "bbb"), ("a", "b")]
+    rows = [
+        {"id": f"{number:02d}", "text_hash": f"{number:02d}", "source": "s", "text": text, "target": target}
+        for number, (text, target) in enumerate(pairs)
+    ]
+    file = folder / "pairs.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    tokenizer: Any = CharacterTokenizer()
+    model: Any = Reader(bits_without=bits_without)
+    index = {"task": "dialogue", "keep_source": "end", "template": None}
+    return measure_pairs(
+        "reader",
+        PairModel(model, tokenizer, tokenizer, index),
+        test=file,
+        train=[file],
+        unigram=np.full(6, 4.0),
+        config=EvaluateConfig(),
+        progress=SilentProgress(),
+    )
+
+
+def test_bits_per_byte_stand_beside_those_of_the_same_model_without_its_texts(tmp_path: Path) -> None:
+    found = measured(tmp_path, bits_without=3.0)
+    values = {row["by"]: row["value"] for row in found.task_rows if row["metric"] == "bits_per_byte"}
+    assert values == pytest.approx({"model": 1.0, "without_text": 3.0, "unigram": 4.0})
+    assert task_figures(found.task_rows)["bits_per_byte/without_text"] == pytest.approx(3.0)
+    assert found.notes == []
+
+
+@pytest.mark.parametrize(("bits_without", "said"), [(1.0, "0.000"), (0.5, "-0.500")])
+def test_a_model_that_is_no_better_for_reading_is_told(tmp_path: Path, bits_without: float, said: str) -> None:
+    (note,) = measured(tmp_path, bits_without=bits_without).notes
+    assert note.startswith(f"With its text the model needs {said} bits fewer for a byte of a target than without")
