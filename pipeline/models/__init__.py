@@ -5,5 +5,6 @@ sampling.py   logits -> the next token, and token by token a text
 beam_search.py  the likeliest continuations, side by side
 seq2seq_model.py  a trained encoder-decoder of either kind
 target_scores.py  prompts and targets -> the targets' log-probabilities, by rows of a model that reads one stream
+loss.py       hidden states and targets -> the mean cross entropy
 loading.py    a saved model folder -> a model, by its family
 """

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from pipeline.models.encoder_decoder_sizes import EncoderDecoderSizes
+from pipeline.models.loss import mean_loss
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -60,4 +60,4 @@ class EncoderDecoder(nn.Module, ABC):
         """Mean cross entropy in nats of `targets` (-100 where none) given the source and `target`, the tokens up to each."""
         hidden, _ = self.decode(target, self.begin(source, source_lengths))
         smoothing = self.shape.label_smoothing if self.training else 0.0
-        return functional.cross_entropy(self.logits(hidden).flatten(0, 1), targets.flatten(), label_smoothing=smoothing)
+        return mean_loss(self.logits, hidden, targets, label_smoothing=smoothing)

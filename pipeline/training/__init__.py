@@ -39,4 +39,4 @@ spool.py       metrics to a file, shipped by others
 console.py     the progress line
 """
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"

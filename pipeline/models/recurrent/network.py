@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.models.loss import mean_loss
 from pipeline.models.recurrent.shape import NUM_GATES, RecurrentShape
 
 if TYPE_CHECKING:
@@ -142,4 +143,4 @@ class Recurrent(nn.Module):
     def forward(self, token_ids: Int[Tensor, "batch seq"], targets: Int[Tensor, "batch seq"]) -> Float[Tensor, ""]:
         """Mean cross entropy in nats, from a state of zeros."""
         hidden, _ = self.hidden(token_ids)
-        return functional.cross_entropy(self.logits(hidden).flatten(0, 1), targets.flatten())
+        return mean_loss(self.logits, hidden, targets)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pipeline.models.loss import IGNORED
+
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 NUM_BLOCKS = 4
 LONGEST_IN_BLOCKS = 512
 """Beyond this many tokens the library's attention, which never holds a matrix of scores, is as fast."""
-IGNORED = -100
-"""A target that is not predicted, as in torch's cross entropy."""
 CHUNK_TOKENS = 512
 """Their logits, 8 MB of bfloat16 at a vocabulary of 8,000, stay in the last cache between four passes."""
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.models.loss import mean_loss
 from pipeline.models.transformer.kernels import LONGEST_IN_BLOCKS, causal_attention, mean_cross_entropy
 from pipeline.models.transformer.shape import TransformerShape
 
@@ -294,7 +295,7 @@ class Transformer(nn.Module):
                 return mean_cross_entropy(flat, self.lm_head.weight, targets.flatten(), self.shape.vocab_size)
         else:
             hidden, _ = self._layers(embedded, mask=mask, positions=positions)
-        return functional.cross_entropy(self.logits(hidden).flatten(0, 1), targets.flatten())
+        return mean_loss(self.logits, hidden, targets)
 
     def forward(
         self, token_ids: Int[Tensor, "batch seq"], *starts_and_targets: Int[Tensor, "batch seq"]
