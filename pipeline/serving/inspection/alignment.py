@@ -46,7 +46,7 @@ def align(asked: PairModel, text: str, target: str | None) -> Alignment:
     assert isinstance(model, Seq2SeqModel)
     prompt, _ = asked.prompt(text, room=0)
     if target is None:
-        (written,) = asked.answer([text], {"temperature": 0.0})
+        (written,) = asked.answer([text])
     ids = asked.tokenizer.encode(written if target is None else target)[: min(MAX_TOKENS, model.context_tokens)]
     if not ids:
         ids = [asked.tokenizer.eos_id]
