@@ -1,10 +1,15 @@
 """n-grams: training against sorting as many random keys, and scoring, in one run on real text.
 
-    python benchmarks/ngram.py [--tokens 20000000] [--order 5] [--repeats 3] [--out-of-core]
+    python benchmarks/ngram.py [--tokens 20000000] [--order 5] [--repeats 3] [--lmplz FILE] [--out-of-core]
 
 Text: the Python, RST, Markdown and text files of the installed packages, in 8,192 BPE pieces, a document a file. The measure
 is `numpy.sort` of as many random 64-bit keys, since counting n-grams is sorting; KenLM's lmplz took 9.0 times it where both
-were measured (order 5, 19.7 M tokens of 8,192 pieces, 15.0 s against 1.67 s). Writes results/ngram.json and ngram.md.
+were measured (order 5, 19.7 M tokens of 8,192 pieces, 15.0 s against 1.67 s). How fast numpy sorts depends on the vector
+instructions it finds, so the keys are sorted without them too. Writes results/ngram.json and ngram.md.
+
+With `--lmplz`, KenLM's program (built from its source distribution) learns the same tokens in the same rounds, written as
+numbers, a document a line, and writes no file; the time of reading that text is its own, as ours begins with numbers in memory.
+Both may use every core.
 
 With `--out-of-core`, once more over shards on disk within 500 MB for DuckDB, in a process of its own: seconds, peak memory, what
 was spilled, and whether the model's file is the same, byte for byte.
@@ -17,6 +22,7 @@ import io
 import json
 import os
 import platform
+import re
 import resource
 import statistics
 import subprocess
@@ -57,22 +63,33 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=20_000_000)
     parser.add_argument("--order", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--lmplz", type=Path, help="KenLM's program, to be measured beside")
     parser.add_argument("--out-of-core", action="store_true")
     parser.add_argument("--shard", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--sort", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.sort is not None:
+        keys = random_keys(options.sort)
+        print(seconds(lambda: np.sort(keys)))
+        return
     if options.shard is not None:
         print(json.dumps(on_disk(options.shard, options.order, bos_id=1)))
         return
     tokens, bos_id = read_tokens(options.tokens + SCORED_TOKENS)
-    train, held_out = tokens[:-SCORED_TOKENS], tokens[-SCORED_TOKENS:]
-    keys = np.random.default_rng(0).integers(0, 2**63, train.size)
-    sorting, training, scoring = [], [], []
+    cut = int(np.flatnonzero(tokens[:-SCORED_TOKENS] == bos_id)[-1])  # whole documents
+    train, held_out = tokens[:cut], tokens[cut : cut + SCORED_TOKENS]
+    keys = random_keys(train.size)
+    sorting, plain_sorting, training, scoring, peers = [], [], [], [], []
     for _ in range(options.repeats):
         sorting.append(seconds(lambda: np.sort(keys)))
+        plain_sorting.append(sort_without_vectors(train.size))
         table: list[NgramTable] = []
         training.append(seconds(lambda table=table: table.append(fit(train, options.order, bos_id))))
         scoring.append(seconds(lambda table=table: table[0].score(held_out[None])))
+        if options.lmplz is not None:
+            peers.append(run_lmplz(options.lmplz, train, options.order, bos_id))
     num_ngrams = table[0].num_ngrams
+    plain_sort = statistics.median(plain_sorting)
     sort, fitting, score = map(statistics.median, (sorting, training, scoring))
     result = {
         "tokens": int(train.size),
@@ -82,6 +99,9 @@ def main() -> None:
         "sort_seconds": round(sort, 2),
         "train_seconds": round(fitting, 2),
         "train_over_sort": round(fitting / sort, 2),
+        "sort_seconds_without_vector_instructions": round(plain_sort, 2),
+        "train_over_sort_without_vector_instructions": round(fitting / plain_sort, 2),
+        **(against_lmplz(fitting, peers, num_ngrams) if peers else {}),
         "scored_tokens_per_second": round(SCORED_TOKENS / score),
         "peak_memory_gigabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         **(out_of_core(train, options.order, table[0], bos_id) if options.out_of_core else {}),
@@ -101,6 +121,42 @@ def main() -> None:
     )
     (folder / "ngram.md").write_text(page)
     print(page)
+
+
+def random_keys(count: int) -> np.ndarray:
+    """int64 (count,), in no order."""
+    return np.random.default_rng(0).integers(0, 2**63, count)
+
+
+def sort_without_vectors(count: int) -> float:
+    """Seconds of the same sort in a process of its own, where numpy is told to use no vector instructions."""
+    from numpy._core._multiarray_umath import __cpu_dispatch__
+
+    environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": " ".join(__cpu_dispatch__)}
+    words = [sys.executable, "-W", "ignore", __file__, "--sort", str(count)]
+    return float(subprocess.run(words, check=True, capture_output=True, text=True, env=environment).stdout)
+
+
+def run_lmplz(lmplz: Path, tokens: np.ndarray, order: int, bos_id: int) -> tuple[float, list[int]]:
+    """Seconds that KenLM takes for the same documents, its own marks for ours, and how many n-grams of each order it found."""
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder) / "tokens.txt"
+        starts = np.flatnonzero(tokens == bos_id)
+        with text.open("w") as file:
+            for first, end in zip(starts, [*starts[1:], len(tokens)], strict=True):
+                file.write(" ".join(map(str, tokens[first + 1 : end - 1].tolist())) + "\n")
+        words = [str(lmplz), "-o", str(order), "-S", "4G", "-T", folder, "--text", str(text), "--arpa", "/dev/null"]
+        started = time.perf_counter()
+        said = subprocess.run(words, check=True, capture_output=True, text=True).stderr
+        took = time.perf_counter() - started
+    return took, [int(found[1]) for found in re.finditer(r"^\d+ (\d+) D1=", said, re.MULTILINE)]
+
+
+def against_lmplz(fitting: float, runs: list[tuple[float, list[int]]], num_ngrams: list[int]) -> dict[str, object]:
+    """KenLM's figures beside ours; of single tokens it counts those that occur, we the whole vocabulary."""
+    took = statistics.median(run[0] for run in runs)
+    same = all(run[1][1:] == num_ngrams[1:] for run in runs)
+    return {"lmplz_seconds": round(took, 2), "lmplz_over_train": round(took / fitting, 2), "lmplz_same_counts": same}
 
 
 def fit(tokens: np.ndarray, order: int, bos_id: int) -> NgramTable:
