@@ -4,8 +4,9 @@
 
 Asked for are quatrains (jueju: two couplets of two half-lines, all of five or all of seven characters): those of the test
 split, each with its title and first couplet as the prompt. The registered model draws what follows as `textmill generate` does. A
-quatrain is right where its second line is again two half-lines of as many characters. Titles alone are asked for too: right is a
-poem whose first four half-lines are all of five or all of seven. Prints both with some poems, writes results/quatrains.json.
+quatrain is right where its second line is again two half-lines of as many characters. Where there are fewer prompts than poems
+to write, each is asked again with another seed. Titles alone are prompts too: right is a poem whose first four half-lines are all
+of five or all of seven. Prints both with some poems, writes results/quatrains.json.
 """
 
 from __future__ import annotations
@@ -51,13 +52,19 @@ def main() -> None:
         sys.exit(f"corpus/{corpus} is not built. Run `textmill run --config {options.config} {options.model}` first.")
     test = artifact.file("documents/test.parquet")
     held_out = [text for text in pq.read_table(test, columns=["text"])["text"].to_pylist() if is_quatrain(text)]
-    asked = held_out[: options.count]
+    if not held_out:
+        sys.exit(f"The test split of corpus/{corpus} holds no quatrain. Take another corpus.")
     writer = load_any(options.model, tracking_uri(project.storage_folder))
-    settings = {"max_new_tokens": 60, "seed": options.seed}
     results: dict[str, Any] = {}
     for kind, num_lines in (("title and first couplet", 2), ("title", 1)):
-        prompts = ["\n".join(text.split("\n")[:num_lines]) + "\n" for text in asked]
-        poems = [prompt + written for prompt, written in zip(prompts, writer.answer(prompts, settings), strict=True)]
+        prompts = ["\n".join(text.split("\n")[:num_lines]) + "\n" for text in held_out]
+        poems: list[str] = []
+        for seed in range(
+            options.seed, options.seed + -(-options.count // len(prompts))
+        ):  # each prompt as often as needed
+            written = writer.answer(prompts, {"max_new_tokens": 60, "seed": seed})
+            poems += [prompt + text for prompt, text in zip(prompts, written, strict=True)]
+        poems = poems[: options.count]
         right = [metre_of(poem) is not None for poem in poems]
         results[kind] = {"asked": len(poems), "right": sum(right)}
         print(f"{kind}: {sum(right)} of {len(poems)} have four half-lines of one length")
