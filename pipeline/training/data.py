@@ -124,6 +124,10 @@ class TrainingData(Protocol):
     def token_ids(self) -> dict[str, Any]:
         """What a trained model keeps of its tokens: the tokenizer's hash and special ids."""
 
+    @property
+    def opening(self) -> list[int]:
+        """The token ids that a sample text goes on from."""
+
     def tokens(self, num_steps: int) -> int:
         """Places that so many steps read."""
 
@@ -175,6 +179,10 @@ class WindowData:
     def token_ids(self) -> dict[str, Any]:
         shards = self._loader.shards
         return {name: getattr(shards, name) for name in ("tokenizer_hash", "bos_id", "eos_id", "pad_id")}
+
+    @property
+    def opening(self) -> list[int]:
+        return [self.token_ids["bos_id"]]
 
     def tokens(self, num_steps: int) -> int:
         return self._sizes.before(num_steps) * self._context

@@ -46,6 +46,11 @@ class _OfPairs(ABC, Generic[L]):
             "validation_target_tokens": validation.num_target_tokens,
         }
 
+    @property
+    def opening(self) -> list[int]:
+        """Where a target begins."""
+        return [self._loader.shards.target.bos_id]
+
     @abstractmethod
     def _batch(self, pairs: Any) -> Batch:
         """A loader's batch as tensors."""
@@ -123,6 +128,14 @@ class PromptData(_OfPairs[PromptLoader]):
     def token_ids(self) -> dict[str, Any]:
         target = asdict(self._loader.shards.target)
         return {name: value for name, value in target.items() if name != "vocab_size"}
+
+    @property
+    def opening(self) -> list[int]:
+        """A text of the validation split in its template: the pair that every validation reads first."""
+        batch = self._validation.batch(0)
+        (predicting, *_) = np.flatnonzero(batch.targets[0] != IGNORED)
+        ids: list[int] = batch.token_ids[0, : predicting + 1].tolist()
+        return ids
 
     def _batch(self, pairs: PromptBatch) -> Batch:
         return Batch.of((torch.from_numpy(pairs.token_ids),), torch.from_numpy(pairs.targets))

@@ -5,6 +5,8 @@ Draws from a generator of its own and leaves the network as it was, so the run's
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from pipeline.models.interface import GenerationParameters
@@ -19,18 +21,18 @@ _PARAMETERS = GenerationParameters(max_new_tokens=NUM_TOKENS)
 
 
 @torch.no_grad()
-def sample_text(network: Network, tokenizer: Tokenizer) -> str | None:
-    """The beginning of a document as the network would have it; None of an encoder-decoder: it needs a source."""
+def sample_text(network: Network, tokenizer: Tokenizer, opening: Sequence[int]) -> str | None:
+    """What the network adds to these tokens; None of an encoder-decoder: it needs a source."""
     if not isinstance(network, Transformer | Recurrent):
         return None
     generator = torch.Generator().manual_seed(_PARAMETERS.seed)
     device = network.lm_head.weight.device
     was_training = network.training
     network.eval()
-    token_ids = [tokenizer.bos_id]
+    token_ids = list(opening)
     try:
         # read anew for each token: what decoding prepares would have to be prepared for these weights
-        for _ in range(min(NUM_TOKENS, network.shape.context_tokens - 1)):
+        for _ in range(min(NUM_TOKENS, network.shape.context_tokens - len(opening))):
             hidden, _ = network.hidden(torch.tensor([token_ids], device=device))
             token = int(next_tokens(network.logits(hidden[:, -1]), _PARAMETERS, [generator]))
             if token == tokenizer.eos_id:
@@ -38,4 +40,5 @@ def sample_text(network: Network, tokenizer: Tokenizer) -> str | None:
             token_ids.append(token)
     finally:
         network.train(was_training)
-    return tokenizer.decode([token for token in token_ids if token not in (tokenizer.bos_id, tokenizer.pad_id)])
+    added = token_ids[len(opening) :]
+    return tokenizer.decode([token for token in added if token not in (tokenizer.bos_id, tokenizer.pad_id)])

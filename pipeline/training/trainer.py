@@ -341,7 +341,7 @@ class Trainer:
     def _write_sample(self) -> None:
         if self._ranks.is_sharded or not self._ranks.is_first:
             return
-        text = sample_text(self.network, self._tokenizer)
+        text = sample_text(self.network, self._tokenizer, self._data.opening)
         if text is None:
             return
         self._spool.text(f"samples/step-{self._step:08d}.txt", text)

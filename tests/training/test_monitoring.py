@@ -60,12 +60,12 @@ def test_a_sample_is_drawn_from_the_network_and_leaves_no_trace(tiny_data: Path)
         network.lm_head.weight[wanted] = 100.0 * network.model.norm.weight
         network.model.embed_tokens.weight.fill_(1.0)
     before = torch.get_rng_state()
-    text = sample_text(network, tokenizer)
+    text = sample_text(network, tokenizer, [tokenizer.bos_id])
     assert text.strip() == tokenizer.decode([wanted] * 15).strip()
     assert torch.equal(torch.get_rng_state(), before)
     assert network.training
     network.eval()
-    assert sample_text(network, tokenizer) == text
+    assert sample_text(network, tokenizer, [tokenizer.bos_id]) == text
     assert not network.training
 
 

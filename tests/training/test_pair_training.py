@@ -69,6 +69,11 @@ def test_a_decoder_alone_reads_the_pair_in_one_row_and_predicts_the_target(
         source = row[2:middle]
         wanted = [*source[::-1], EOS]
         assert targets[: middle + len(wanted)] == [-100] * middle + wanted
+    first = next(iter(trainer._data.validation()))
+    opening = trainer._data.opening  # of a sample text: the first pair that is validated, up to where its target begins
+    assert opening[:2] == [BOS, *PREFIX] and opening[-1] == MIDDLE[-1]
+    assert first.inputs[0][0, : len(opening)].tolist() == opening
+    assert first.targets[0, len(opening) - 1] == opening[-1 - len(MIDDLE)]  # targets are their sources backwards
 
 
 @pytest.mark.slow
