@@ -13,6 +13,7 @@ from assets.corpus import CORPUS
 from assets.corpus_stats import CORPUS_STATS
 from assets.evaluation import EVALUATION
 from assets.jobs import make_jobs
+from assets.pool_slots import pause_between_claims
 from assets.raw_documents import RAW_DOCUMENTS
 from assets.registered_model import REGISTERED_MODEL
 from assets.schedules import make_schedules
@@ -51,4 +52,5 @@ def make_definitions(project: Project) -> dg.Definitions:
     )
 
 
+pause_between_claims()
 defs = make_definitions(load_project())

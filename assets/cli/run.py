@@ -42,13 +42,13 @@ def run(project: Project, names: tuple[str, ...]) -> int:
             start_server([PRELOADED])  # imports what workers need while this process imports Dagster
         prepare_instance(project)
         with database_errors(project):
-            _materialise([step.key for step in steps])
+            _materialise([step.key for step in steps], console)
         console.print(f"Done in {time.monotonic() - started:.0f} s.", highlight=False)
     print_summary(project, console, names)
     return 0
 
 
-def _materialise(keys: list[Key]) -> None:
+def _materialise(keys: list[Key], console: Console) -> None:
     """Runs the assets in order.
 
     Raises:
@@ -62,8 +62,10 @@ def _materialise(keys: list[Key]) -> None:
 
     from assets.building import asset_key, was_stopped
     from assets.definitions import defs
+    from assets.pool_slots import pause_between_claims
     from assets.processes import PROCESS_TAG, end_dead_runs, process_tag
 
+    pause_between_claims(lambda sentence: console.print(sentence, highlight=False, soft_wrap=True))
     logging.getLogger("dagster").setLevel(logging.ERROR)
     job = defs.resolve_implicit_global_asset_job_def()
     with dg.DagsterInstance.get() as instance:
