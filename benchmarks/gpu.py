@@ -264,6 +264,7 @@ DEFAULTS: dict[str, Any] = {
     "keep_checkpoints": 2,
     "keep_every_steps": None,
     "keep_best_checkpoint": False,
+    "result": "last",
     "profile_steps": None,
     "spike_sigma": 6.0,
     "max_skipped_steps": 20,

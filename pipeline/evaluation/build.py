@@ -192,7 +192,7 @@ def _write_tables(draft: Draft, measured: Measured, answered: Mapping[str, Bench
 def known_by_heart(model: Artifact) -> list[str]:
     """A word about a network whose validation loss rose again while its training went on."""
     counts = model.manifest.counts
-    least, last = counts.get("least_validation_loss"), counts["final_validation_loss"]
+    least, last = counts.get("least_validation_loss"), counts.get("final_validation_loss")
     if least is None or last is None or last - least < CLEARLY_WORSE:
         return []
     return [
