@@ -92,7 +92,9 @@ def test_outputs_and_benchmarks_stand_beside_the_bits_and_on_the_page(chain: Cha
     for expected in ("<h2>Translation</h2>", "chrF++", "nrefs:1", "majority", "digits", outputs[0]["targets"][0]):
         assert expected in page
     tables = evaluation.report().tables
-    assert {row["by"] for row in tables["Task"]} == {"model", "copy", "lead", "majority", "unigram"}
+    assert {row["by"] for row in tables["Task"]} == {"model", "without_text", "copy", "lead", "majority", "unigram"}
+    bits = {row["by"]: row["value"] for row in tables["Task"] if row["metric"] == "bits_per_byte"}
+    assert bits["model"] < bits["without_text"] - 0.5  # a number in words cannot be guessed
 
 
 def test_a_model_of_pairs_is_asked_with_the_tokens_it_learnt_and_does_worse_with_others(chain: Chain) -> None:
