@@ -10,8 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from dagster._core.errors import raise_execution_interrupts
+from dagster._core.errors import DagsterExecutionInterruptedError, raise_execution_interrupts
 from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
+
+from assets.building import was_stopped
 
 PAUSE_SECONDS = 0.05
 """Short, since an executor with other steps at work handles one event of each between two claims."""
@@ -33,8 +35,12 @@ def pause_between_claims(tell: Callable[[str], None] | None = None) -> None:
         if step_key not in told:
             told.add(step_key)
             tell(_sentence(self, concurrency_key, step_key))
-        with raise_execution_interrupts():
-            time.sleep(PAUSE_SECONDS)
+        try:
+            with raise_execution_interrupts():
+                time.sleep(PAUSE_SECONDS)
+        except DagsterExecutionInterruptedError:
+            was_stopped.set()
+            raise
         return False
 
     InstanceConcurrencyContext.claim = claim  # type: ignore[method-assign]

@@ -12,6 +12,7 @@ import pytest
 from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
 
 from assets import pool_slots
+from assets.building import was_stopped
 
 POOLS = {"concurrency": {"pools": {"default_limit": 1, "granularity": "op"}}}
 HOLDER = "another-run"
@@ -26,6 +27,7 @@ def instance(monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
         storage.initialize_concurrency_limit_to_default("gpu")
         assert storage.claim_concurrency_slot("gpu", HOLDER, "step").is_claimed
         yield instance
+    was_stopped.clear()
 
 
 @dg.op(pool="gpu")
@@ -75,3 +77,4 @@ def test_a_run_that_waits_can_be_stopped_and_waits_no_more(
         training.execute_in_process(instance=instance)
     pending = instance.event_log_storage.get_concurrency_info("gpu").pending_steps
     assert [step.run_id for step in pending] == [HOLDER]
+    assert was_stopped.is_set()  # which `textmill run` ends by, as by a stop within a step
