@@ -40,7 +40,8 @@ def show_leaderboard(project: Project, names: Sequence[str]) -> int:
 
 
 def leaderboard_table(rows: Sequence[Row]) -> Table:
-    """The rows for a terminal, a section for each dataset where there are several."""
+    """The rows for a terminal, a section for each dataset where there are several. Beside figures of a task, which take two lines
+    and a column more, the family stands below the model's name: both fit 80 columns then."""
     table = Table(
         title="Leaderboard",
         title_style="bold",
@@ -50,7 +51,8 @@ def leaderboard_table(rows: Sequence[Row]) -> Table:
         caption="* holds the alias champion" if any(row.is_champion for row in rows) else None,
         caption_justify="left",
     )
-    for column in ("model", "family"):
+    stacked = any(_quality(row) for row in rows)
+    for column in ("model",) if stacked else ("model", "family"):
         table.add_column(column, overflow="fold")
     columns: dict[str, Callable[[Row], str]] = {
         "quality": _quality,
@@ -70,10 +72,12 @@ def leaderboard_table(rows: Sequence[Row]) -> Table:
     last = None
     for row in rows:
         if several and row.dataset != last:
-            table.add_row(f"[dim]{row.dataset}[/]", f"[dim]{row.task}[/]")
+            heads = (row.dataset, row.task)
+            table.add_row(*(f"[dim]{head}[/]" for head in ([", ".join(heads)] if stacked else heads)))
         last = row.dataset
-        cells = (cell(row) for cell in shown.values())
-        table.add_row(row.model + (" *" if row.is_champion else ""), row.family.replace("_", " "), *cells)
+        name, family = row.model + (" *" if row.is_champion else ""), row.family.replace("_", " ")
+        heads = (f"{name}\n  [dim]{family}[/]",) if stacked else (name, family)
+        table.add_row(*heads, *(cell(row) for cell in shown.values()))
     return table
 
 

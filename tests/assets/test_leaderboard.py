@@ -62,6 +62,17 @@ def test_the_table_fits_80_columns_with_every_figure_whole(accuracy: float | Non
     assert ("0.123" in text) == (accuracy is not None)
 
 
+def test_a_name_of_seventeen_letters_stands_on_one_line_with_its_family_below() -> None:
+    lines = [line.rstrip() for line in printed([row(model="encoder_decoder", accuracy=None)]).splitlines()]
+    place = next(number for number, line in enumerate(lines) if line.startswith("encoder_decoder *"))
+    assert lines[place + 1].startswith("  seq2seq transformer")
+
+
+def test_without_figures_of_a_task_the_family_has_a_column_of_its_own() -> None:
+    text = printed([row(model="gpt", family="transformer", metric="bits_per_byte")])
+    assert any(line.startswith("gpt * transformer") for line in text.splitlines())
+
+
 def test_the_best_comes_first_whichever_way_its_metric_points() -> None:
     def order(metric: str, *values: float | None) -> list[float | None]:
         return [found.quality for found in sorted((row(metric=metric, quality=value) for value in values), key=_rank)]
