@@ -241,6 +241,7 @@ DEFAULTS: dict[str, Any] = {
     "lora": None,
     "batch_warmup_steps": 0,
     "packing": "stream",
+    "loss_on": "targets",
     "attend": "window",
     "cautious_weight_decay": False,
     "averaged_sgd": None,

@@ -72,11 +72,11 @@ def leaderboard_table(rows: Sequence[Row]) -> Table:
     last = None
     for row in rows:
         if several and row.dataset != last:
-            heads = (row.dataset, row.task)
-            table.add_row(*(f"[dim]{head}[/]" for head in ([", ".join(heads)] if stacked else heads)))
+            above = [f"{row.dataset}, {row.task}"] if stacked else [row.dataset, row.task]
+            table.add_row(*(f"[dim]{text}[/]" for text in above))
         last = row.dataset
         name, family = row.model + (" *" if row.is_champion else ""), row.family.replace("_", " ")
-        heads = (f"{name}\n  [dim]{family}[/]",) if stacked else (name, family)
+        heads = [f"{name}\n  [dim]{family}[/]"] if stacked else [name, family]
         table.add_row(*heads, *(cell(row) for cell in shown.values()))
     return table
 

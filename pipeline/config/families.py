@@ -32,6 +32,11 @@ def misfit(model: ModelConfig, dataset: DatasetConfig) -> str | None:
             )
     if dataset.is_pairs and not isinstance(model, NgramConfig) and (key := _for_windows(model)) is not None:
         return f"{key} is set, which is for windows of text, but {where} has the task {dataset.task}. Remove it"
+    if not isinstance(model, NgramConfig) and model.train.loss_on == "whole_pairs":
+        if isinstance(model, EncoderDecoderConfig):
+            return f"train.loss_on is whole_pairs, but family is {family}, whose encoder reads texts and predicts none. Remove it"
+        if not dataset.is_pairs:
+            return f"train.loss_on is whole_pairs, but {where} has the task language_model, without pairs. Remove it"
     if (key := _for_recurrent(model, dataset)) is not None:
         return f"{key} is set, which is for recurrent models of running text (rnn, gru, lstm). Remove it"
     if isinstance(model, EncoderDecoderConfig):

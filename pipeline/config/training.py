@@ -69,6 +69,9 @@ class TrainConfig(Section):
     packing: Literal["stream", "best_fit"] = "stream"
     """`stream`: windows of the documents end to end; `best_fit`: whole documents packed into windows, longest first, each
     into the fullest window with room; what is longer than a window is cut."""
+    loss_on: Literal["targets", "whole_pairs"] = "targets"
+    """What a decoder-only model learns to predict of pairs: `whole_pairs`, the text too and not the target alone, which is many
+    times more to learn from where targets are short (Shi et al. 2024, arXiv 2405.14394). Validations look at targets alone."""
     gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0
     """Largest gradient norm; null switches it off."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0

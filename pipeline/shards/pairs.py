@@ -3,7 +3,7 @@
 In: a folder with `pairs.json` and, for each split, two parallel series of shard files (format.py): document n of
 `<split>-00000.source.tokens` and document n of `<split>-00000.target.tokens` are a pair, each `<s> tokens </s>`.
 Out: for an encoder-decoder, sources (B, S) and targets (B, T); for a decoder alone, the two in one row through the dataset's
-template, with the loss on the target only. Which pairs share a batch is told by buckets.py. Needs numpy alone.
+template, with the loss on the target or on both. Which pairs share a batch is told by buckets.py. Needs numpy alone.
 
 What does not fit a model: a source is cut at the end that the dataset names, `<s>` and `</s>` stay; a pair whose target does
 not fit is left out. Both are counted.
@@ -91,7 +91,7 @@ class PromptBatch:
     token_ids: np.ndarray
     """int64 (B, L)."""
     targets: np.ndarray
-    """int64 (B, L): for each token the one that follows it, within the target and its `</s>`; IGNORED elsewhere."""
+    """int64 (B, L): for each token the one that follows it, where it is predicted; IGNORED elsewhere."""
 
 
 def shorten(ids: np.ndarray, max_tokens: int, *, keep: str) -> np.ndarray:
@@ -270,10 +270,20 @@ class PairLoader:
 
 
 class PromptLoader:
-    """Batches for decoders alone: text and target as one row, the loss on the target and its end."""
+    """Batches for decoders alone: text and target as one row, and the loss on the target and its end."""
 
-    def __init__(self, folder: Path, *, split: str, batch_tokens: int, seed: int, context_tokens: int) -> None:
-        """Opens a split. A row reads at most `context_tokens` tokens; a batch has at most `batch_tokens`, padding included.
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        split: str,
+        batch_tokens: int,
+        seed: int,
+        context_tokens: int,
+        loss_on: str = "targets",
+    ) -> None:
+        """Opens a split. A row reads at most `context_tokens` tokens; a batch has at most `batch_tokens`, padding included. With
+        `whole_pairs` in place of `targets` the loss is on all tokens but `<s>`.
 
         Raises:
             ConfigurationError: the sides have vocabularies of their own, no pair is left, or one is longer than a batch.
@@ -285,7 +295,7 @@ class PromptLoader:
                 "The dataset has a tokenizer for each side; a decoder-only model reads both as one text. Take target_tokenizer "
                 "out of it, or choose an encoder-decoder."
             )
-        self._template, self._split, self._context = template, split, context_tokens
+        self._template, self._split, self._loss_on = template, split, loss_on
         lengths = self.shards.lengths(split) - 2  # without marks
         room = context_tokens + 1 - template.num_tokens  # the last </s> is predicted and not read
         fitting = lengths[:, 1] < room  # at least one token of the source beside it
@@ -322,10 +332,11 @@ class PromptLoader:
         target.copy_into(whole, answers, numbers, skip=np.ones_like(numbers), take=num_targets)
         whole[np.arange(numbers.size), ends] = eos
         columns = np.arange(whole.shape[1])
-        answered = (columns >= answers[:, None]) & (columns <= ends[:, None])
+        first = answers[:, None] if self._loss_on == "targets" else 1
+        predicted = (columns >= first) & (columns <= ends[:, None])
         is_read = columns < ends[:, None]
         token_ids = np.where(is_read, whole, self.shards.source.pad_id)[:, :-1]
-        return PromptBatch(token_ids=token_ids, targets=np.where(answered, whole, IGNORED)[:, 1:])
+        return PromptBatch(token_ids=token_ids, targets=np.where(predicted, whole, IGNORED)[:, 1:])
 
 
 def cut_before(num_cut: np.ndarray, *, keep: str) -> np.ndarray:

@@ -224,6 +224,7 @@ def _spec(derived: Derived, config: NetworkConfig, *, is_compilable: bool, **pla
         batch_windows=derived.batch_windows,
         batch_warmup_steps=derived.batch_warmup_steps,
         packing=train.packing,
+        loss_on=train.loss_on,
         attend=config.attend if isinstance(config, TransformerConfig) else "window",
         micro_windows=derived.micro_windows,
         matrix_learning_rate=derived.matrix_learning_rate,

@@ -110,7 +110,8 @@ class PairData(_OfPairs[PairLoader]):
 
 
 class PromptData(_OfPairs[PromptLoader]):
-    """Pairs for a decoder alone: each a row of source and target through the dataset's template, the loss on the target."""
+    """Pairs for a decoder alone: each a row of source and target through the dataset's template, the loss on the target, or while
+    training on the whole row."""
 
     def __init__(self, spec: TrainingSpec, *, context_tokens: int) -> None:
         """Opens the splits.
@@ -119,8 +120,11 @@ class PromptData(_OfPairs[PromptLoader]):
             ConfigurationError: no pair fits, the sides have vocabularies of their own, or the tokenizer is not the shards' own.
         """
         folder = Path(spec.shards_folder)
-        settings = {"batch_tokens": spec.batch_windows * context_tokens, "context_tokens": context_tokens}
-        loader = PromptLoader(folder, split="train", seed=spec.seed, **settings)
+        settings: dict[str, Any] = {
+            "batch_tokens": spec.batch_windows * context_tokens,
+            "context_tokens": context_tokens,
+        }
+        loader = PromptLoader(folder, split="train", seed=spec.seed, loss_on=spec.loss_on, **settings)
         super().__init__(spec, loader, PromptLoader(folder, split="validation", seed=VALIDATION_SEED, **settings))
         check_tokenizer(spec, self._loader.shards.target.tokenizer_hash)
 

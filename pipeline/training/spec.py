@@ -75,6 +75,8 @@ class TrainingSpec:
     """The first steps, which read fewer windows: see `batch_size.py`."""
     packing: str
     """`stream` or `best_fit`."""
+    loss_on: str
+    """Of pairs in a decoder-only model: `targets` or `whole_pairs`."""
     attend: str
     """`window` or `document`."""
     micro_windows: int | None

@@ -161,6 +161,16 @@ def test_settings_of_windows_are_refused_for_pairs() -> None:
     assert misfit(TransformerConfig(family="transformer", dataset="d", init_from="base"), pairs) is None
 
 
+def test_only_a_decoder_of_pairs_learns_whole_pairs() -> None:
+    train = {"loss_on": "whole_pairs"}
+    pairs, text = DatasetConfig(corpus="c", tokenizer="t", task="translation"), DatasetConfig(corpus="c", tokenizer="t")
+    decoder = TransformerConfig(family="transformer", dataset="d", train=train)
+    assert misfit(decoder, pairs) is None
+    assert "has the task language_model, without pairs. Remove it" in str(misfit(decoder, text))
+    both = Seq2SeqTransformerConfig(family="seq2seq_transformer", dataset="d", train=train)
+    assert "whose encoder reads texts and predicts none. Remove it" in str(misfit(both, pairs))
+
+
 def test_a_recurrent_model_of_pairs_has_no_cache() -> None:
     model = RecurrentConfig(family="lstm", dataset="d", evaluate={"cache": {}}, train={"averaged_sgd": {}})
     assert misfit(model, DatasetConfig(corpus="c", tokenizer="t")) is None

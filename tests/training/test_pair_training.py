@@ -76,6 +76,21 @@ def test_a_decoder_alone_reads_the_pair_in_one_row_and_predicts_the_target(
     assert first.targets[0, len(opening) - 1] == opening[-1 - len(MIDDLE)]  # targets are their sources backwards
 
 
+def test_a_decoder_that_learns_whole_pairs_predicts_all_it_reads_and_is_validated_on_targets(
+    tiny_data: Path, tiny_pairs: Path, tmp_path: Path
+) -> None:
+    spec = pair_spec(tiny_data, tiny_pairs, tmp_path, family="gru", loss_on="whole_pairs")
+    data = Trainer(spec, StopRequest())._data
+    batch = data.batch(0)
+    (token_ids,) = batch.inputs
+    for row, targets in zip(token_ids.tolist(), batch.targets.tolist(), strict=True):
+        read = [token for token in row if token]  # 0 pads
+        assert targets == [*read[1:], EOS] + [-100] * (len(row) - len(read))
+    (one, *_) = data.validation()
+    middles = (one.inputs[0] == MIDDLE[0]).nonzero()[:, 1]
+    assert all((targets[:middle] == -100).all() for targets, middle in zip(one.targets, middles, strict=True))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(

@@ -90,6 +90,7 @@ def spec_of(data: Path, folder: Path, **changes: Any) -> TrainingSpec:
         "batch_windows": 16,
         "batch_warmup_steps": 0,
         "packing": "stream",
+        "loss_on": "targets",
         "attend": "window",
         "micro_windows": 8,
         "matrix_learning_rate": 0.02,
