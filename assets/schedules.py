@@ -7,20 +7,40 @@ from collections.abc import Mapping
 import dagster as dg
 
 from assets.jobs import models_selection
-from pipeline.config import Project
+from pipeline.config import Project, ScheduleConfig
 from pipeline.plan import Key, Node
+
+_UNFINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 
 def make_schedules(project: Project, nodes: Mapping[Key, Node]) -> list[dg.ScheduleDefinition]:
     """One for each entry of `schedules`, running while the daemon does."""
-    return [
-        dg.ScheduleDefinition(
-            name=name,
-            cron_schedule=schedule.cron,
-            execution_timezone=schedule.timezone,
-            target=models_selection(nodes, schedule.models),
-            description=f"Retrains {', '.join(schedule.models)}.",
-            default_status=dg.DefaultScheduleStatus.RUNNING,
-        )
-        for name, schedule in project.schedules.items()
-    ]
+    return [_schedule(name, schedule, nodes) for name, schedule in project.schedules.items()]
+
+
+def _schedule(name: str, schedule: ScheduleConfig, nodes: Mapping[Key, Node]) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name=name,
+        cron_schedule=schedule.cron,
+        execution_timezone=schedule.timezone,
+        target=models_selection(nodes, schedule.models),
+        description=f"Retrains {', '.join(schedule.models)}.",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+    def retraining(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        # a training may take longer than its interval; runs that only wait for it would pile up
+        own = dg.RunsFilter(tags={"dagster/schedule_name": name}, statuses=_UNFINISHED)
+        unfinished = context.instance.get_runs(own, limit=1)
+        if unfinished:
+            return dg.SkipReason(
+                f"Run {unfinished[0].run_id[:8]}, which this schedule began before, is not finished yet."
+            )
+        return dg.RunRequest()
+
+    return retraining

@@ -111,6 +111,26 @@ def test_jobs_schedules_and_sensors_come_from_the_file(definitions: dg.Definitio
     assert definitions.resolve_sensor_def("source_files").default_status == dg.DefaultSensorStatus.RUNNING
 
 
+def test_a_schedule_waits_for_the_run_that_it_began_before(definitions: dg.Definitions, tmp_path: Path) -> None:
+    schedule, other = definitions.resolve_schedule_def("nightly"), {"dagster/schedule_name": "weekly"}
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+
+        def asked() -> tuple[int, str | None]:
+            found = schedule.evaluate_tick(dg.build_schedule_context(instance))
+            return len(found.run_requests or []), found.skip_message
+
+        def begin(tags: dict[str, str]) -> dg.DagsterRun:
+            job = definitions.resolve_job_def("gpt_job")
+            return instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+
+        begin(other)
+        assert asked() == (1, None)
+        own = begin({"dagster/schedule_name": "nightly"})
+        assert asked() == (0, f"Run {own.run_id[:8]}, which this schedule began before, is not finished yet.")
+        instance.report_run_canceled(own)
+        assert asked() == (1, None)
+
+
 def artifact(
     store: ArtifactStore, stage: str, name: str, counts: dict[str, Any], files: Callable[[Any], None] | None = None
 ) -> Artifact:
