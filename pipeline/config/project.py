@@ -38,7 +38,7 @@ class EngineConfig(Section):
 
 
 class ScheduleConfig(Section):
-    """Retrains models by the clock."""
+    """Retrains models by the clock; while a run that it began before is not finished, it begins no other."""
 
     cron: str
     """Five fields: minute, hour, day, month, weekday."""
