@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +72,13 @@ def kill_each_trainer(folder: Path, run: subprocess.Popen[bytes]) -> set[str]:
 
     def over() -> bool:
         for process in trainers(folder):
-            spec = next(Path(word) for word in process.cmdline() if word.endswith("spec.json"))
-            name = spec.parents[1].name
-            if name not in killed and any(spec.parent.glob("step-*/manifest.json")):
-                process.send_signal(signal.SIGKILL)
-                killed.add(name)
+            with suppress(psutil.NoSuchProcess):  # it may end before it is looked at
+                specs = [Path(word) for word in process.cmdline() if word.endswith("spec.json")]
+                for spec in specs:
+                    name = spec.parents[1].name
+                    if name not in killed and any(spec.parent.glob("step-*/manifest.json")):
+                        process.kill()
+                        killed.add(name)
         return run.poll() is not None
 
     wait_until(over, seconds=400)
@@ -88,8 +90,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str], str
     """The project after a run whose trainings were all killed; who was killed, and what the run printed."""
     folder = tmp_path_factory.mktemp("families")
     write_project(folder)
-    with (folder / "log").open("w") as log:
-        run = subprocess.Popen(command("run"), cwd=folder, env=environment(), stdout=log, stderr=subprocess.STDOUT)
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen(command("run"), cwd=folder, env=environment(), stdout=log, stderr=subprocess.STDOUT) as run,
+    ):
         killed = kill_each_trainer(folder, run)
     said = (folder / "log").read_text()
     assert run.returncode == 0, said
