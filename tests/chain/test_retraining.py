@@ -52,10 +52,10 @@ def notes(notes_project: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def versions(folder: Path) -> list[str]:
-    """The registry's versions of the model, oldest first, by MLflow's own client."""
+def versions(folder: Path, name: str = "gpt") -> list[str]:
+    """The registry's versions of a model, oldest first, by MLflow's own client."""
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'data' / 'mlflow' / 'mlflow.db'}")
-    return sorted((str(found.version) for found in client.search_model_versions("name='gpt'")), key=int)
+    return sorted((str(found.version) for found in client.search_model_versions(f"name='{name}'")), key=int)
 
 
 def built_parts(folder: Path, stage: str) -> dict[str, int]:
@@ -63,8 +63,8 @@ def built_parts(folder: Path, stage: str) -> dict[str, int]:
     return {part.name: part.stat().st_mtime_ns for part in (folder / "data" / stage / "docs" / "parts").iterdir()}
 
 
-def decision(folder: Path) -> dict[str, Any]:
-    registered = ArtifactStore(folder / "data").current("registered_model", "gpt")
+def decision(folder: Path, name: str = "gpt") -> dict[str, Any]:
+    registered = ArtifactStore(folder / "data").current("registered_model", name)
     assert registered is not None
     found: dict[str, Any] = json.loads(registered.file("decision.json").read_text())
     return found
