@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
@@ -27,11 +26,11 @@ class _Model:
 
     identifier: Any
     labels: list[str]
-    moves: Integers
+    moves: NDArray[np.int32]
     """[rows * 256] the state after a state's row and a byte."""
-    rows: Integers
+    rows: NDArray[np.int32]
     """[states] where the row of each state begins in `moves`."""
-    features: Integers
+    features: NDArray[np.int32]
     """[states] the feature that reaching a state counts for, or -1."""
     weights: Floats
     """[features, labels] log-probabilities."""
@@ -49,7 +48,7 @@ def classify(texts: Sequence[str]) -> list[tuple[str, float]]:
     gains = np.log1p(counts.astype(np.float32))
     for document, (start, stop) in enumerate(itertools.pairwise(edges.tolist())):
         if stop > start:
-            scores[document] = gains[start:stop] @ model.weights[features[start:stop]] + model.priors
+            scores[document] = gains[start:stop] @ model.weights.take(features[start:stop], axis=0) + model.priors
     # the root of the length keeps probabilities calibrated, as the library has it
     scores /= np.sqrt(np.maximum([len(piece) for piece in data], 1), dtype=np.float32)[:, None]
     scores = np.exp(scores - scores.max(axis=1, keepdims=True, initial=np.finfo(np.float32).min))
@@ -62,28 +61,28 @@ def classify(texts: Sequence[str]) -> list[tuple[str, float]]:
 
 
 def _visits(data: Sequence[bytes], model: _Model) -> tuple[Integers, Integers, Integers]:
-    """How often each text reaches each feature: text, feature and number, ascending by text and then as first reached."""
-    order = sorted(range(len(data)), key=lambda index: -len(data[index]))
-    lengths = np.array([len(data[index]) for index in order], dtype=np.int64)
+    """How often each text reaches each feature: text, feature and number, ascending by text and then by feature."""
+    lengths = np.array([len(piece) for piece in data], dtype=np.int64)
+    order = np.argsort(-lengths, kind="stable")
     longest = int(lengths.max(initial=0))
     letters = np.zeros((longest, len(data)), dtype=np.uint8)
-    for column, index in enumerate(order):
-        letters[: len(data[index]), column] = np.frombuffer(data[index], dtype=np.uint8)
+    for column, index in enumerate(order.tolist()):
+        letters[: lengths[index], column] = np.frombuffer(data[index], dtype=np.uint8)
     # how many texts are longer than each position: the walk goes on with those alone
-    going = np.searchsorted(-lengths, -np.arange(longest), side="left")
-    reached = np.full((len(data), longest), -1, dtype=np.int64)
-    states = np.zeros(len(data), dtype=np.int64)
+    going = np.searchsorted(-lengths[order], -np.arange(longest), side="left")
+    reached = np.zeros((longest, len(data)), dtype=np.int32)
+    states = np.zeros(len(data), dtype=np.int32)
     for position, number in enumerate(going.tolist()):
-        states = model.moves[model.rows[states[:number]] + letters[position, :number]]
-        reached[:number, position] = model.features[states]
-    rank = np.empty(len(data), dtype=np.int64)
-    rank[order] = np.arange(len(data))
-    reached = reached[rank]
-    documents, positions = np.nonzero(reached >= 0)
+        states = model.moves.take(model.rows.take(states[:number]) + letters[position, :number])
+        reached[position, :number] = states
+    # beyond its end a text is in the first state, which counts for no feature
+    features = model.features.take(reached.ravel())
+    counted = np.flatnonzero(features >= 0)
     num_features = len(model.weights)
-    visits = pa.array(documents * num_features + reached[documents, positions]).dictionary_encode()
-    keys = visits.dictionary.to_numpy()
-    return keys // num_features, keys % num_features, np.bincount(visits.indices.to_numpy(), minlength=len(keys))
+    visits = np.sort(order[counted % len(data)] * num_features + features[counted])
+    starts = np.flatnonzero(np.diff(visits, prepend=-1))
+    keys = visits[starts]
+    return keys // num_features, keys % num_features, np.diff(starts, append=len(visits))
 
 
 @lru_cache(maxsize=1)
@@ -96,9 +95,10 @@ def _model() -> _Model:
     return _Model(
         identifier=identifier,
         labels=identifier.nb_classes,
-        moves=np.asarray(identifier.tk_nextmove, dtype=np.int64),
-        rows=np.asarray(identifier.tk_row, dtype=np.int64) << 8,
-        features=np.asarray(identifier.tk_output, dtype=np.int64),
+        # narrow, since the walk jumps about in tables larger than the processor's caches
+        moves=np.asarray(identifier.tk_nextmove, dtype=np.int32),
+        rows=np.asarray(identifier.tk_row, dtype=np.int32) << 8,
+        features=np.asarray(identifier.tk_output, dtype=np.int32),
         # half precision and column order in the file: a row at a time in single precision is twice as fast
         weights=np.ascontiguousarray(identifier.nb_ptc, dtype=np.float32),
         priors=np.asarray(identifier.nb_pc, dtype=np.float32),

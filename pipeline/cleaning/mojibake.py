@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from pipeline.cleaning.characters import beyond_ascii
+
 _ENCODINGS = ("latin-1", "cp1252", "cp1251", "cp1250", "cp1253", "cp1254", "cp1257", "iso-8859-2", "mac-roman", "cp437")
 """Those that ftfy undoes."""
 _BEFORE_LOST_SPACE = "ÂÃÅÎÐÙâãð"
@@ -45,8 +47,11 @@ def repair(text: str) -> tuple[str, bool]:
 
 def _suspicious_lines(text: str) -> list[tuple[int, int]]:
     """Start and end of each line that could hold mojibake."""
-    gate = _gate()
-    places = [match.start() for match in gate.candidates.finditer(text) if match.group() + match[1] in gate.pairs]
+    # neighbours in the text are neighbours in these few characters too
+    few = beyond_ascii(text)
+    if not _C1_CONTROL.search(few) and not _places(few):
+        return []
+    places = _places(text)
     places += [match.start() for match in _C1_CONTROL.finditer(text)]
     lines: list[tuple[int, int]] = []
     for place in sorted(places):
@@ -54,6 +59,12 @@ def _suspicious_lines(text: str) -> list[tuple[int, int]]:
             stop = text.find("\n", place)
             lines.append((text.rfind("\n", 0, place) + 1, len(text) if stop < 0 else stop))
     return [(start, stop) for start, stop in lines if stop - start <= MAX_LINE_CHARACTERS]
+
+
+def _places(text: str) -> list[int]:
+    """Where a first character stands before a next one."""
+    gate = _gate()
+    return [match.start() for match in gate.candidates.finditer(text) if match.group() + match[1] in gate.pairs]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,23 @@
 """Repeated word n-grams of a batch of texts: the fractions of Gopher's repetition filter (Rae et al. 2021, table A1).
 
 In: for each text its words as numbers and their lengths, all texts in one row. Out: one value per text. An n-gram can
-only repeat where its first n - 1 words do, so each length looks at the positions that the one before left over.
+only repeat where its first and its last n - 1 words do, so each length looks at what the one before left over.
 N-grams are compared by the pair (number of the n-gram of n - 1 words, next word) and not by a hash: values are exact.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 TOP_NGRAMS = (2, 3, 4)
 DUPLICATE_NGRAMS = (5, 6, 7, 8, 9, 10)
+
+_ODD_MULTIPLIER = 0x9E3779B1
+"""2**32 divided by the golden ratio: neighbours go far apart (Knuth, volume 3, section 6.4)."""
+_MULTIPLIER_SHIFT = 12
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -35,44 +41,78 @@ def repeated_ngrams(
     num_documents = len(num_characters)
     ends = np.concatenate(([0], np.cumsum(lengths)))
     stops = np.cumsum(np.bincount(documents, minlength=num_documents)).astype(np.int64)
-    last = stops[documents]
     characters = np.maximum(num_characters, 1)
     columns: dict[str, Floats] = {}
     num_words = int(words.max(initial=0)) + 1
-    positions = np.arange(len(words), dtype=np.int64)
     groups = documents * num_words + words
+    positions = np.flatnonzero(_may_repeat(groups))
+    groups = groups[positions]
     for n in range(2, DUPLICATE_NGRAMS[-1] + 1):
-        inside = positions + n <= last[positions]
-        positions, groups = positions[inside], groups[inside]
-        positions, groups, counts = _repeated(positions, groups * num_words + words[positions + n - 1])
+        follows = np.diff(positions) == 1
+        if n == 2:
+            follows &= np.diff(documents[positions]) == 0
+        kept = np.flatnonzero(follows)
+        positions = positions[kept]
+        found = _repeated(positions, groups[kept] * num_words + words[positions + n - 1])
+        positions, groups = found.positions, found.groups
         if n in TOP_NGRAMS:
             top = _first_ngrams(ends, stops, n)
-            _put_top(top, positions, groups, counts, documents, ends, n)
+            _put_top(top, found, documents, ends, n)
             columns[f"top_{n}_gram_fraction"] = top / characters
         elif n in DUPLICATE_NGRAMS:
-            counted = np.array(_duplicates(positions, groups, len(counts), n, len(words)), dtype=np.int64)
+            counted = np.array(_duplicates(found, n, len(words)), dtype=np.int64)
             repeated = np.bincount(documents[counted], ends[counted + n] - ends[counted], num_documents)
             columns[f"duplicate_{n}_gram_fraction"] = repeated / characters
     return columns
 
 
-def _repeated(positions: Integers, keys: Integers) -> tuple[Integers, Integers, Integers]:
-    """The positions, ascending, whose key occurs more than once; their keys numbered by first occurrence; and how
-    often each number occurs."""
-    # texts stand in a row and begin their keys, so the sort finds most of the order made: twice as fast as a hash table
-    order = np.argsort(keys, kind="stable")
-    starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
-    counts = np.diff(starts, append=len(keys))
-    again = counts > 1
-    starts, counts = starts[again], counts[again]
-    by_first = np.argsort(order[starts])
-    members = np.zeros(len(keys), dtype=np.int64)
-    numbers = np.empty(len(starts), dtype=np.int64)
-    numbers[by_first] = np.arange(1, len(starts) + 1)
-    offsets = np.repeat(starts - np.concatenate(([0], np.cumsum(counts)[:-1])), counts)
-    members[order[offsets + np.arange(len(offsets))]] = np.repeat(numbers, counts)
-    keep = members > 0
-    return positions[keep], members[keep] - 1, counts[by_first]
+@dataclass(frozen=True, slots=True)
+class _Repeated:
+    """N-grams that occur more than once in their text."""
+
+    positions: Integers
+    """[occurrences] ascending."""
+    groups: Integers
+    """[occurrences] the number of the n-gram; numbers count up as n-grams first occur."""
+    firsts: Integers
+    """[n-grams] where each first occurs."""
+    counts: Integers
+    """[n-grams] how often it occurs."""
+
+
+def _may_repeat(keys: Integers) -> NDArray[np.bool_]:
+    """Whether each key could occur again: false for most that do not, since some share a place of the table."""
+    bits = len(keys).bit_length() + 1
+    places = (keys * _ODD_MULTIPLIER >> _MULTIPLIER_SHIFT) & ((1 << bits) - 1)
+    again: NDArray[np.bool_] = np.bincount(places)[places] > 1
+    return again
+
+
+def _repeated(positions: Integers, keys: Integers) -> _Repeated:
+    """Those of the positions, ascending, whose key occurs more than once."""
+    order, keys = _sorted(keys)
+    differs = np.concatenate(([True], keys[1:] != keys[:-1], [True]))
+    again = np.flatnonzero(~(differs[1:] & differs[:-1]))
+    order, starts = order[again], np.flatnonzero(differs[again])
+    counts, firsts = np.diff(starts, append=len(order)), order[starts]
+    by_first = np.argsort(firsts)
+    numbers = np.empty(len(firsts), dtype=np.int64)
+    numbers[by_first] = np.arange(len(firsts))
+    groups = np.full(len(positions), -1)
+    groups[order] = np.repeat(numbers, counts)
+    kept = np.flatnonzero(groups >= 0)
+    return _Repeated(positions[kept], groups[kept], positions[firsts[by_first]], counts[by_first])
+
+
+def _sorted(keys: Integers) -> tuple[Integers, Integers]:
+    """The places of the keys, not negative, ordered by key and then by place; and the keys in that order."""
+    bits = len(keys).bit_length()
+    if int(keys.max(initial=0)).bit_length() + bits > 63:
+        order = np.argsort(keys, kind="stable")
+        return order, keys[order]
+    # key and place in one number: NumPy has vector instructions to sort numbers, and none to find their order
+    packed = np.sort(keys << bits | np.arange(len(keys)))
+    return packed & ((1 << bits) - 1), packed >> bits
 
 
 def _first_ngrams(ends: Integers, stops: Integers, n: int) -> Floats:
@@ -85,15 +125,13 @@ def _first_ngrams(ends: Integers, stops: Integers, n: int) -> Floats:
     return top
 
 
-def _put_top(
-    top: Floats, positions: Integers, groups: Integers, counts: Integers, documents: Integers, ends: Integers, n: int
-) -> None:
+def _put_top(top: Floats, found: _Repeated, documents: Integers, ends: Integers, n: int) -> None:
     """Writes count times characters of the most frequent n-gram into the texts that repeat one."""
-    if not len(positions):
+    starts, counts = found.firsts, found.counts
+    if not len(starts):
         return
-    starts = _first_positions(positions, groups, len(counts))
     texts = documents[starts]
-    # groups are numbered as they first occur, so those of one text stand together and the earliest stands first
+    # n-grams are numbered as they first occur, so those of one text stand together and the earliest stands first
     edges = np.flatnonzero(np.diff(texts, prepend=-1))
     most = np.repeat(np.maximum.reduceat(counts, edges), np.diff(edges, append=len(texts)))
     winners = np.flatnonzero(counts == most)
@@ -102,34 +140,29 @@ def _put_top(
     top[chosen] = counts[best] * (ends[starts[best] + n] - ends[starts[best]] + n - 1)
 
 
-def _first_positions(positions: Integers, groups: Integers, num_groups: int) -> Integers:
-    """[groups] where each first occurs."""
-    first = np.empty(num_groups, dtype=np.int64)
-    first[groups[::-1]] = positions[::-1]
-    return first
-
-
-def _duplicates(positions: Integers, groups: Integers, num_groups: int, n: int, num_words: int) -> list[int]:
+def _duplicates(found: _Repeated, n: int, num_words: int) -> list[int]:
     """Where n-grams stand that were seen before; a position inside one that was counted is neither counted nor seen.
 
     Only occurrences after the first are looked at, and after each that counts the next n - 1 positions are passed over.
     """
-    first = _first_positions(positions, groups, num_groups)[groups]
-    later = positions > first
-    places, firsts, names = positions[later], first[later].tolist(), groups[later].tolist()
-    after = np.searchsorted(places, places + n).tolist()
-    places = places.tolist()
+    first = found.firsts[found.groups]
+    later = np.flatnonzero(found.positions > first)
+    # views cost less than lists, since most places are passed over; beyond the last one stand n that end the search
+    places = np.append(found.positions[later], np.full(n, num_words + n)).data
+    firsts, names = first[later].data, found.groups[later].data
     covered, whole = bytearray(num_words), b"\1" * n
     counted: list[int] = []
     seen: set[int] = set()
     index = 0
-    while index < len(places):
+    while index < len(names):
         if covered[firsts[index]] and names[index] not in seen:
             seen.add(names[index])
             index += 1
-        else:
-            place = places[index]
-            counted.append(place)
-            covered[place : place + n] = whole
-            index = after[index]
+            continue
+        place = places[index]
+        counted.append(place)
+        covered[place : place + n] = whole
+        index += n
+        while places[index - 1] >= place + n:
+            index -= 1
     return counted

@@ -13,6 +13,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from pipeline.cleaning.characters import beyond_ascii
 from pipeline.cleaning.mojibake import repair
 
 _OTHER_LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
@@ -56,10 +57,10 @@ def clean_text(raw: str) -> CleanText:
 
 
 def _has_odd(text: str) -> bool:
-    if text.isascii():
-        data = text.encode()
-        return len(data.translate(None, _ODD_ASCII)) < len(data)
-    return _ODD.search(text) is not None
+    data = text.encode("utf-8", "surrogatepass")
+    if len(data.translate(None, _ODD_ASCII)) < len(data):
+        return True
+    return not text.isascii() and _ODD.search(beyond_ascii(text)) is not None
 
 
 def clean_title(raw: str | None) -> str | None:

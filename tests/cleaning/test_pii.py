@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.cleaning.pii.card import luhn_holds
 from pipeline.cleaning.pii.chinese import check_character
@@ -94,6 +96,18 @@ def test_only_the_kinds_asked_for_go() -> None:
 
 def test_a_lone_surrogate_does_no_harm() -> None:
     assert redact("\ud800 ann@mail.org 12345678", ALL_KINDS)[0] == "\ud800 <EMAIL> 12345678"
+
+
+@given(st.text(st.characters(exclude_categories=["Nd"], exclude_characters="@")), st.integers(0, 3))
+def test_whatever_stands_before_moves_the_span_alone(before: str, number: int) -> None:
+    written, kind = (
+        ("93.184.216.34", "ip"),
+        ("GB82 WEST 1234 5698 7654 32", "iban"),
+        ("ann@mail.org", "email"),
+        ("+49 30 123456", "phone"),
+    )[number]
+    start = len(before) + len("\nhere ")
+    assert find_spans(f"{before}\nhere {written}\n", ALL_KINDS) == [(start, start + len(written), kind)]
 
 
 def test_every_kind_has_a_placeholder_of_its_own() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.cleaning.signals import measure
+from pipeline.cleaning.signals_repetition import repeated_ngrams
 
 
 def test_ngrams_counted_by_hand() -> None:
@@ -57,6 +58,16 @@ def test_any_text_as_joined_strings_say(texts: list[list[str]]) -> None:
             assert columns[f"top_{n}_gram_fraction"][document] == pytest.approx(expected)
         for n in range(5, 11):
             assert columns[f"duplicate_{n}_gram_fraction"][document] == pytest.approx(_plain(words, n) / characters)
+
+
+def test_numbers_too_large_for_one_key_give_the_same() -> None:
+    rng = np.random.default_rng(0)
+    words, lengths = rng.integers(0, 3, 200), np.ones(200, dtype=np.int64)
+    documents, characters = np.zeros(200, dtype=np.int64), np.array([399])
+    small = repeated_ngrams(words, lengths, documents, characters)
+    large = repeated_ngrams(words + 2**31 - 4, lengths, documents, characters)
+    assert small == large
+    assert small["duplicate_5_gram_fraction"] > 0
 
 
 def _plain(words: list[str], n: int) -> int:

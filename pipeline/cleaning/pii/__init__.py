@@ -5,6 +5,7 @@ text always gives the same result: a placeholder never depends on what else was 
 need a model and are not looked for.
 
 kinds.py      what is looked for, in which order, and the placeholders
+shape.py      what kind of character stands where
 email.py      e-mail addresses
 ip.py         public IP addresses
 iban.py       international bank account numbers

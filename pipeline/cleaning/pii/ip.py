@@ -12,6 +12,9 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address, IPv6Network
 
 from pipeline.cleaning.pii.kinds import Span
 
+_FOUR_SHAPE = re.compile(rb"0\.0{1,3}\.0")
+"""From the last digit of the first part to the first one of the third."""
+_MAX_DIGITS = 3
 _FOUR = re.compile(r"[0-9](?<![\w.][0-9])[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?![0-9A-Za-z_]|\.[0-9]|[-+][A-Za-z])", re.ASCII)
 _COLONS = re.compile(r":[0-9A-Fa-f:]{4,40}+(?:\.[0-9]{1,3}){0,3}")
 _PUBLIC_SIX = IPv6Network("2000::/3")
@@ -29,19 +32,22 @@ _NUMBERED_SIGNS = ("==", "~", "^", ">=", "<=", "§", "§ ", "版本", "第", "�
 _ADDRESS_WORDS = ("ip", "address", "host", "server", "dns", "gateway", "ping", "client", "router")
 
 
-def find_ips(text: str) -> Iterator[Span]:
-    """Addresses of both versions.
+def find_ips(text: str, shape: bytes) -> Iterator[Span]:
+    """Addresses of both versions in a text of this shape.
 
     "from 93.184.216.34, not 192.168.1.1" -> 5..18
     """
-    if text.count(".") >= 3:
-        yield from _find_four(text)
-    if ":" in text:
+    yield from _find_four(text, shape)
+    if b":" in shape:
         yield from _find_six(text)
 
 
-def _find_four(text: str) -> Iterator[Span]:
-    for match in _FOUR.finditer(text):
+def _find_four(text: str, shape: bytes) -> Iterator[Span]:
+    for place in _FOUR_SHAPE.finditer(shape):
+        digits = shape[max(place.start() - _MAX_DIGITS, 0) : place.start()]
+        match = _FOUR.match(text, place.start() - len(digits) + len(digits.rstrip(b"0")))
+        if not match:
+            continue
         try:
             address = IPv4Address(match.group())
         except AddressValueError:

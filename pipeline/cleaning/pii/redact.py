@@ -11,12 +11,13 @@ from pipeline.cleaning.pii.email import find_emails
 from pipeline.cleaning.pii.iban import find_ibans
 from pipeline.cleaning.pii.ip import find_ips
 from pipeline.cleaning.pii.kinds import ALL_KINDS, PLACEHOLDERS, Span
-from pipeline.cleaning.pii.numbers import count_digits, find_stretches
+from pipeline.cleaning.pii.numbers import find_stretches
 from pipeline.cleaning.pii.phone import find_phones
+from pipeline.cleaning.pii.shape import shape_of
 
 MIN_NUMBER_DIGITS = 7
 """Of the shortest telephone number."""
-_IN_TEXT: Mapping[str, tuple[Callable[[str], Iterator[Span]], int]] = {
+_IN_TEXT: Mapping[str, tuple[Callable[[str, bytes], Iterator[Span]], int]] = {
     "email": (find_emails, 0),
     "ip": (find_ips, 4),
     "iban": (find_ibans, 10),
@@ -54,15 +55,16 @@ def find_spans(text: str, kinds: Collection[str]) -> list[Span]:
 
     A kind that is not asked for still keeps its spans from the kinds after it: a card is no telephone number.
     """
-    num_digits = count_digits(text)
+    shape = shape_of(text)
+    num_digits = shape.count(b"0")
     found = [
         span
         for kind, (find, min_digits) in _IN_TEXT.items()
         if kind in kinds and num_digits >= min_digits
-        for span in find(text)
+        for span in find(text, shape)
     ]
     if num_digits >= MIN_NUMBER_DIGITS and any(kind in kinds for kind in _IN_STRETCHES):
-        for start, end in find_stretches(text):
+        for start, end in find_stretches(text, shape):
             for find_within in _IN_STRETCHES.values():
                 found += find_within(text, start, end)
     if not found:
