@@ -103,7 +103,7 @@ def build_corpus(
     near, lines = config.deduplicate.near, config.deduplicate.lines
     work: dict[str, Any] = {"clean": clean, "engine": engine, "progress": progress}
     judged = judge_documents(draft, config=config, **work)
-    sketches = sketch_documents(draft, config=near, **work) if near else None
+    sketches = sketch_documents(draft, config=near, judged=judged, **work) if near else None
     hashed = hash_lines(draft, config=lines, **work) if lines else {}
     progress.start(total=2)
     near_counts, cutter = NearCounts(), None

@@ -201,6 +201,11 @@ def test_a_rejected_document_takes_no_part(tmp_path: Path) -> None:
     ]
     artifact = build_from(tmp_path, {"notes": rows}, **NEAR)
     assert [row["reason"] for row in rejects_of(artifact)] == ["basic.min_letter_fraction"]
+    loose = {**NEAR, "quality": {"overrides": {"basic.min_letter_fraction": 0.05}}}
+    loosened = build_from(tmp_path, {"notes": rows}, version="loosened", **loose)
+    assert [row["reason"] for row in rejects_of(loosened)] == ["near_duplicate"]
+    scratch = build_from(tmp_path / "scratch", {"notes": rows}, **loose)
+    assert loosened.manifest.content_hash == scratch.manifest.content_hash
 
 
 def test_the_two_halves_of_a_pair_are_compared_as_one(tmp_path: Path) -> None:

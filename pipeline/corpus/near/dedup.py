@@ -25,7 +25,7 @@ from pipeline.corpus.near.clusters import components
 from pipeline.corpus.near.parts import SketchTask, build_sketches, sketch_key
 from pipeline.corpus.near.sketch import choose_bands
 from pipeline.corpus.near.verify import PAIR_SCHEMA, Place, keep_pairs, known_pairs, pairs_prefix, verify_pairs
-from pipeline.part_cache import DOCUMENTS, build_parts
+from pipeline.part_cache import DOCUMENTS, CachedPart, build_parts
 from pipeline.progress import Progress
 
 SMALL_WORK_BYTES = 2_000_000
@@ -112,9 +112,17 @@ class NearCounts:
 
 
 def sketch_documents(
-    draft: Draft, *, config: NearConfig, clean: Mapping[Path, str], engine: EngineConfig, progress: Progress
+    draft: Draft,
+    *,
+    config: NearConfig,
+    clean: Mapping[Path, str],
+    judged: Mapping[Path, CachedPart] | None = None,
+    engine: EngineConfig,
+    progress: Progress,
 ) -> Sketches:
     """The band hashes of every file of clean documents (path -> sha256); those cached are taken as they are.
+
+    `judged` (judged.py) says which documents the rules keep, and the others get none; without it all get theirs.
 
     Raises:
         StageError: a part failed at every try.
@@ -122,7 +130,11 @@ def sketch_documents(
     """
     parts_folder = draft.folder.parent / "parts"
     bands = choose_bands(config.similarity)
-    keys = {path: sketch_key(sha, num_tokens=config.shingle_tokens, bands=bands) for path, sha in clean.items()}
+    kept = {path: part.files[DOCUMENTS].sha256 for path, part in (judged or {}).items()}
+    keys = {
+        path: sketch_key(sha, kept.get(path), num_tokens=config.shingle_tokens, bands=bands)
+        for path, sha in clean.items()
+    }
     tasks = {
         key: SketchTask(
             key=key,
@@ -132,6 +144,7 @@ def sketch_documents(
             where=f"corpus/{draft.name}",
             num_tokens=config.shingle_tokens,
             bands=bands,
+            judged=judged[path].table(DOCUMENTS) if judged else None,
         )
         for path, key in keys.items()
     }

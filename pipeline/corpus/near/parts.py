@@ -1,7 +1,8 @@
 """Band hashes of each part of the clean documents, computed by workers and cached by the part's content.
 
-In: the Parquet files of clean documents. Out: for each a cached part with a row a document: its row number in the file
-and its band hashes, none for a document shorter than one shingle. 1 % more documents cost 1 % more sketches.
+In: the Parquet files of clean documents, and which of their rows the rules keep. Out: for each a cached part with a row a
+document: its row number in the file and its band hashes, none for a document shorter than one shingle. 1 % more documents
+cost 1 % more sketches; a rule that keeps others costs those of the parts where it does.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.corpus.near import CODE_VERSION
-from pipeline.corpus.near.arrays import to_arrow, to_lists
+from pipeline.corpus.near.arrays import Numbers, int64_of, to_arrow, to_lists
 from pipeline.corpus.near.shingles import shingle_hashes, text_of
 from pipeline.corpus.near.sketch import Bands, band_hashes, sketch
 from pipeline.files import fingerprint
@@ -45,15 +46,17 @@ class SketchTask:
     where: str
     num_tokens: int
     bands: Bands
+    judged: Path | None
+    """Parquet with the `file_row_number` of the documents that the rules keep; None: all of them."""
 
     @property
     def description(self) -> str:
         return f"{self.where} {self.clean}"
 
 
-def sketch_key(content: str, *, num_tokens: int, bands: Bands) -> str:
-    """Names the sketches of a file with this sha256."""
-    return fingerprint(["near", CODE_VERSION, content, num_tokens, bands.bands, bands.rows])
+def sketch_key(content: str, judged: str | None, *, num_tokens: int, bands: Bands) -> str:
+    """Names the sketches of a file with this sha256, of whose documents the rules keep those of a file with that one."""
+    return fingerprint(["near", CODE_VERSION, content, judged, num_tokens, bands.bands, bands.rows])
 
 
 def build_sketches(task: SketchTask) -> CachedPart:
@@ -69,14 +72,20 @@ def build_sketches(task: SketchTask) -> CachedPart:
 
 
 def _fill(writer: PartWriter, task: SketchTask) -> Mapping[str, Any]:
+    kept = (
+        None
+        if task.judged is None
+        else int64_of(pq.read_table(task.judged, columns=["file_row_number"]), "file_row_number")
+    )
     num_rows = 0
-    for texts, sizes in read_texts(task.clean):
+    for texts, sizes in read_texts(task.clean, kept):
         writer.take(documents=len(texts), num_bytes=sum(sizes))
         shingles, counts = shingle_hashes(texts, num_tokens=task.num_tokens)
         bands = band_hashes(sketch(shingles, counts, num_slots=task.bands.num_slots), task.bands)
         widths = np.where(counts > 0, task.bands.bands, 0)
+        numbers = np.arange(num_rows, num_rows + len(texts), dtype=np.int64)
         columns = [
-            to_arrow(np.arange(num_rows, num_rows + len(texts), dtype=np.int64)),
+            to_arrow(numbers if kept is None else kept[numbers]),
             to_arrow(np.array(sizes, np.int64)),
             to_lists(bands[counts > 0].ravel(), widths),
         ]
@@ -85,7 +94,7 @@ def _fill(writer: PartWriter, task: SketchTask) -> Mapping[str, Any]:
     return {}
 
 
-def read_texts(clean: Path, rows: Sequence[int] | None = None) -> Iterator[tuple[list[str], list[int]]]:
+def read_texts(clean: Path, rows: Sequence[int] | Numbers | None = None) -> Iterator[tuple[list[str], list[int]]]:
     """The texts of a file, or those at `rows` (ascending), in lists of about 2 MB, and their `num_bytes`.
 
     A pair's halves are joined.
@@ -106,7 +115,7 @@ def read_texts(clean: Path, rows: Sequence[int] | None = None) -> Iterator[tuple
         yield texts, sizes
 
 
-def _batches(clean: Path, rows: Sequence[int] | None) -> Iterator[pa.RecordBatch]:
+def _batches(clean: Path, rows: Sequence[int] | Numbers | None) -> Iterator[pa.RecordBatch]:
     """Row groups are of bounded size; a batch never spans two, and a group without a wanted row is not read."""
     wanted = None if rows is None else np.asarray(rows, np.int64)
     first = 0
