@@ -129,6 +129,23 @@ def lengths_of(strings: pa.StringArray) -> Integers:
     return lengths
 
 
+def bytes_of(strings: pa.StringArray) -> tuple[NDArray[np.uint8], Integers]:
+    """The bytes of all strings in UTF-8, one after the other, and [strings + 1] where each begins and the last one ends."""
+    _, offsets, data = strings.buffers()
+    if not len(strings) or data is None:
+        return np.zeros(0, dtype=np.uint8), np.zeros(len(strings) + 1, dtype=np.int64)
+    edges = np.frombuffer(offsets, dtype=np.int32)[strings.offset : strings.offset + len(strings) + 1].astype(np.int64)
+    return np.frombuffer(data, dtype=np.uint8)[edges[0] : edges[-1]], edges - edges[0]
+
+
+def matches(strings: pa.StringArray, chosen: Booleans, pattern: str) -> Booleans:
+    """Whether the pattern is found in each of the chosen strings; false for the others."""
+    found = np.zeros(len(strings), dtype=bool)
+    numbers = np.flatnonzero(chosen)
+    found[numbers] = flags_of(pc.match_substring_regex(strings.take(pa.array(numbers)), pattern))
+    return found
+
+
 def flags_of(answers: pa.BooleanArray) -> Booleans:
     """An Arrow column of true and false for NumPy."""
     flags: Booleans = answers.to_numpy(zero_copy_only=False)

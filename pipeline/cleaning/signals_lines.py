@@ -15,7 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.cleaning.signals_batch import Booleans, Floats, Integers, TextBatch, flags_of, lengths_of
+from pipeline.cleaning.signals_batch import (
+    Booleans,
+    Floats,
+    Integers,
+    TextBatch,
+    bytes_of,
+    flags_of,
+    lengths_of,
+    matches,
+)
 
 SENTENCE_TERMINALS = frozenset(
     "!.?\u0589\u061d\u061e\u061f\u06d4\u0700\u0701\u0702\u07f9\u0837\u0839\u083d\u083e\u0964\u0965\u104a"
@@ -34,7 +43,8 @@ SENTENCE_TERMINALS = frozenset(
 )
 """Characters that end a sentence in any script; the set FineWeb's filter uses."""
 
-_SENTENCE_END = r"[.?!][\"')\]]*$"
+_ENDS, _CLOSERS = b".?!", b"\"')]"
+_CLOSED_SENTENCE = r"[.?!][\"')\]]+$"
 """Of a word: what closes a sentence is followed by white space or by the end of the line."""
 _LOREM, _SCRIPT = "lorem ipsum", "javascript"
 _POLICIES = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
@@ -119,7 +129,7 @@ def _c4(batch: TextBatch) -> dict[str, NDArray[Any]]:
     read &= ~script
     brace_lines = read & _braces(batch)
     kept = read & ~policy
-    ends = flags_of(pc.match_substring_regex(batch.vocabulary, _SENTENCE_END))[batch.words]
+    ends = _ends_sentence(batch.vocabulary)[batch.words]
     sentences = np.maximum(np.bincount(batch.word_lines[ends], minlength=num_lines), 1)
 
     def count(weights: NDArray[Any]) -> Floats:
@@ -134,11 +144,20 @@ def _c4(batch: TextBatch) -> dict[str, NDArray[Any]]:
     }
 
 
+def _ends_sentence(vocabulary: pa.StringArray) -> Booleans:
+    """[distinct words] whether each ends in a full stop, a question mark or an exclamation mark, maybe within quotes."""
+    data, edges = bytes_of(vocabulary)
+    last = data[edges[1:] - 1]
+    closed = matches(vocabulary, np.isin(last, list(_CLOSERS)), _CLOSED_SENTENCE)
+    ends: Booleans = np.isin(last, list(_ENDS)) | closed
+    return ends
+
+
 def _braces(batch: TextBatch) -> Booleans:
-    """[lines] whether each holds an opening brace; few texts do, so their lines alone are looked at."""
+    """[lines] whether each holds an opening brace."""
+    data, edges = bytes_of(batch.lines)
     found = np.zeros(len(batch.lines), dtype=bool)
-    lines = np.flatnonzero(flags_of(pc.match_substring(batch.column, "{"))[batch.line_documents])
-    found[lines] = flags_of(pc.match_substring(batch.lines.take(pa.array(lines)), "{"))
+    found[np.searchsorted(edges, np.flatnonzero(data == ord("{")), side="right") - 1] = True
     return found
 
 

@@ -6,6 +6,7 @@ is it a symbol) is asked once per distinct word of the batch. A fraction of noth
 
 from __future__ import annotations
 
+import string
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.cleaning.signals_batch import Integers, TextBatch, flags_of
+from pipeline.cleaning.signals_batch import Booleans, Integers, TextBatch, bytes_of, matches
 from pipeline.cleaning.signals_repetition import repeated_ngrams
 from pipeline.config.fineweb2 import fineweb2
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 """Gopher's, for English and where no others are known."""
 _LETTER = r"\pL"
-_ALL_SYMBOLS = r"^[\pP\pS]+$"
+_NO_SYMBOL = r"[^\pP\pS]"
+_IS_LETTER, _IS_NO_SYMBOL, _IS_BEYOND_ASCII = 1, 2, 4
+_KINDS = np.array(
+    [
+        _IS_BEYOND_ASCII
+        if byte >= 128
+        else _IS_LETTER | _IS_NO_SYMBOL
+        if chr(byte) in string.ascii_letters
+        else 0
+        if chr(byte) in string.punctuation
+        else _IS_NO_SYMBOL
+        for byte in range(256)
+    ],
+    dtype=np.uint8,
+)
+"""Of each byte of UTF-8."""
 
 
 def measure_words(batch: TextBatch) -> dict[str, NDArray[Any]]:
@@ -31,8 +47,7 @@ def measure_words(batch: TextBatch) -> dict[str, NDArray[Any]]:
     where it has some, else the eight English ones.
     """
     words, documents, lengths = batch.words, batch.word_documents, batch.word_lengths
-    has_letter = flags_of(pc.match_substring_regex(batch.vocabulary, _LETTER))[words]
-    is_token = ~flags_of(pc.match_substring_regex(batch.vocabulary, _ALL_SYMBOLS))[words]
+    has_letter, is_token = (flags[words] for flags in _letters_and_tokens(batch.vocabulary))
     tokens = batch.per_text(documents, is_token)
     any_words = np.maximum(batch.num_tokens, 1)
     return {
@@ -44,6 +59,19 @@ def measure_words(batch: TextBatch) -> dict[str, NDArray[Any]]:
         "stop_words": _count_stop_words(batch),
         **repeated_ngrams(words, lengths, documents, batch.num_characters),
     }
+
+
+def _letters_and_tokens(vocabulary: pa.StringArray) -> tuple[Booleans, Booleans]:
+    """[distinct words] whether each has a letter, and whether it is more than punctuation and symbols.
+
+    Expressions look at the words that are not ASCII alone: over many short words they take longer than all else here.
+    """
+    data, edges = bytes_of(vocabulary)
+    kinds = np.bitwise_or.reduceat(_KINDS[data], edges[:-1]) if len(vocabulary) else _KINDS[:0]
+    is_beyond = (kinds & _IS_BEYOND_ASCII) > 0
+    has_letter = (kinds & _IS_LETTER > 0) | matches(vocabulary, is_beyond, _LETTER)
+    is_token = (kinds & _IS_NO_SYMBOL > 0) | matches(vocabulary, is_beyond, _NO_SYMBOL)
+    return has_letter, is_token
 
 
 def _count_stop_words(batch: TextBatch) -> Integers:
