@@ -15,13 +15,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.cleaning.signals import measure
 from pipeline.config import CorpusConfig, EngineConfig
-from pipeline.corpus.rules import judging, rules_of
 from pipeline.engine import map_parts
 from pipeline.progress import SilentProgress
 from pipeline.records import CLEAN_SCHEMA
@@ -64,6 +62,11 @@ def write_signals(part: tuple[Path, Path]) -> None:
 
 def judge(files: list[Path], rule_sets: tuple[str, ...]) -> dict[str, list[str]]:
     """Ids by the rule that rejects them; those of "" are kept."""
+    # what workers have no need of
+    import duckdb
+
+    from pipeline.corpus.rules import judging, rules_of
+
     quality = {"rules": list(rule_sets)}
     config = CorpusConfig.model_validate({"sources": {"all": 1}, "quality": quality})
     statement, values = judging(rules_of(config))

@@ -18,8 +18,8 @@ from pipeline.models.transformer.network import Transformer
 from pipeline.models.transformer.shape import derive_shape
 from pipeline.progress import SilentProgress
 from pipeline.records import CORPUS_SCHEMA, SPLITS, document_id
+from pipeline.shards.pair_batches import PromptLoader
 from pipeline.shards.pair_build import build_pair_shards
-from pipeline.shards.pairs import PromptLoader
 from pipeline.tokenizer.model import Tokenizer
 
 NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]

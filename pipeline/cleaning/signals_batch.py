@@ -138,6 +138,17 @@ def bytes_of(strings: pa.StringArray) -> tuple[NDArray[np.uint8], Integers]:
     return np.frombuffer(data, dtype=np.uint8)[edges[0] : edges[-1]], edges - edges[0]
 
 
+def sort_keys(keys: Integers) -> tuple[Integers, Integers]:
+    """The places of the keys, not negative, ordered by key and then by place; and the keys in that order."""
+    bits = len(keys).bit_length()
+    if int(keys.max(initial=0)).bit_length() + bits > 63:
+        order = np.argsort(keys, kind="stable")
+        return order, keys[order]
+    # key and place in one number: NumPy has vector instructions to sort numbers, and none to find their order
+    packed = np.sort(keys << bits | np.arange(len(keys)))
+    return packed & ((1 << bits) - 1), packed >> bits
+
+
 def matches(strings: pa.StringArray, chosen: Booleans, pattern: str) -> Booleans:
     """Whether the pattern is found in each of the chosen strings; false for the others."""
     found = np.zeros(len(strings), dtype=bool)

@@ -24,6 +24,7 @@ from pipeline.cleaning.signals_batch import (
     flags_of,
     lengths_of,
     matches,
+    sort_keys,
 )
 
 SENTENCE_TERMINALS = frozenset(
@@ -111,9 +112,9 @@ def _repeats(batch: TextBatch, elements: pa.StringArray, documents: Integers) ->
     encoded = elements.dictionary_encode()
     codes = encoded.indices.to_numpy().astype(np.int64)
     keys = documents * max(len(encoded.dictionary), 1) + codes
-    order = np.argsort(keys, kind="stable")
+    order, ordered = sort_keys(keys)
     again = np.zeros(len(keys), dtype=bool)
-    again[order[1:]] = np.diff(keys[order]) == 0
+    again[order[1:]] = np.diff(ordered) == 0
     lengths = lengths_of(encoded.dictionary)[codes[again]]
     repeated = batch.per_text(documents[again])
     return repeated / np.maximum(batch.per_text(documents), 1), batch.per_text(documents[again], lengths)

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.cleaning.signals_batch import Floats, Integers, sort_keys
+
 TOP_NGRAMS = (2, 3, 4)
 DUPLICATE_NGRAMS = (5, 6, 7, 8, 9, 10)
 
 _ODD_MULTIPLIER = 0x9E3779B1
 """2**32 divided by the golden ratio: neighbours go far apart (Knuth, volume 3, section 6.4)."""
 _MULTIPLIER_SHIFT = 12
-
-Integers = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 def repeated_ngrams(
@@ -73,7 +72,7 @@ class _Repeated:
     positions: Integers
     """[occurrences] ascending."""
     groups: Integers
-    """[occurrences] the number of the n-gram; numbers count up as n-grams first occur."""
+    """[occurrences] the number of the n-gram; numbers of one text stand together, and ascend with the texts."""
     firsts: Integers
     """[n-grams] where each first occurs."""
     counts: Integers
@@ -90,29 +89,15 @@ def _may_repeat(keys: Integers) -> NDArray[np.bool_]:
 
 def _repeated(positions: Integers, keys: Integers) -> _Repeated:
     """Those of the positions, ascending, whose key occurs more than once."""
-    order, keys = _sorted(keys)
+    order, keys = sort_keys(keys)
     differs = np.concatenate(([True], keys[1:] != keys[:-1], [True]))
     again = np.flatnonzero(~(differs[1:] & differs[:-1]))
     order, starts = order[again], np.flatnonzero(differs[again])
-    counts, firsts = np.diff(starts, append=len(order)), order[starts]
-    by_first = np.argsort(firsts)
-    numbers = np.empty(len(firsts), dtype=np.int64)
-    numbers[by_first] = np.arange(len(firsts))
+    counts = np.diff(starts, append=len(order))
     groups = np.full(len(positions), -1)
-    groups[order] = np.repeat(numbers, counts)
+    groups[order] = np.repeat(np.arange(len(starts)), counts)
     kept = np.flatnonzero(groups >= 0)
-    return _Repeated(positions[kept], groups[kept], positions[firsts[by_first]], counts[by_first])
-
-
-def _sorted(keys: Integers) -> tuple[Integers, Integers]:
-    """The places of the keys, not negative, ordered by key and then by place; and the keys in that order."""
-    bits = len(keys).bit_length()
-    if int(keys.max(initial=0)).bit_length() + bits > 63:
-        order = np.argsort(keys, kind="stable")
-        return order, keys[order]
-    # key and place in one number: NumPy has vector instructions to sort numbers, and none to find their order
-    packed = np.sort(keys << bits | np.arange(len(keys)))
-    return packed & ((1 << bits) - 1), packed >> bits
+    return _Repeated(positions[kept], groups[kept], positions[order[starts]], counts)
 
 
 def _first_ngrams(ends: Integers, stops: Integers, n: int) -> Floats:
@@ -127,17 +112,14 @@ def _first_ngrams(ends: Integers, stops: Integers, n: int) -> Floats:
 
 def _put_top(top: Floats, found: _Repeated, documents: Integers, ends: Integers, n: int) -> None:
     """Writes count times characters of the most frequent n-gram into the texts that repeat one."""
-    starts, counts = found.firsts, found.counts
-    if not len(starts):
+    if not len(found.firsts):
         return
-    texts = documents[starts]
-    # n-grams are numbered as they first occur, so those of one text stand together and the earliest stands first
+    texts = documents[found.firsts]
     edges = np.flatnonzero(np.diff(texts, prepend=-1))
-    most = np.repeat(np.maximum.reduceat(counts, edges), np.diff(edges, append=len(texts)))
-    winners = np.flatnonzero(counts == most)
-    chosen, index = np.unique(texts[winners], return_index=True)
-    best = winners[index]
-    top[chosen] = counts[best] * (ends[starts[best] + n] - ends[starts[best]] + n - 1)
+    most = np.maximum.reduceat(found.counts, edges)
+    is_most = found.counts == np.repeat(most, np.diff(edges, append=len(texts)))
+    start = np.minimum.reduceat(np.where(is_most, found.firsts, len(ends)), edges)
+    top[texts[edges]] = most * (ends[start + n] - ends[start] + n - 1)
 
 
 def _duplicates(found: _Repeated, n: int, num_words: int) -> list[int]:

@@ -1,12 +1,8 @@
-"""Shards of pairs, and the batches that training reads from them.
+"""Shards of pairs: a folder of token files, opened, checked and memory-mapped.
 
 In: a folder with `pairs.json` and, for each split, two parallel series of shard files (format.py): document n of
 `<split>-00000.source.tokens` and document n of `<split>-00000.target.tokens` are a pair, each `<s> tokens </s>`.
-Out: for an encoder-decoder, sources (B, S) and targets (B, T); for a decoder alone, the two in one row through the dataset's
-template, with the loss on the target or on both. Which pairs share a batch is told by buckets.py. Needs numpy alone.
-
-What does not fit a model: a source is cut at the end that the dataset names, `<s>` and `</s>` stay; a pair whose target does
-not fit is left out. Both are counted.
+Out: the tokens of each pair, and the dataset's template. Needs numpy alone.
 """
 
 from __future__ import annotations
@@ -19,13 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import ArtifactDamaged, ConfigurationError
-from pipeline.shards.buckets import Schedule
+from pipeline.errors import ArtifactDamaged
 from pipeline.shards.format import read_offsets
 from pipeline.shards.reader import PAIR_INDEX, open_shard
-
-IGNORED = -100
-"""In targets: a position without a loss; torch's own default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,26 +64,6 @@ class PromptTemplate:
         if max_tokens is not None:
             text = shorten(text, max_tokens - self.num_tokens + 1, keep=self.keep_source)
         return np.concatenate([[self.bos_id, *self.prefix_ids], text, self.middle_ids]).astype(np.int64)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairBatch:
-    """Pairs of like length, padded on the right."""
-
-    source: np.ndarray
-    """int64 (B, S): `<s> text </s>`."""
-    target: np.ndarray
-    """int64 (B, T): `<s> target </s>`; without its last column what the decoder reads, without its first what it predicts."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromptBatch:
-    """Pairs as one text each, padded on the right."""
-
-    token_ids: np.ndarray
-    """int64 (B, L)."""
-    targets: np.ndarray
-    """int64 (B, L): for each token the one that follows it, where it is predicted; IGNORED elsewhere."""
 
 
 def shorten(ids: np.ndarray, max_tokens: int, *, keep: str) -> np.ndarray:
@@ -208,156 +180,3 @@ class Side:
             starts = offsets[numbers[here] - self._ends[shard] + offsets.size - 1] + skip[here]
             row, step = np.nonzero(wanted[here])
             rows[here[row], columns[here][row] + step] = self._tokens[shard][starts[row] + step]
-
-
-class PairLoader:
-    """Batches for encoder-decoders: the batch of a step is a function of the step, the seed and the shards."""
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        split: str,
-        batch_tokens: int,
-        seed: int,
-        max_source_tokens: int | None = None,
-        max_target_tokens: int | None = None,
-    ) -> None:
-        """Opens a split. The limits are a model's, and count `<s>` and `</s>`; a batch has at most `batch_tokens` tokens of both
-        sides, padding included.
-
-        Raises:
-            ConfigurationError: no pair is left, or one is longer than a batch.
-        """
-        self.shards = PairShards(folder)
-        self._split = split
-        lengths = self.shards.lengths(split)
-        fitting = _within(lengths[:, 1], max_target_tokens)
-        self.num_left_out = int((~fitting).sum())
-        self._numbers = np.flatnonzero(fitting)
-        lengths = lengths[fitting]
-        self.num_truncated = int((~_within(lengths[:, 0], max_source_tokens)).sum())
-        if max_source_tokens is not None:
-            lengths = np.stack([np.minimum(lengths[:, 0], max_source_tokens), lengths[:, 1]], axis=1)
-        self._lengths = lengths
-        self.num_pairs = len(lengths)
-        self.num_target_tokens = int(lengths[:, 1].sum()) - self.num_pairs
-        """Predicted in an epoch, `</s>` included."""
-        _refuse(split, lengths, batch_tokens, self.num_left_out)
-        self._schedule = Schedule(lengths, batch_tokens=batch_tokens, seed=seed)
-
-    def num_batches(self, epoch: int) -> int:
-        """Batches of an epoch; it differs a little from one to the next."""
-        return len(self._schedule.batches(epoch))
-
-    def batch(self, step: int) -> PairBatch:
-        """The batch of step `step` of training, from 0; epoch follows epoch."""
-        rows = self._schedule.rows(step)
-        source, target = self.shards.sides(self._split)
-        return PairBatch(
-            source=self._marked(source, self.shards.source, self._numbers[rows], self._lengths[rows, 0]),
-            target=self._marked(target, self.shards.target, self._numbers[rows], self._lengths[rows, 1]),
-        )
-
-    def _marked(self, side: Side, vocabulary: Vocabulary, numbers: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """Documents cut to so many tokens, their marks included: int64 (B, longest)."""
-        batch = np.full((numbers.size, int(sizes.max())), vocabulary.pad_id, dtype=np.int64)
-        batch[:, 0] = vocabulary.bos_id
-        skip = 1 + cut_before(side.lengths[numbers] - sizes, keep=self.shards.keep_source)
-        side.copy_into(batch, np.ones_like(numbers), numbers, skip=skip, take=sizes - 2)
-        batch[np.arange(numbers.size), sizes - 1] = vocabulary.eos_id
-        return batch
-
-
-class PromptLoader:
-    """Batches for decoders alone: text and target as one row, and the loss on the target and its end."""
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        split: str,
-        batch_tokens: int,
-        seed: int,
-        context_tokens: int,
-        loss_on: str = "targets",
-    ) -> None:
-        """Opens a split. A row reads at most `context_tokens` tokens; a batch has at most `batch_tokens`, padding included. With
-        `whole_pairs` in place of `targets` the loss is on all tokens but `<s>`.
-
-        Raises:
-            ConfigurationError: the sides have vocabularies of their own, no pair is left, or one is longer than a batch.
-        """
-        self.shards = PairShards(folder)
-        template = self.shards.template
-        if template is None:
-            raise ConfigurationError(
-                "The dataset has a tokenizer for each side; a decoder-only model reads both as one text. Take target_tokenizer "
-                "out of it, or choose an encoder-decoder."
-            )
-        self._template, self._split, self._loss_on = template, split, loss_on
-        lengths = self.shards.lengths(split) - 2  # without marks
-        room = context_tokens + 1 - template.num_tokens  # the last </s> is predicted and not read
-        fitting = lengths[:, 1] < room  # at least one token of the source beside it
-        self.num_left_out = int((~fitting).sum())
-        self._numbers, lengths = np.flatnonzero(fitting), lengths[fitting]
-        sources = np.minimum(lengths[:, 0], room - lengths[:, 1])
-        self.num_truncated = int((sources < lengths[:, 0]).sum())
-        self.num_pairs = len(lengths)
-        self.num_target_tokens = int(lengths[:, 1].sum()) + self.num_pairs
-        self._sources, self._targets = sources, lengths[:, 1]
-        rows = (sources + lengths[:, 1] + template.num_tokens - 1)[:, None]
-        _refuse(split, rows, batch_tokens, self.num_left_out)
-        self._schedule = Schedule(rows, batch_tokens=batch_tokens, seed=seed)
-
-    def num_batches(self, epoch: int) -> int:
-        """Batches of an epoch; it differs a little from one to the next."""
-        return len(self._schedule.batches(epoch))
-
-    def batch(self, step: int) -> PromptBatch:
-        """The batch of step `step` of training, from 0; epoch follows epoch."""
-        rows = self._schedule.rows(step)
-        numbers, num_sources, num_targets = self._numbers[rows], self._sources[rows], self._targets[rows]
-        source, target = self.shards.sides(self._split)
-        template, eos = self._template, self.shards.source.eos_id
-        head = np.array([template.bos_id, *template.prefix_ids])
-        middles, answers = head.size + num_sources, head.size + num_sources + len(template.middle_ids)
-        ends = answers + num_targets
-        whole = np.full((numbers.size, int(ends.max()) + 1), self.shards.source.pad_id, dtype=np.int64)  # (B, L + 1)
-        whole[:, : head.size] = head
-        skip = 1 + cut_before(source.lengths[numbers] - 2 - num_sources, keep=template.keep_source)
-        source.copy_into(whole, np.full_like(numbers, head.size), numbers, skip=skip, take=num_sources)
-        for place, token in enumerate(template.middle_ids):
-            whole[np.arange(numbers.size), middles + place] = token
-        target.copy_into(whole, answers, numbers, skip=np.ones_like(numbers), take=num_targets)
-        whole[np.arange(numbers.size), ends] = eos
-        columns = np.arange(whole.shape[1])
-        first = answers[:, None] if self._loss_on == "targets" else 1
-        predicted = (columns >= first) & (columns <= ends[:, None])
-        is_read = columns < ends[:, None]
-        token_ids = np.where(is_read, whole, self.shards.source.pad_id)[:, :-1]
-        return PromptBatch(token_ids=token_ids, targets=np.where(predicted, whole, IGNORED)[:, 1:])
-
-
-def cut_before(num_cut: np.ndarray, *, keep: str) -> np.ndarray:
-    """Of so many tokens cut from each text, those before what stays."""
-    return num_cut if keep == "end" else np.zeros_like(num_cut)
-
-
-def _within(lengths: np.ndarray, limit: int | None) -> np.ndarray:
-    return lengths <= limit if limit is not None else np.ones(len(lengths), dtype=bool)
-
-
-def _refuse(split: str, lengths: np.ndarray, batch_tokens: int, num_left_out: int) -> None:
-    if not len(lengths):
-        why = f"the targets of all its {num_left_out} pairs are too long" if num_left_out else "it has no pair"
-        raise ConfigurationError(
-            f"The {split} split gives nothing to learn from: {why}. Raise the model's context_tokens or give the corpus "
-            "more pairs."
-        )
-    longest = int(lengths.sum(axis=1).max())
-    if longest > batch_tokens:
-        raise ConfigurationError(
-            f"A pair of the {split} split has {longest} tokens and a batch at most {batch_tokens}. Raise batch_tokens or lower "
-            "the dataset's max_source_tokens."
-        )

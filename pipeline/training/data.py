@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pipeline.errors import TrainingError
 from pipeline.shards.loader import TokenLoader
-from pipeline.shards.pairs import IGNORED
+from pipeline.shards.pair_batches import IGNORED
 from pipeline.tokenizer.model import Tokenizer
 from pipeline.training.batch_size import BatchSizes
 from pipeline.training.documents import PackedRows, document_starts

@@ -1,7 +1,8 @@
 """Batches of pairs: source and target apart for encoder-decoders, in one row for decoders alone.
 
-A batch holds pairs of like length, up to a number of tokens that counts both sides and the padding (see `shards/pairs.py`). A
-validation reads the same few batches each time, about as many tokens as the spec's windows would have.
+A batch holds pairs of like length, up to a number of tokens that counts both sides and the padding (see
+`shards/pair_batches.py`). A validation reads the same few batches each time, about as many tokens as the spec's windows would
+have.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import numpy as np
 import torch
 
 from pipeline.errors import ConfigurationError
-from pipeline.shards.pairs import IGNORED, PairBatch, PairLoader, PairShards, PromptBatch, PromptLoader
+from pipeline.shards.pair_batches import IGNORED, PairBatch, PairLoader, PromptBatch, PromptLoader
+from pipeline.shards.pairs import PairShards
 from pipeline.training.data import VALIDATION_SEED, Batch, check_tokenizer
 from pipeline.training.families import EncoderDecoderShape
 from pipeline.training.spec import TrainingSpec

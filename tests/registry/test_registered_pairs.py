@@ -22,7 +22,7 @@ from pipeline.evaluation.targets import score_targets
 from pipeline.registry.queries import compare
 from pipeline.registry.task_comparison import compare_tasks
 from pipeline.serving.generate import load_champion
-from pipeline.shards.pairs import PromptLoader
+from pipeline.shards.pair_batches import PromptLoader
 
 pytestmark = pytest.mark.slow
 

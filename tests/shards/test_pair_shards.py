@@ -17,7 +17,8 @@ from pair_corpus import default_pairs, number_pairs, pair_shards
 from pipeline.errors import ArtifactDamaged, ConfigurationError, StageError, TrainingError
 from pipeline.shards.buckets import padded_tokens, plan_batches
 from pipeline.shards.format import read_header, read_offsets
-from pipeline.shards.pairs import IGNORED, PairLoader, PairShards, PromptLoader, shorten
+from pipeline.shards.pair_batches import IGNORED, PairLoader, PromptLoader
+from pipeline.shards.pairs import PairShards, shorten
 from pipeline.shards.reader import TokenShards
 
 
@@ -262,7 +263,7 @@ def test_a_text_is_cut_at_either_end() -> None:
 
 def test_the_loaders_of_pairs_run_where_only_numpy_is() -> None:
     missing = ["pyarrow", "sentencepiece", "pydantic", "duckdb", "matplotlib", "dagster", "mlflow", "torch"]
-    program = f"import sys; sys.modules.update(dict.fromkeys({missing}))\nimport pipeline.shards.pairs"
+    program = f"import sys; sys.modules.update(dict.fromkeys({missing}))\nimport pipeline.shards.pair_batches"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.shards.loader import TokenLoader
-from pipeline.shards.pairs import IGNORED
+from pipeline.shards.pair_batches import IGNORED
 from pipeline.training.data import Batch, WindowData
 from pipeline.training.step import accumulate
 

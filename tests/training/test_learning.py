@@ -20,7 +20,7 @@ from pipeline.errors import TrainingInterrupted
 from pipeline.models.transformer.network import Transformer
 from pipeline.models.transformer.shape import derive_shape
 from pipeline.shards.format import ShardWriter
-from pipeline.shards.pairs import IGNORED
+from pipeline.shards.pair_batches import IGNORED
 from pipeline.training.averaging import Exponential, WeightAverage
 from pipeline.training.batch_size import BatchSizes
 from pipeline.training.console import Console

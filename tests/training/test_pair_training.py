@@ -18,7 +18,7 @@ from pipeline.errors import ConfigurationError
 from pipeline.models.interface import GenerationParameters
 from pipeline.models.loading import load_model
 from pipeline.models.seq2seq_transformer.shape import derive_seq2seq_transformer_shape
-from pipeline.shards.pairs import PairLoader
+from pipeline.shards.pair_batches import PairLoader
 from pipeline.training.derive import derive
 from pipeline.training.forecast import forecast
 from pipeline.training.stopping import StopRequest
