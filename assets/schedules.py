@@ -7,16 +7,9 @@ from collections.abc import Mapping
 import dagster as dg
 
 from assets.jobs import models_selection
+from assets.unfinished import unfinished
 from pipeline.config import Project, ScheduleConfig
 from pipeline.plan import Key, Node
-
-_UNFINISHED = [
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 def make_schedules(project: Project, nodes: Mapping[Key, Node]) -> list[dg.ScheduleDefinition]:
@@ -34,13 +27,6 @@ def _schedule(name: str, schedule: ScheduleConfig, nodes: Mapping[Key, Node]) ->
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
     def retraining(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        # a training may take longer than its interval; runs that only wait for it would pile up
-        own = dg.RunsFilter(tags={"dagster/schedule_name": name}, statuses=_UNFINISHED)
-        unfinished = context.instance.get_runs(own, limit=1)
-        if unfinished:
-            return dg.SkipReason(
-                f"Run {unfinished[0].run_id[:8]}, which this schedule began before, is not finished yet."
-            )
-        return dg.RunRequest()
+        return unfinished(context.instance, "schedule", name) or dg.RunRequest()
 
     return retraining

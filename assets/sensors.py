@@ -9,6 +9,7 @@ import dagster as dg
 
 from assets.jobs import models_selection
 from assets.processes import end_dead_runs
+from assets.unfinished import unfinished
 from pipeline.artifacts import ArtifactStore
 from pipeline.config import Project
 from pipeline.errors import TextmillError
@@ -66,6 +67,10 @@ def _source_files(project: Project, nodes: Mapping[Key, Node]) -> dg.SensorDefin
             before = fingerprint({**now, **built_states(project, sources)})
         if state == before:
             return dg.SensorResult(skip_reason="No file is new, changed or gone.", cursor=_cursor(state, num_changes))
+        # the cursor stays, so that what changes while a run goes on is one more run after it
+        waits = unfinished(context.instance, "sensor", "source_files")
+        if waits:
+            return waits
         # a sensor killed between launch and cursor asks for the same key again, and Dagster launches nothing twice; the
         # number lets files go back to an earlier state
         changed = json.dumps({name: len(parts) for name, parts in now.items()})

@@ -5,8 +5,9 @@
 Same network, precision, novels, order of batches and batch size on both sides. The reference (nanoGPT's recipe in
 train_peers.py) first tries every rate with two initialisations, ours and normal of 0.02, on seed 0; the best runs with every
 seed. Ours runs untuned, with what `textmill` derives, at several fractions of the reference's tokens, each with its whole
-schedule; the need is interpolated between them on the logarithm of the tokens. The defaults take about an hour on two cores.
-Writes results/learn.json and learn.md beside this.
+schedule; the need is interpolated between them on the logarithm of the tokens, or at most the smallest where that is enough. The
+defaults take hours on two cores without bfloat16 units. Writes
+results/learn.json and learn.md beside this.
 """
 
 from __future__ import annotations
@@ -200,11 +201,16 @@ def read_tokens(corpora: Path, *, vocab_size: int) -> tuple[np.ndarray, np.ndarr
 
 
 def needed_fraction(ours: list[list[float]], reference: float) -> float | None:
-    """The fraction of the tokens at which our loss is the reference's, between two runs of ours; None outside of them.
+    """The fraction of the tokens at which our loss is the reference's, between two runs of ours; the smallest where that is
+    enough, None where the largest is not.
 
     >>> round(needed_fraction([[0.25, 5.0], [1.0, 3.0]], 4.0), 3)
     0.5
+    >>> needed_fraction([[0.25, 3.9], [1.0, 3.0]], 4.0)
+    0.25
     """
+    if ours[0][1] <= reference:
+        return ours[0][0]
     for (less, before), (more, after) in pairwise(ours):
         if before >= reference >= after and before > after:
             share = (before - reference) / (before - after)
@@ -214,7 +220,6 @@ def needed_fraction(ours: list[list[float]], reference: float) -> float | None:
 
 def render(found: dict[str, Any]) -> str:
     """The tables as Markdown."""
-    needed = found["needed_fraction"]
     scale = found["reference"]["scale"]
     lines = [
         f"# Sample efficiency, {found['date']}",
@@ -230,13 +235,22 @@ def render(found: dict[str, Any]) -> str:
         *(
             f"| {row['seed']} | {row['reference_loss']:.4f} | "
             + ", ".join(f"{fraction:g}: {loss:.4f}" for fraction, loss in row["ours"])
-            + f" | {'outside' if row['needed_fraction'] is None else format(row['needed_fraction'], '.2f')} |"
+            + f" | {_needed([row])} |"
             for row in found["seeds"]
         ),
         "",
-        "Tokens needed: " + ("outside of what was tried" if needed is None else f"{needed:.2f} of the reference's"),
+        f"Tokens needed, mean: {_needed(found['seeds'])} of the reference's",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _needed(seeds: list[dict[str, Any]]) -> str:
+    """The mean fraction; "at most" where the smallest that was tried was more than enough."""
+    fractions = [row["needed_fraction"] for row in seeds]
+    if None in fractions:
+        return "more than was tried"
+    is_bound = any(row["needed_fraction"] == row["ours"][0][0] for row in seeds)
+    return ("at most " if is_bound else "") + f"{statistics.mean(fractions):.2f}"
 
 
 if __name__ == "__main__":

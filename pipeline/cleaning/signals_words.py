@@ -23,19 +23,10 @@ STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 _LETTER = r"\pL"
 _NO_SYMBOL = r"[^\pP\pS]"
 _IS_LETTER, _IS_NO_SYMBOL, _IS_BEYOND_ASCII = 1, 2, 4
-_KINDS = np.array(
-    [
-        _IS_BEYOND_ASCII
-        if byte >= 128
-        else _IS_LETTER | _IS_NO_SYMBOL
-        if chr(byte) in string.ascii_letters
-        else 0
-        if chr(byte) in string.punctuation
-        else _IS_NO_SYMBOL
-        for byte in range(256)
-    ],
-    dtype=np.uint8,
-)
+_KINDS = np.full(256, _IS_NO_SYMBOL, dtype=np.uint8)
+_KINDS[list(string.ascii_letters.encode())] = _IS_LETTER | _IS_NO_SYMBOL
+_KINDS[list(string.punctuation.encode())] = 0
+_KINDS[128:] = _IS_BEYOND_ASCII
 """Of each byte of UTF-8."""
 
 

@@ -234,8 +234,14 @@ def test_the_sensor_asks_for_one_run_for_each_new_state_of_the_files(
 ) -> None:
     sensor = definitions.resolve_sensor_def("source_files")
 
-    def tick(cursor: str | None) -> tuple[list[str], str | None]:
+    def tick(cursor: str | None, *, is_running: bool = False) -> tuple[list[str], str | None]:
         with dg.instance_for_test() as instance:
+            if is_running:
+                instance.create_run_for_job(
+                    definitions.resolve_job_def("gpt_job"),
+                    tags={"dagster/sensor_name": "source_files"},
+                    status=dg.DagsterRunStatus.STARTED,
+                )
             data = sensor.evaluate_tick(
                 dg.build_sensor_context(instance=instance, cursor=cursor, definitions=definitions)
             )
@@ -250,6 +256,7 @@ def test_the_sensor_asks_for_one_run_for_each_new_state_of_the_files(
     runs, cursor = tick(None)
     assert runs == []
     (project.folder / "notes" / "b.txt").write_text("another note")
+    assert tick(cursor, is_running=True) == ([], cursor), "what changed meanwhile waits until the run is finished"
     runs, changed = tick(cursor)
     assert len(runs) == 1
     assert tick(cursor)[0] == runs, "killed before its cursor was kept, it asks for the same run key"
