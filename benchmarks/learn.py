@@ -43,7 +43,7 @@ from pipeline.training.hardware import choose_hardware  # noqa: E402
 from pipeline.training.schedule import learning_rate_scale  # noqa: E402
 from pipeline.training.warmup import loss_function  # noqa: E402
 
-FRACTIONS = (0.35, 0.5, 0.7, 1.0)
+FRACTIONS = (0.2, 0.3, 0.5, 0.7)
 HELD_OUT = 0.05
 """The end of every novel is for validation."""
 VALIDATION_WINDOWS = 256
