@@ -140,11 +140,11 @@ def edit(text: str, chance: random.Random, vocabulary: list[str]) -> str:
     return " ".join(words)
 
 
-def clean_rows(texts: list[str]) -> list[dict[str, Any]]:
+def clean_rows(texts: list[str], source: str) -> list[dict[str, Any]]:
     """Rows of clean documents; signals that near-deduplication does not read are plausible constants."""
     fixed = {
-        "source": "novels",
-        "path": "novels",
+        "source": source,
+        "path": source,
         "language": "en",
         "language_confidence": 1.0,
         "letter_fraction": 0.8,
@@ -172,7 +172,7 @@ def write_clean(store: ArtifactStore, name: str, texts: list[str], num_files: in
     """Clean documents as the stage before writes them."""
     with store.draft(stage="clean_documents", name=name, version="v", **WORDS) as draft:
         for number in range(num_files):
-            table = pa.Table.from_pylist(clean_rows(texts[number::num_files]), CLEAN_SCHEMA)
+            table = pa.Table.from_pylist(clean_rows(texts[number::num_files], name), CLEAN_SCHEMA)
             write_parquet(draft.path(f"documents/{number}.parquet"), table)
         return draft.commit(counts={}, report=Report())
 
