@@ -6,8 +6,7 @@ Same network, precision, novels, order of batches and batch size on both sides. 
 train_peers.py) first tries every rate with two initialisations, ours and normal of 0.02, on seed 0; the best runs with every
 seed. Ours runs untuned, with what `textmill` derives, at several fractions of the reference's tokens, each with its whole
 schedule; the need is interpolated between them on the logarithm of the tokens, or at most the smallest where that is enough. The
-defaults take hours on two cores without bfloat16 units. Writes
-results/learn.json and learn.md beside this.
+defaults take hours on two cores without bfloat16 units. Writes results/learn.json and learn.md beside this.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ not fit is left out. Both are counted.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,21 +54,23 @@ class _Loader:
         split: str,
         fits: np.ndarray,
         sources: np.ndarray,
-        targets: np.ndarray,
-        num_truncated: int,
         widths: np.ndarray,
         batch_tokens: int,
         seed: int,
     ) -> None:
-        """`fits` (N,) says which pairs do; of those, n in number, `sources` and `targets` (n,) count the tokens that are read
-        and `widths` (n, sides) those that a batch pads: as many as `batch_tokens` in all, at most.
+        """`fits` (N,) says which pairs do. Of those, n in number, `sources` (n,) counts the tokens of the source that are read,
+        `<s>` and `</s>` included, and `widths` (n, sides) those that a batch pads: as many as `batch_tokens` in all, at most.
 
         Raises:
             ConfigurationError: no pair is left, or one is longer than a batch.
         """
+        lengths = shards.lengths(split)[fits]
         self.shards, self._split = shards, split
-        self._numbers, self._sources, self._targets = np.flatnonzero(fits), sources, targets
-        self.num_pairs, self.num_left_out, self.num_truncated = len(sources), int((~fits).sum()), num_truncated
+        self._numbers, self._sources, self._targets = np.flatnonzero(fits), sources, lengths[:, 1]
+        self.num_pairs, self.num_left_out = len(lengths), int((~fits).sum())
+        self.num_truncated = int((sources < lengths[:, 0]).sum())
+        self.num_target_tokens = int(self._targets.sum()) - self.num_pairs
+        """Predicted in an epoch, `</s>` included."""
         self._refuse(widths, batch_tokens)
         self._schedule = Schedule(widths, batch_tokens=batch_tokens, seed=seed)
 
@@ -115,24 +118,12 @@ class PairLoader(_Loader):
         """
         shards = PairShards(folder)
         lengths = shards.lengths(split)
-        fits = _within(lengths[:, 1], max_target_tokens)
-        lengths = lengths[fits]
-        num_truncated = int((~_within(lengths[:, 0], max_source_tokens)).sum())
-        if max_source_tokens is not None:
-            lengths = np.stack([np.minimum(lengths[:, 0], max_source_tokens), lengths[:, 1]], axis=1)
+        fits = lengths[:, 1] <= _limit(max_target_tokens)
+        sources = np.minimum(lengths[fits, 0], _limit(max_source_tokens))
+        widths = np.stack([sources, lengths[fits, 1]], axis=1)
         super().__init__(
-            shards,
-            split=split,
-            fits=fits,
-            sources=lengths[:, 0],
-            targets=lengths[:, 1],
-            num_truncated=num_truncated,
-            widths=lengths,
-            batch_tokens=batch_tokens,
-            seed=seed,
+            shards, split=split, fits=fits, sources=sources, widths=widths, batch_tokens=batch_tokens, seed=seed
         )
-        self.num_target_tokens = int(lengths[:, 1].sum()) - self.num_pairs
-        """Predicted in an epoch, `</s>` included."""
 
     def batch(self, step: int) -> PairBatch:
         """The batch of step `step` of training, from 0; epoch follows epoch."""
@@ -174,29 +165,20 @@ class PromptLoader(_Loader):
         """
         shards = PairShards(folder)
         self._template, self._loss_on = _template_of(shards), loss_on
-        lengths = shards.lengths(split) - 2  # without marks
+        sources, targets = (shards.lengths(split) - 2).T  # without marks
         room = context_tokens + 1 - self._template.num_tokens  # the last </s> is predicted and not read
-        fits = lengths[:, 1] < room  # at least one token of the source beside it
-        lengths = lengths[fits]
-        sources = np.minimum(lengths[:, 0], room - lengths[:, 1])
+        fits = targets < room  # at least one token of the source beside it
+        targets = targets[fits]
+        sources = np.minimum(sources[fits], room - targets)
+        widths = (sources + targets + self._template.num_tokens - 1)[:, None]
         super().__init__(
-            shards,
-            split=split,
-            fits=fits,
-            sources=sources,
-            targets=lengths[:, 1],
-            num_truncated=int((sources < lengths[:, 0]).sum()),
-            widths=(sources + lengths[:, 1] + self._template.num_tokens - 1)[:, None],
-            batch_tokens=batch_tokens,
-            seed=seed,
+            shards, split=split, fits=fits, sources=sources + 2, widths=widths, batch_tokens=batch_tokens, seed=seed
         )
-        self.num_target_tokens = int(lengths[:, 1].sum()) + self.num_pairs
-        """In an epoch, `</s>` included."""
 
     def batch(self, step: int) -> PromptBatch:
         """The batch of step `step` of training, from 0; epoch follows epoch."""
         rows = self._schedule.rows(step)
-        numbers, num_sources, num_targets = self._numbers[rows], self._sources[rows], self._targets[rows]
+        numbers, num_sources, num_targets = self._numbers[rows], self._sources[rows] - 2, self._targets[rows] - 2
         source, target = self.shards.sides(self._split)
         template, eos = self._template, self.shards.source.eos_id
         head = np.array([template.bos_id, *template.prefix_ids])
@@ -223,8 +205,8 @@ def cut_before(num_cut: np.ndarray, *, keep: str) -> np.ndarray:
     return num_cut if keep == "end" else np.zeros_like(num_cut)
 
 
-def _within(lengths: np.ndarray, limit: int | None) -> np.ndarray:
-    return lengths <= limit if limit is not None else np.ones(len(lengths), dtype=bool)
+def _limit(tokens: int | None) -> int:
+    return sys.maxsize if tokens is None else tokens
 
 
 def _template_of(shards: PairShards) -> PromptTemplate:
