@@ -5,7 +5,8 @@
 Ours is built from the trainer's own parts: its network, optimizer (Muon and AdamW), guard, step, and what it chooses of
 precision, compilation, threads and size of a forward pass. The others (train_peers.py) run eager in float32, under bfloat16
 autocast, and so and compiled, each with the batch in one piece and in ours, on as many threads; their best counts. Rounds
-alternate between all contestants; a figure is the median of its rounds. Writes results/train.json and train.md beside this.
+alternate between all contestants; a figure is the median of its rounds. All run in the trainer's environment, which keeps
+freed memory. Writes results/train.json and train.md beside this.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from torch import Tensor  # noqa: E402
 from train_peers import CONTESTANTS, MODES, OurLoop  # noqa: E402
 
 from pipeline.config import TransformerConfig  # noqa: E402
+from pipeline.environment import keep_memory, wait_considerately  # noqa: E402
 from pipeline.models.transformer.shape import TransformerShape  # noqa: E402
 from pipeline.training.derive import derive  # noqa: E402
 from pipeline.training.hardware import Hardware, choose_hardware  # noqa: E402
@@ -184,5 +186,15 @@ def render(found: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def take_the_trainers_environment() -> None:
+    """Starts this script again with what the trainer's processes are started with, unless that is set already."""
+    environment = dict(os.environ)
+    wait_considerately(environment)
+    keep_memory(environment)
+    if environment != os.environ:
+        os.execve(sys.executable, [sys.executable, *sys.argv], environment)  # noqa: S606  # no shell is wanted
+
+
 if __name__ == "__main__":
+    take_the_trainers_environment()
     main()

@@ -14,7 +14,7 @@ from pipeline.training.warmup import loss_function
 
 
 @pytest.mark.parametrize("length", [1, 3, 8, 10])
-def test_attention_in_blocks_is_the_librarys_causal_attention(length: int) -> None:
+def test_attention_in_halves_is_the_librarys_causal_attention(length: int) -> None:
     generator = torch.Generator().manual_seed(0)
     ours = [torch.randn(2, 3, length, 8, generator=generator).requires_grad_() for _ in range(3)]
     theirs = [tensor.detach().clone().requires_grad_() for tensor in ours]

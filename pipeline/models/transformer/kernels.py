@@ -1,4 +1,4 @@
-"""Two parts of the training step in the form a compiler makes fast: causal attention in blocks, and the head with its loss.
+"""Two parts of the training step in the form a compiler makes fast: causal attention in halves, and the head with its loss.
 
 Both are measured on CPUs, where the library's fused attention has a slow backward pass, and where logits of a whole forward
 pass leave the caches. Neither adds anything up in an order that could change: equal runs give equal bits.
@@ -16,8 +16,7 @@ from pipeline.models.loss import IGNORED
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-NUM_BLOCKS = 4
-LONGEST_IN_BLOCKS = 512
+LONGEST_IN_HALVES = 512
 """Beyond this many tokens the library's attention, which never holds a matrix of scores, is as fast."""
 CHUNK_TOKENS = 512
 """Their logits, 8 MB of bfloat16 at a vocabulary of 8,000, stay in the last cache between four passes."""
@@ -29,20 +28,55 @@ def causal_attention(
     v: Float[Tensor, "batch heads seq width"],
     hidden_places: Float[Tensor, "seq seq"],
 ) -> Float[Tensor, "batch heads seq width"]:
-    """softmax(q k^T / sqrt(width) + hidden_places) v, four blocks of queries one after the other.
+    """softmax(q k^T / sqrt(width) + hidden_places) v; `hidden_places` is 0 at and below the diagonal and -inf above.
 
-    A block reads only the keys up to its last position, so 5/8 of the scores are computed. `hidden_places` is 0 at and below
-    the diagonal and -inf above.
+    The first half of the queries reads only the first half of the keys, so 3/4 of the scores are computed. The backward pass is
+    written out, because the derived one adds up padded halves.
     """
     batch, heads, length, width = q.shape
-    q, k, v = (x.reshape(batch * heads, length, width) for x in (q * width**-0.5, k, v))
-    size = -(-length // NUM_BLOCKS)
-    blocks = []
-    for start in range(0, length, size):
-        end = min(length, start + size)
-        scores = (q[:, start:end] @ k[:, :end].mT).float() + hidden_places[start:end, :end]
-        blocks.append(scores.softmax(-1).to(v.dtype) @ v[:, :end])
-    return torch.cat(blocks, dim=1).view(batch, heads, length, width)
+    rows = (x.reshape(batch * heads, length, width) for x in (q, k, v))
+    heard: Tensor = _HalvesAttention.apply(*rows, hidden_places)  # type: ignore[no-untyped-call]
+    return heard.view(batch, heads, length, width)
+
+
+class _HalvesAttention(torch.autograd.Function):
+    """Of q, k, v (B, T, W)."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, hidden_places: Tensor) -> Tensor:
+        half = -(-q.shape[1] // 2)
+        early_q, late_q = q[:, :half].contiguous(), q[:, half:].contiguous()
+        early_k, early_v = k[:, :half].contiguous(), v[:, :half].contiguous()
+        early = _weights(early_q, early_k, hidden_places[:half, :half])
+        late = _weights(late_q, k, hidden_places[half:])
+        ctx.save_for_backward(early_q, late_q, early_k, k, early_v, v, early, late)
+        return torch.cat((early @ early_v, late @ v), dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        early_q, late_q, early_k, k, early_v, v, early, late = ctx.saved_tensors
+        half = early_q.shape[1]
+        early_gradient, late_gradient = gradient[:, :half].contiguous(), gradient[:, half:].contiguous()
+        early_scores = _score_gradient(early, early_gradient @ early_v.mT, early_q.shape[2])
+        late_scores = _score_gradient(late, late_gradient @ v.mT, early_q.shape[2])
+        q_gradient = torch.cat((early_scores @ early_k, late_scores @ k), dim=1)
+        # what the first half adds is an operand of the second's product, which the compiler therefore writes out by itself:
+        # fused into what follows, it would be read through a mask, element by element
+        nothing = torch.zeros_like(late_q)
+        k_gradient = torch.baddbmm(torch.cat((early_scores.mT @ early_q, nothing), dim=1), late_scores.mT, late_q)
+        v_gradient = torch.baddbmm(torch.cat((early.mT @ early_gradient, nothing), dim=1), late.mT, late_gradient)
+        return q_gradient, k_gradient, v_gradient, None
+
+
+def _weights(q: Tensor, k: Tensor, hidden_places: Tensor) -> Tensor:
+    scores = (q @ k.mT).float() * q.shape[-1] ** -0.5 + hidden_places
+    return scores.softmax(-1).to(q.dtype)
+
+
+def _score_gradient(weights: Tensor, gradient: Tensor, width: int) -> Tensor:
+    """Of q k^T, given the gradient of the softmax."""
+    known, above = weights.float(), gradient.float()
+    return (known * (above - (above * known).sum(-1, keepdim=True)) * width**-0.5).to(weights.dtype)
 
 
 def mean_cross_entropy(
@@ -76,10 +110,13 @@ class _HeadLoss(torch.autograd.Function):
                 known = known.masked_fill(torch.arange(len(table), device=known.device) >= vocab_size, float("-inf"))
             counts = (wanted != IGNORED)[:, None]
             wanted = wanted.clamp(min=0)[:, None]
-            log_sums = known.logsumexp(-1, keepdim=True)
-            total = total + ((log_sums - logits.gather(1, wanted).float()) * counts).sum()
+            greatest = known.amax(-1, keepdim=True)
+            powers = (known - greatest).exp()
+            sums = powers.sum(-1, keepdim=True)
+            total = total + ((greatest + sums.log() - logits.gather(1, wanted).float()) * counts).sum()
             is_target = torch.arange(len(table), device=known.device) == wanted
-            gradient = (((known - log_sums).exp() - is_target.float()) * (counts * weight)).to(hidden.dtype)
+            share = counts * weight
+            gradient = (powers * (share / sums) - is_target * share).to(hidden.dtype)
             hidden_gradients.append(gradient @ weights)
             table_gradient = table_gradient + gradient.T @ some
         ctx.save_for_backward(torch.cat(hidden_gradients), table_gradient)
