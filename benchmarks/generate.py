@@ -5,8 +5,9 @@
 A network of random weights is saved by our export and loaded by `Qwen3ForCausalLM.from_pretrained`, so both hold the same
 numbers. transformers runs with its dynamic cache and with its static one, each on one thread and on all cores (on a GPU there is
 no such choice), and its best counts; ours runs as it comes. Rounds alternate between all contestants; a figure is the median
-of its rounds. What is written is compared token by token, for prompts of equal and of unequal length. The recurrent families
-have no peer here and are measured beside. Writes results/generate.json and generate.md.
+of its rounds. What is written is compared token by token, for prompts of equal and of unequal length; where two words are
+equally likely but for rounding, either may be taken, and the rest of that text is not compared. The recurrent families have no
+peer here and are measured beside. Writes results/generate.json and generate.md.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ from pipeline.training.hardware import num_cores  # noqa: E402
 IDENTITY: dict[str, Any] = {"tokenizer_hash": "0" * 64, "bos_id": 2, "eos_id": 3, "pad_id": 0}
 FIRST_WORD = 4
 """Ids below are special."""
+ROUNDING = 1e-5
+"""Logits of this network, a few units large, that are computed in another order differ by up to this."""
 Texts = list[list[int]]
 
 
@@ -78,9 +81,10 @@ def main() -> None:
         for cell in ("rnn", "gru", "lstm"):
             model = recurrent_of(cell, options)
             runs[cell] = lambda prompts=prompts, model=model: greedy(model, prompts, options.new)
-        rows += measure(runs, batch=batch, options=options)
+        rows += measure(runs, theirs, prompts, options=options)
         mixed = prompts_of(batch + 3, options, unequal=True)
-        unequal.append(greedy(ours, mixed, options.new) == theirs.generate(mixed, options.new, cache="dynamic"))
+        texts = greedy(ours, mixed, options.new)
+        unequal.append(theirs.ties(mixed, texts, theirs.generate(mixed, options.new, cache="dynamic")))
     found = {
         "date": time.strftime("%Y-%m-%d"),
         "device": torch.cuda.get_device_name() if options.device == "cuda" else processor(),
@@ -92,7 +96,7 @@ def main() -> None:
         "parameters": ours.num_parameters,
         "prompt_tokens": options.prompt,
         "new_tokens": options.new,
-        "equal_texts_of_unequal_prompts": all(unequal),
+        "ties_of_unequal_prompts": None if None in unequal else sum(unequal),
         "rows": rows,
         "ratios": ratios(rows),
     }
@@ -100,7 +104,7 @@ def main() -> None:
     (options.results / "generate.json").write_text(json.dumps(found, indent=2) + "\n")
     (options.results / "generate.md").write_text(render(found))
     print((options.results / "generate.md").read_text())
-    if not all(row["equal_texts"] for row in rows if row["equal_texts"] is not None) or not all(unequal):
+    if None in unequal or any(row["ties"] is None for row in rows if row["name"].startswith("transformers")):
         sys.exit("Ours and transformers wrote different texts: the figures above compare different work.")
 
 
@@ -171,9 +175,28 @@ class Theirs:
         texts: Texts = found[:, longest:].tolist()
         return texts
 
+    @torch.inference_mode()
+    def ties(self, prompts: Texts, ours: Texts, theirs: Texts) -> int | None:
+        """Of how many prompts the texts differ from where two words are as likely but for rounding; None where they differ
+        otherwise."""
+        found = 0
+        for prompt, our, their in zip(prompts, ours, theirs, strict=True):
+            place = next((i for i, (a, b) in enumerate(zip(our, their, strict=True)) if a != b), None)
+            if place is None:
+                continue
+            read = torch.tensor([prompt + our[:place]], device=self._device)
+            logits = self._model(read).logits[0, -1]
+            if float(logits.max() - logits[[our[place], their[place]]].min()) > ROUNDING:
+                return None
+            found += 1
+        return found
 
-def measure(runs: dict[str, Callable[[], Texts]], *, batch: int, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """One row a contestant: tokens a second of each round, their median, and whether its texts are ours."""
+
+def measure(
+    runs: dict[str, Callable[[], Texts]], theirs: Theirs, prompts: Texts, *, options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """One row a contestant: tokens a second of each round, their median, and how its texts differ from ours."""
+    batch = len(prompts)
     texts = {name: run() for name, run in runs.items()}  # and everybody is warm
     rounds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(options.rounds):
@@ -187,7 +210,7 @@ def measure(runs: dict[str, Callable[[], Texts]], *, batch: int, options: argpar
             "batch": batch,
             "tokens_per_second": round(statistics.median(found)),
             "rounds": [round(rate) for rate in found],
-            "equal_texts": texts[name] == texts["ours"] if name.startswith("transformers") else None,
+            "ties": theirs.ties(prompts, texts["ours"], texts[name]) if name.startswith("transformers") else None,
         }
         for name, found in rounds.items()
     ]
@@ -216,15 +239,21 @@ def render(found: dict[str, Any]) -> str:
         "| Contestant | batch | tokens/s | least | most | texts equal ours |",
         "|---|---|---|---|---|---|",
     ]
-    said = {True: "yes", False: "NO", None: ""}
     lines += [
         f"| {row['name']} | {row['batch']} | {row['tokens_per_second']:,} | {min(row['rounds']):,} | "
-        f"{max(row['rounds']):,} | {said[row['equal_texts']]} |"
+        f"{max(row['rounds']):,} | {equality(row['ties']) if row['name'].startswith('transformers') else ''} |"
         for row in found["rows"]
     ]
     lines += ["", *(f"{name}: {ratio}" for name, ratio in found["ratios"].items())]
-    lines += ["", f"Prompts of unequal length: texts equal: {said[found['equal_texts_of_unequal_prompts']]}"]
+    lines += ["", f"Prompts of unequal length: texts equal: {equality(found['ties_of_unequal_prompts'])}"]
     return "\n".join(lines) + "\n"
+
+
+def equality(ties: int | None) -> str:
+    """For people."""
+    if ties is None:
+        return "NO"
+    return f"yes, up to {ties} tie{'s' if ties > 1 else ''}" if ties else "yes"
 
 
 if __name__ == "__main__":

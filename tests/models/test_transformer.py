@@ -150,7 +150,7 @@ def test_a_steps_logits_are_those_of_reading_everything_anew(
     monkeypatch.setattr(decoding, "ONE_THREAD_BYTES", one_thread_bytes)
     model = model_of(context_tokens=32, **changes)
     decoder = Decoder(model.network)
-    for lengths in ((5, 5, 5), (7, 1, 4)):  # without padding, and with
+    for lengths in ((5, 5, 5), (7, 1, 4), (6,)):  # without padding, with it, and one row
         texts = [tokens(length).tolist() for length in lengths]
         logits, cache = decoder.read(texts, num_steps=6, pad_id=0)
         decoder.read([[9, 9]], num_steps=6, pad_id=0)  # has a cache of its own
@@ -160,23 +160,26 @@ def test_a_steps_logits_are_those_of_reading_everything_anew(
                     logits[row], logits_of(model, torch.tensor([text]))[0, -1], atol=2e-5, rtol=0
                 )
             if step < 6:
-                latest = torch.tensor([4 + step + row for row in range(3)])
+                latest = torch.tensor([4 + step + row for row in range(len(texts))])
                 logits = decoder.step(cache, latest)
                 texts = [[*text, int(token)] for text, token in zip(texts, latest, strict=True)]
         assert cache.is_full
 
 
-@pytest.mark.parametrize(("one_thread_bytes", "expected"), [(0, 2), (decoding.ONE_THREAD_BYTES, 1)])
-def test_only_a_small_model_keeps_to_one_thread_and_gives_the_others_back(
-    one_thread_bytes: int, expected: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("one_thread_bytes", "num_rows", "expected"),
+    [(0, 1, 2), (decoding.ONE_THREAD_BYTES, 1, 1), (decoding.ONE_THREAD_BYTES, 2, 2)],
+)
+def test_only_one_row_of_a_small_model_keeps_to_one_thread_and_gives_the_others_back(
+    one_thread_bytes: int, num_rows: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoding, "ONE_THREAD_BYTES", one_thread_bytes)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         with threadpool_limits(2, user_api="blas"):
-            with Decoder(model_of().network).threads():
-                assert num_threads() == (expected, {expected})
+            with Decoder(model_of().network).threads(num_rows):
+                assert num_threads() == (expected, {1} if one_thread_bytes else {2})
             assert num_threads() == (2, {2})
     finally:
         torch.set_num_threads(before)

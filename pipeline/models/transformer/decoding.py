@@ -3,40 +3,39 @@
 A prepared copy of the weights and a cache of fixed size. What a step costs beside the products of matrices is the number of
 operations, so there are few of them:
 
-- queries, keys and values are one product, and so are gate and up; matrices lie transposed, which is how products with few
-  rows are fastest; each norm's weight is multiplied into the matrix behind it;
+- queries, keys and values are one product, and so are gate and up; matrices lie as products with few rows are fastest
+  (`products.py`); each norm's weight is multiplied into the matrix behind it;
 - rotary positions are one product of complex numbers: a head's dimensions are reordered so that those that turn together are
   neighbours, which changes no product of a query with a key;
 - the cache is allocated once, and a step writes its place in it; rows of unequal length are padded on the left, and the padding
   is masked out, so that all rows write at the same place;
-- a small network on a CPU runs on one thread, and NumPy multiplies for it.
+- a small network on a CPU takes one row on one thread.
 
-The copy takes as much memory as the weights.
+The copy takes as much memory as the weights, that of a small network twice as much once it has several rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.models.transformer.network import Attention, FeedForward, Layer, Transformer
+from pipeline.models.transformer.products import PackedProduct, Product, TransposedProduct
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from threadpoolctl import ThreadpoolController
 
 ONE_THREAD_BYTES = 32 << 20
-"""Weights up to this stay in a processor's caches, and a step's products are so short that a second thread costs more to wake
+"""Weights up to this stay in a processor's caches, and one row's products are so short that a second thread costs more to wake
 than it does, and everything where another process wants its core: then 1 ms becomes 10."""
-Product = Callable[[Tensor], Tensor]
-"""x -> x @ a weight, whose type the outcome has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,40 +81,40 @@ class Decoder:
         self._num_heads, self._num_kv_heads, self._head_width = shape.num_heads, shape.num_kv_heads, shape.head_width
         num_weights = shape.num_matrix_parameters + shape.width * shape.padded_vocab_size
         self._is_small = device.type == "cpu" and num_weights * self._dtype.itemsize <= ONE_THREAD_BYTES
-        self._numpy_threads = _numpy_threads() if self._is_small and self._dtype == torch.float32 else None
+        has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        self._is_packed = device.type == "cpu" and self._dtype == torch.float32 and has_onednn
+        self._numpy_threads = _numpy_threads() if self._is_small and self._is_packed else None
         # one array for all weights: NumPy asks for huge pages, without which a step's addresses take a tenth of its time
         self._unused = np.empty(0 if self._numpy_threads is None else num_weights, np.float32)
         with torch.inference_mode():
             self._order = torch.arange(shape.head_width, device=device).view(2, -1).T.flatten()
             half = shape.head_width // 2
             self._angles = torch.complex(network.cos[:, :half], network.sin[:, :half])  # (T, head width / 2)
-            self._roots = {
-                width: (torch.tensor(width**0.5), torch.tensor((width * shape.norm_epsilon) ** 0.5))
-                for width in (shape.width, shape.head_width)
+            self._least = {
+                width: torch.tensor((width * shape.norm_epsilon) ** 0.5) for width in (shape.width, shape.head_width)
             }
             self._layers = [self._prepared(layer) for layer in network.model.layers]  # type: ignore[arg-type]
-            self._head = self._product(network.lm_head.weight * network.model.norm.weight)
+            self._head = self._product(network.lm_head.weight * self._norm_weight(network.model.norm))
 
     def _prepared(self, layer: Layer) -> _LayerWeights:
         attention, feed_forward = layer.self_attn, layer.mlp
         assert isinstance(attention, Attention) and isinstance(feed_forward, FeedForward)
-        before = layer.input_layernorm.weight
         q, k = (self._reordered(projection.weight) for projection in (attention.q_proj, attention.k_proj))
         norm_weights = None
         if self._network.shape.query_key_norm:
             counts = ((attention.q_norm, self._num_heads), (attention.k_norm, self._num_kv_heads))
-            norm_weights = torch.cat(
-                [norm.get_parameter("weight")[self._order].expand(count, -1) for norm, count in counts]
-            )
+            norm_weights = torch.cat([self._norm_weight(norm)[self._order].expand(count, -1) for norm, count in counts])
         gate_up = feed_forward.up_proj.weight
         if not feed_forward.relu_squared:
             gate_up = torch.cat((feed_forward.gate_proj.weight, gate_up))
         return _LayerWeights(
-            queries_keys_values=self._product(torch.cat((q, k, attention.v_proj.weight)) * before),
+            queries_keys_values=self._product(
+                torch.cat((q, k, attention.v_proj.weight)) * self._norm_weight(layer.input_layernorm)
+            ),
             norm_weights=norm_weights,
             value_mix=attention.value_mix if self._network.shape.value_embeddings else None,
             output=self._product(attention.o_proj.weight),
-            gate_up=self._product(gate_up * layer.post_attention_layernorm.weight),
+            gate_up=self._product(gate_up * self._norm_weight(layer.post_attention_layernorm)),
             down=self._product(feed_forward.down_proj.weight),
         )
 
@@ -124,19 +123,19 @@ class Decoder:
         return weight.view(-1, self._head_width, weight.shape[1])[:, self._order].flatten(0, 1)
 
     def _product(self, weight: Float[Tensor, "outputs inputs"]) -> Product:
-        weight = weight.detach().to(self._dtype).T
+        weight = weight.detach().to(self._dtype)
+        if not self._is_packed:
+            return TransposedProduct(weight)
         if self._numpy_threads is None:
-            weight = weight.contiguous()
-            return lambda x: x.to(weight.dtype) @ weight
-        array, self._unused = self._unused[: weight.numel()].reshape(weight.shape), self._unused[weight.numel() :]
-        array[:] = weight.numpy()
-        return lambda x: torch.from_numpy(x.numpy() @ array)
+            return PackedProduct(weight, None)
+        row_weight, self._unused = self._unused[: weight.numel()], self._unused[weight.numel() :]
+        return PackedProduct(weight, row_weight.reshape(weight.T.shape))
 
     @contextmanager
-    def threads(self) -> Iterator[None]:
-        """Within, as many threads as steps of this size can use."""
+    def threads(self, num_rows: int) -> Iterator[None]:
+        """Within, as many threads as steps of so many rows can use."""
         with ExitStack() as stack:
-            if self._is_small:
+            if self._is_small and num_rows == 1:
                 stack.callback(torch.set_num_threads, torch.get_num_threads())
                 torch.set_num_threads(1)
             if self._numpy_threads is not None:
@@ -183,7 +182,7 @@ class Decoder:
         keys_and_values = cache.kept[..., : cache.length, :].tensor_split(2, dim=2)
         num_turning = self._num_heads + self._num_kv_heads
         shape = self._network.shape
-        x, added_values = self._network.embedded(latest[:, None])[:, 0].tensor_split([shape.width], dim=-1)  # float32
+        x, added_values = self._network.embedded(latest).tensor_split([shape.width], dim=-1)  # float32
         for weights, place_of_layer, keys, values in zip(self._layers, here, *keys_and_values, strict=True):
             made = weights.queries_keys_values(self._normed(x)).float().view(batch, -1, self._head_width)
             turning = made[:, :num_turning]
@@ -200,26 +199,30 @@ class Decoder:
                 values,
                 attn_mask=hidden_places,
             )
-            x = x + weights.output(heard.reshape(batch, -1))
+            x = weights.output(heard.reshape(batch, -1), plus=x)
             wide = weights.gate_up(self._normed(x))
             if shape.relu_squared:
                 inner = functional.relu(wide).square()
             else:
                 gate, up = wide.chunk(2, dim=-1)
                 inner = functional.silu(gate) * up
-            x = x + weights.down(inner)
+            x = weights.down(inner, plus=x)
         logits = self._head(self._normed(x)).float()[:, : shape.vocab_size]
         return logits if shape.softcap is None else shape.softcap * torch.tanh(logits / shape.softcap)
 
+    def _norm_weight(self, norm: nn.Module) -> Float[Tensor, " width"]:
+        """What is multiplied behind `_normed`."""
+        weight = norm.get_parameter("weight")
+        return weight * len(weight) ** 0.5 if weight.device.type == "cpu" else weight
+
     def _normed(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
-        """x / rms(x); the norm's weight is part of what follows."""
+        """x / rms(x), on a CPU without the factor sqrt(width); the rest of the norm is part of what follows."""
         width = x.shape[-1]
         if x.device.type != "cpu":
             return functional.rms_norm(x, (width,), eps=self._network.shape.norm_epsilon)
-        # on a CPU the library's norm is a dozen operations, 40 us for a row of 256; these are four, 8 us
-        root, least = self._roots[width]
+        # on a CPU the library's norm is a dozen operations, 40 us for a row of 256; these are three, 5 us
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        return x * (root / torch.hypot(length, least))  # rms(x) = sqrt(length^2 / width + epsilon)
+        return x / torch.hypot(length, self._least[width])  # rms(x) = sqrt(length^2 / width + epsilon)
 
 
 def _numpy_threads() -> ThreadpoolController | None:

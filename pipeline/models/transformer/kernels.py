@@ -70,13 +70,15 @@ class _HalvesAttention(torch.autograd.Function):
 
 def _weights(q: Tensor, k: Tensor, hidden_places: Tensor) -> Tensor:
     scores = (q @ k.mT).float() * q.shape[-1] ** -0.5 + hidden_places
-    return scores.softmax(-1).to(q.dtype)
+    weights: Tensor = scores.softmax(-1).to(q.dtype)
+    return weights
 
 
 def _score_gradient(weights: Tensor, gradient: Tensor, width: int) -> Tensor:
     """Of q k^T, given the gradient of the softmax."""
     known, above = weights.float(), gradient.float()
-    return (known * (above - (above * known).sum(-1, keepdim=True)) * width**-0.5).to(weights.dtype)
+    found: Tensor = (known * (above - (above * known).sum(-1, keepdim=True)) * width**-0.5).to(weights.dtype)
+    return found
 
 
 def mean_cross_entropy(

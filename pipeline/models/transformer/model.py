@@ -81,7 +81,7 @@ class TransformerModel(NetworkModel[Transformer]):
         if any(not prompt for prompt in prompts):
             raise InputError("A prompt has no tokens; begin it with the BOS token.")
         self._decoder = self._decoder or Decoder(self.network)
-        with self._decoder.threads():
+        with self._decoder.threads(len(prompts) * parameters.num_beams):
             if parameters.num_beams > 1:
                 return search(
                     self._decoder, prompts, parameters, context_tokens=self.context_tokens, pad_id=self.pad_id

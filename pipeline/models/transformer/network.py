@@ -50,11 +50,11 @@ class Linear(nn.Linear):
         return functional.linear(x, self.weight.to(x.dtype))
 
 
-def products(x: Float[Tensor, "*batch inputs"], *layers: Linear) -> tuple[Tensor, ...]:
+def joint_products(x: Float[Tensor, "*batch inputs"], *layers: Linear) -> tuple[Tensor, ...]:
     """What each layer makes of `x`. Compiled, they are one product, whose backward pass is two instead of two each."""
     if torch.compiler.is_compiling() and all(type(layer) is Linear for layer in layers):
         weights = torch.cat([layer.weight for layer in layers]).to(x.dtype)
-        return functional.linear(x, weights).split([layer.out_features for layer in layers], dim=-1)
+        return torch.split(functional.linear(x, weights), [layer.out_features for layer in layers], dim=-1)
     return tuple(layer(x) for layer in layers)
 
 
@@ -110,12 +110,12 @@ class Attention(nn.Module):
         values: Float[Tensor, "batch seq values_width"] | None = None,
     ) -> tuple[Float[Tensor, "batch seq width"], tuple[Tensor, Tensor]]:
         batch, length, _ = x.shape
-        q, k, v = products(x, self.q_proj, self.k_proj, self.v_proj)
-        q = self.q_norm(q.unflatten(-1, (-1, self.head_width))).transpose(1, 2)  # (B, H, T, W)
-        k = self.k_norm(k.unflatten(-1, (-1, self.head_width))).transpose(1, 2)
+        q, k, v = joint_products(x, self.q_proj, self.k_proj, self.v_proj)
+        q = self.q_norm(q.view(batch, length, -1, self.head_width)).transpose(1, 2)  # (B, H, T, W)
+        k = self.k_norm(k.view(batch, length, -1, self.head_width)).transpose(1, 2)
         if values is not None:
             v = (v + self.value_mix * values).to(v.dtype)
-        v = v.unflatten(-1, (-1, self.head_width)).transpose(1, 2)
+        v = v.view(batch, length, -1, self.head_width).transpose(1, 2)
         q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
         if in_halves:
             assert mask is not None
@@ -144,7 +144,7 @@ class FeedForward(nn.Module):
         if self.relu_squared:
             squared: Tensor = self.down_proj(functional.relu(self.up_proj(x)).square())
             return squared
-        gate, up = products(x, self.gate_proj, self.up_proj)
+        gate, up = joint_products(x, self.gate_proj, self.up_proj)
         out: Tensor = self.down_proj(functional.silu(gate) * up)
         return out
 
@@ -244,7 +244,7 @@ class Transformer(nn.Module):
         """The last norm's output, and each layer's keys and values."""
         return self._layers(self.embedded(token_ids), positions=positions, mask=mask)
 
-    def embedded(self, token_ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq width_and_values"]:
+    def embedded(self, token_ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch width_and_values"]:
         """What the first layer reads, and behind it, with value embeddings, what all layers add to their values."""
         vectors: Tensor = self.dropout(self.model.embed_tokens(token_ids))
         if self.shape.value_embeddings:
