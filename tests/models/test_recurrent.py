@@ -14,8 +14,10 @@ from torch import Tensor
 
 from pipeline.config import RecurrentConfig
 from pipeline.errors import ArtifactDamaged, InputError
+from pipeline.models import products
 from pipeline.models.interface import GenerationParameters
 from pipeline.models.loading import load_model
+from pipeline.models.recurrent.decoding import Decoder
 from pipeline.models.recurrent.model import RecurrentModel
 from pipeline.models.recurrent.network import Recurrent, locked_dropout
 from pipeline.models.recurrent.shape import NUM_GATES, derive_recurrent_shape
@@ -68,6 +70,37 @@ def long_short(x: np.ndarray, h: np.ndarray, c: np.ndarray, w: list[np.ndarray])
 
 EQUATIONS: dict[str, Callable[..., tuple[np.ndarray, np.ndarray]]] = {"rnn": elman, "gru": gated, "lstm": long_short}
 PARTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("num_rows", [1, 3])
+@pytest.mark.parametrize("one_thread_bytes", [0, products.ONE_THREAD_BYTES])  # oneDNN multiplies, and NumPy one row
+def test_a_steps_logits_are_those_of_reading_everything_anew(
+    cell: str, num_rows: int, one_thread_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "ONE_THREAD_BYTES", one_thread_bytes)
+    network = network_of(cell).eval()
+    decoder = Decoder(network)
+    token_ids = torch.randint(100, (num_rows, 9), generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        _, state = network.hidden(token_ids[:, :3])
+        for length in range(4, 10):
+            logits, state = decoder.step(token_ids[:, length - 1], state)
+            hidden, expected = network.hidden(token_ids[:, :length])
+            torch.testing.assert_close(logits, network.logits(hidden[:, -1]), atol=2e-5, rtol=0)
+            torch.testing.assert_close(state, expected, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_writing_in_bfloat16_differs_by_the_heads_rounding_only(cell: str) -> None:
+    network = network_of(cell).eval()
+    with torch.inference_mode():
+        _, state = network.hidden(torch.tensor([[5, 9]]))
+        exact, _ = Decoder(network).step(torch.tensor([7]), state)
+        network.compute_dtype = torch.bfloat16
+        rounded, _ = Decoder(network).step(torch.tensor([7]), state)
+    assert not torch.equal(rounded, exact)
+    torch.testing.assert_close(rounded, exact, atol=0.02 * float(exact.abs().max()), rtol=0)
 
 
 @pytest.mark.parametrize("cell", CELLS)

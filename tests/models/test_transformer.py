@@ -12,10 +12,10 @@ import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from pipeline.errors import ArtifactDamaged, InputError
+from pipeline.models import products
 from pipeline.models.interface import GenerationParameters
 from pipeline.models.loading import load_model
 from pipeline.models.sampling import filtered
-from pipeline.models.transformer import decoding
 from pipeline.models.transformer.decoding import Decoder
 from pipeline.models.transformer.model import TransformerModel
 from pipeline.models.transformer.network import Transformer, rotary_angles, rotate
@@ -143,11 +143,11 @@ def test_decoding_with_the_cache_is_full_recomputation_for_prompts_of_unequal_le
         {"softcap": 2.0, "relu_squared": True, "value_embeddings": True},
     ],
 )
-@pytest.mark.parametrize("one_thread_bytes", [0, decoding.ONE_THREAD_BYTES])  # torch multiplies, and NumPy
+@pytest.mark.parametrize("one_thread_bytes", [0, products.ONE_THREAD_BYTES])  # torch multiplies, and NumPy
 def test_a_steps_logits_are_those_of_reading_everything_anew(
     changes: dict[str, Any], one_thread_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoding, "ONE_THREAD_BYTES", one_thread_bytes)
+    monkeypatch.setattr(products, "ONE_THREAD_BYTES", one_thread_bytes)
     model = model_of(context_tokens=32, **changes)
     decoder = Decoder(model.network)
     for lengths in ((5, 5, 5), (7, 1, 4), (6,)):  # without padding, with it, and one row
@@ -168,12 +168,12 @@ def test_a_steps_logits_are_those_of_reading_everything_anew(
 
 @pytest.mark.parametrize(
     ("one_thread_bytes", "num_rows", "expected"),
-    [(0, 1, 2), (decoding.ONE_THREAD_BYTES, 1, 1), (decoding.ONE_THREAD_BYTES, 2, 2)],
+    [(0, 1, 2), (products.ONE_THREAD_BYTES, 1, 1), (products.ONE_THREAD_BYTES, 2, 2)],
 )
 def test_only_one_row_of_a_small_model_keeps_to_one_thread_and_gives_the_others_back(
     one_thread_bytes: int, num_rows: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoding, "ONE_THREAD_BYTES", one_thread_bytes)
+    monkeypatch.setattr(products, "ONE_THREAD_BYTES", one_thread_bytes)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -21,6 +21,7 @@ from pipeline.models.interface import GenerationParameters, TokenScores
 from pipeline.models.loading import read_card, token_ids_of, weights_of
 from pipeline.models.network_model import NetworkModel
 from pipeline.models.recurrent.cache import ContinuousCache
+from pipeline.models.recurrent.decoding import Decoder
 from pipeline.models.recurrent.network import Recurrent, State
 from pipeline.models.recurrent.shape import RecurrentShape
 from pipeline.models.sampling import next_tokens
@@ -28,7 +29,7 @@ from pipeline.models.saving import save_network
 from pipeline.models.target_scores import score_in_rows
 
 if TYPE_CHECKING:
-    from jaxtyping import Int
+    from jaxtyping import Float, Int
 
 CONTEXT_TOKENS = 4096
 """The longest row that `score` takes: the state has no length, a row's memory has."""
@@ -40,6 +41,7 @@ class RecurrentModel(NetworkModel[Recurrent]):
     """A trained recurrent language model."""
 
     is_encoder_decoder = False
+    _decoder: Decoder | None = None  # made for the first text, and kept
 
     @property
     def family(self) -> str:
@@ -98,14 +100,22 @@ class RecurrentModel(NetworkModel[Recurrent]):
             return []
         if any(not prompt for prompt in prompts):
             raise InputError("A prompt has no tokens; begin it with the BOS token.")
-        added: list[list[int]] = [[] for _ in prompts]
-        generators = [torch.Generator().manual_seed(parameters.seed + row) for row in range(len(prompts))]
-        alive = set(range(len(prompts)))
-        hidden, state = self._read(prompts)
-        if parameters.num_beams > 1:
-            return beam_search(self.network.logits(hidden), _Decoding(self.network, state), parameters)
+        self._decoder = self._decoder or Decoder(self.network)
+        with self._decoder.threads(len(prompts) * parameters.num_beams):
+            hidden, state = self._read(prompts)
+            logits = self.network.logits(hidden)
+            if parameters.num_beams > 1:
+                return beam_search(logits, _Decoding(self._decoder, state), parameters)
+            return self._continued(self._decoder, logits, state, parameters)
+
+    def _continued(
+        self, decoder: Decoder, logits: Float[Tensor, "batch vocab"], state: State, parameters: GenerationParameters
+    ) -> list[list[int]]:
+        added: list[list[int]] = [[] for _ in logits]
+        generators = [torch.Generator().manual_seed(parameters.seed + row) for row in range(len(added))]
+        alive = set(range(len(added)))
         for number in range(parameters.max_new_tokens):
-            latest = next_tokens(self.network.logits(hidden), parameters, generators)
+            latest = next_tokens(logits, parameters, generators)
             for row, token in enumerate(latest.tolist()):
                 if row in alive and token in parameters.stop_ids:
                     alive.discard(row)
@@ -113,7 +123,7 @@ class RecurrentModel(NetworkModel[Recurrent]):
                     added[row].append(token)
             if not alive or number + 1 == parameters.max_new_tokens:
                 break
-            hidden, state = self.network.step(latest, state)
+            logits, state = decoder.step(latest, state)
         return added
 
     def _read(self, prompts: list[list[int]]) -> tuple[Tensor, State]:
@@ -172,14 +182,14 @@ def load_weights(network: Recurrent, file: Path) -> None:
 
 
 class _Decoding:
-    """The network in the middle of writing, for `beam_search.py`."""
+    """For `beam_search.py`."""
 
-    def __init__(self, network: Recurrent, state: State) -> None:
-        self._network, self._state = network, state
+    def __init__(self, decoder: Decoder, state: State) -> None:
+        self._decoder, self._state = decoder, state
 
     def step(self, tokens: Int[Tensor, " rows"]) -> Tensor:
-        outputs, self._state = self._network.hidden(tokens[:, None], state=self._state)
-        return self._network.logits(outputs[:, -1])
+        logits, self._state = self._decoder.step(tokens, self._state)
+        return logits
 
     def reorder(self, rows: Int[Tensor, " new_rows"]) -> None:
         self._state = [tuple(tensor[:, rows] for tensor in layer) for layer in self._state]

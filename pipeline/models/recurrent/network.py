@@ -37,7 +37,6 @@ State = list[tuple[Tensor, ...]]
 
 _LAYERS: dict[str, Any] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 _KERNELS: dict[str, Any] = {"rnn": torch.rnn_tanh, "gru": torch.gru, "lstm": torch.lstm}
-_CELLS: dict[str, Any] = {"rnn": torch.rnn_tanh_cell, "gru": torch.gru_cell}
 _EMBEDDING_BOUND = 0.1
 
 
@@ -94,20 +93,6 @@ class Recurrent(nn.Module):
             x, kept = self._layer(layer, x, state[number] if state else None)
             x = locked_dropout(x, probability)
             after.append(kept)
-        return x, after
-
-    def step(self, token_ids: Int[Tensor, " batch"], state: State) -> tuple[Float[Tensor, "batch width"], State]:
-        """What `hidden` gives for one more token a row, by the library's cells: a call a layer, and nothing is dropped."""
-        x: Tensor = self.embed_tokens(token_ids)
-        after: State = []
-        for layer, before in zip(self.layers, state, strict=True):
-            weights: Any = (layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0, layer.bias_hh_l0)
-            if self.shape.cell == "lstm":
-                x, memory = torch.lstm_cell(x, [before[0][0], before[1][0]], *weights)
-                after.append((x[None], memory[None]))
-            else:
-                x = _CELLS[self.shape.cell](x, before[0][0], *weights)
-                after.append((x[None],))
         return x, after
 
     def embedded(self, token_ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq width"]:

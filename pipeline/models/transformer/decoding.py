@@ -4,38 +4,29 @@ A prepared copy of the weights and a cache of fixed size. What a step costs besi
 operations, so there are few of them:
 
 - queries, keys and values are one product, and so are gate and up; matrices lie as products with few rows are fastest
-  (`products.py`); each norm's weight is multiplied into the matrix behind it;
+  (`../products.py`); each norm's weight is multiplied into the matrix behind it;
 - rotary positions are one product of complex numbers: a head's dimensions are reordered so that those that turn together are
   neighbours, which changes no product of a query with a key;
 - the cache is allocated once, and a step writes its place in it; rows of unequal length are padded on the left, and the padding
   is masked out, so that all rows write at the same place;
 - a small network on a CPU takes one row on one thread.
-
-The copy takes as much memory as the weights, that of a small network twice as much once it has several rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.models.products import Product, Products
 from pipeline.models.transformer.network import Attention, FeedForward, Layer, Transformer
-from pipeline.models.transformer.products import PackedProduct, Product, TransposedProduct
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
-    from threadpoolctl import ThreadpoolController
-
-ONE_THREAD_BYTES = 32 << 20
-"""Weights up to this stay in a processor's caches, and one row's products are so short that a second thread costs more to wake
-than it does, and everything where another process wants its core: then 1 ms becomes 10."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +71,7 @@ class Decoder:
         shape, device = network.shape, network.cos.device
         self._num_heads, self._num_kv_heads, self._head_width = shape.num_heads, shape.num_kv_heads, shape.head_width
         num_weights = shape.num_matrix_parameters + shape.width * shape.padded_vocab_size
-        self._is_small = device.type == "cpu" and num_weights * self._dtype.itemsize <= ONE_THREAD_BYTES
-        has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        self._is_packed = device.type == "cpu" and self._dtype == torch.float32 and has_onednn
-        self._numpy_threads = _numpy_threads() if self._is_small and self._is_packed else None
-        # one array for all weights: NumPy asks for huge pages, without which a step's addresses take a tenth of its time
-        self._unused = np.empty(0 if self._numpy_threads is None else num_weights, np.float32)
+        self._products = Products(num_weights, dtype=self._dtype, device=device)
         with torch.inference_mode():
             self._order = torch.arange(shape.head_width, device=device).view(2, -1).T.flatten()
             half = shape.head_width // 2
@@ -123,24 +109,11 @@ class Decoder:
         return weight.view(-1, self._head_width, weight.shape[1])[:, self._order].flatten(0, 1)
 
     def _product(self, weight: Float[Tensor, "outputs inputs"]) -> Product:
-        weight = weight.detach().to(self._dtype)
-        if not self._is_packed:
-            return TransposedProduct(weight)
-        if self._numpy_threads is None:
-            return PackedProduct(weight, None)
-        row_weight, self._unused = self._unused[: weight.numel()], self._unused[weight.numel() :]
-        return PackedProduct(weight, row_weight.reshape(weight.T.shape))
+        return self._products.of(weight.to(self._dtype))
 
-    @contextmanager
-    def threads(self, num_rows: int) -> Iterator[None]:
+    def threads(self, num_rows: int) -> AbstractContextManager[None]:
         """Within, as many threads as steps of so many rows can use."""
-        with ExitStack() as stack:
-            if self._is_small and num_rows == 1:
-                stack.callback(torch.set_num_threads, torch.get_num_threads())
-                torch.set_num_threads(1)
-            if self._numpy_threads is not None:
-                stack.enter_context(self._numpy_threads.limit(limits=1, user_api="blas"))
-            yield
+        return self._products.threads(num_rows)
 
     @torch.inference_mode()
     def read(
@@ -223,12 +196,3 @@ class Decoder:
         # on a CPU the library's norm is a dozen operations, 40 us for a row of 256; these are three, 5 us
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         return x / torch.hypot(length, self._least[width])  # rms(x) = sqrt(length^2 / width + epsilon)
-
-
-def _numpy_threads() -> ThreadpoolController | None:
-    """What keeps NumPy's products to one thread; None on a bare machine, where torch multiplies."""
-    try:
-        from threadpoolctl import ThreadpoolController
-    except ImportError:
-        return None
-    return ThreadpoolController()

@@ -10,6 +10,8 @@ What NumPy multiplies with is packed when several rows come for the first time.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -18,6 +20,11 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+    from threadpoolctl import ThreadpoolController
+
+ONE_THREAD_BYTES = 32 << 20
+"""Weights up to this stay in a processor's caches, and one row's products are so short that a second thread costs more to wake
+than it does, and everything where another process wants its core: then 1 ms becomes 10."""
 
 
 class Product(Protocol):
@@ -26,6 +33,40 @@ class Product(Protocol):
     def __call__(
         self, x: Float[Tensor, "rows inputs"], plus: Float[Tensor, "rows outputs"] | None = None
     ) -> Float[Tensor, "rows outputs"]: ...
+
+
+class Products:
+    """Those of one network, which take as much memory as its weights, of a small one twice as much once it has several rows."""
+
+    def __init__(self, num_weights: int, *, dtype: torch.dtype, device: torch.device) -> None:
+        """`num_weights` is what all weights together have at most."""
+        self._is_small = device.type == "cpu" and num_weights * dtype.itemsize <= ONE_THREAD_BYTES
+        has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        self._is_packed = device.type == "cpu" and dtype == torch.float32 and has_onednn
+        self._numpy_threads = _numpy_threads() if self._is_small and self._is_packed else None
+        # one array for all weights: NumPy asks for huge pages, without which a step's addresses take a tenth of its time
+        self._unused = np.empty(0 if self._numpy_threads is None else num_weights, np.float32)
+
+    def of(self, weight: Float[Tensor, "outputs inputs"]) -> Product:
+        """The product with a weight, which is copied."""
+        weight = weight.detach()
+        if not self._is_packed:
+            return TransposedProduct(weight)
+        if self._numpy_threads is None:
+            return PackedProduct(weight, None)
+        row_weight, self._unused = self._unused[: weight.numel()], self._unused[weight.numel() :]
+        return PackedProduct(weight, row_weight.reshape(weight.T.shape))
+
+    @contextmanager
+    def threads(self, num_rows: int) -> Iterator[None]:
+        """Within, as many threads as steps of so many rows can use."""
+        with ExitStack() as stack:
+            if self._is_small and num_rows == 1:
+                stack.callback(torch.set_num_threads, torch.get_num_threads())
+                torch.set_num_threads(1)
+            if self._numpy_threads is not None:
+                stack.enter_context(self._numpy_threads.limit(limits=1, user_api="blas"))
+            yield
 
 
 class TransposedProduct:
@@ -69,3 +110,12 @@ class PackedProduct:
 def _packed(weight: Float[Tensor, "outputs inputs"]) -> Tensor:
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
     return packed
+
+
+def _numpy_threads() -> ThreadpoolController | None:
+    """What keeps NumPy's products to one thread; None on a bare machine, where oneDNN multiplies."""
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:
+        return None
+    return ThreadpoolController()
