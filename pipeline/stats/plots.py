@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from pipeline.stats.figures import BLUE, GREY, ORANGE, PALETTE, Rows, make_axes, plain, plot_bars, save
 from pipeline.stats.heaps import fit_heaps
@@ -114,6 +114,7 @@ def plot_signals(bins: Rows, path: Path) -> None:
         axes.tick_params(labelsize="xx-small")
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_yscale("log")  # nearly all documents share one bin of most signals, and filters look at the others
+        axes.yaxis.set_minor_formatter(NullFormatter())  # within one decade they would reach into the next picture
         axes.xaxis.set_major_locator(MaxNLocator(4))
     save(figure, path, is_tight=False)
 
@@ -175,8 +176,8 @@ def plot_mixture(mixture: Rows, path: Path) -> None:
     axes.set_yticks(places, [plain(row["source"]) for row in shown])
     axes.invert_yaxis()
     axes.margins(x=0.12)
-    if shown:
-        axes.legend(frameon=False, fontsize="small")
+    if shown:  # above the bars, which are as long as the axes where there is one source
+        axes.legend(frameon=False, fontsize="small", loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     else:
         axes.set_axis_off()
     save(figure, path)
