@@ -55,7 +55,7 @@ def load_project(path: Path | str | None = None) -> Project:
     try:
         value = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{file.name}: {' '.join(str(error).split())}. Correct the YAML.") from error
+        raise ConfigurationError(f"{file.name}: {_place_and_problem(error)}. Correct the YAML.") from error
     if not isinstance(value, dict):
         raise ConfigurationError(f"{file.name} holds no keys. Start from the README's example.")
     try:
@@ -103,6 +103,14 @@ def _most_telling(errors: list[ErrorDetails]) -> ErrorDetails:
             (found for found in errors if found["loc"][: depth - 1] == value and len(found["loc"]) > depth), first
         )
     return first
+
+
+def _place_and_problem(error: yaml.YAMLError) -> str:
+    """Of YAML that cannot be read: `line 3, column 1: while scanning ..., found ...`."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark, said = error.problem_mark, ", ".join(filter(None, (error.context, error.problem)))
+        return f"line {mark.line + 1}, column {mark.column + 1}: {said}"
+    return " ".join(str(error).split()).replace(' in "<unicode string>",', " at")
 
 
 def _sentence(error: ErrorDetails, value: Any) -> str:
