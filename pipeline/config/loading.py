@@ -110,7 +110,9 @@ def _place_and_problem(error: yaml.YAMLError) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark, said = error.problem_mark, ", ".join(filter(None, (error.context, error.problem)))
         return f"line {mark.line + 1}, column {mark.column + 1}: {said}"
-    return " ".join(str(error).split()).replace(' in "<unicode string>",', " at")
+    if isinstance(error, yaml.reader.ReaderError):  # its own words name a stream that has no name
+        return f"unacceptable character #x{error.character:04x}: {error.reason} at position {error.position}"
+    return " ".join(str(error).split())
 
 
 def _sentence(error: ErrorDetails, value: Any) -> str:

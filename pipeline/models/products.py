@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ONE_THREAD_BYTES = 32 << 20
 """Weights up to this stay in a processor's caches, and one row's products are so short that a second thread costs more to wake
-than it does, and everything where another process wants its core: then 1 ms becomes 10."""
+than it does."""
 
 
 class Product(Protocol):
@@ -39,7 +39,7 @@ class Products:
     """Those of one network, which take as much memory as its weights, of a small one twice as much once it has several rows."""
 
     def __init__(self, num_weights: int, *, dtype: torch.dtype, device: torch.device) -> None:
-        """`num_weights` is what all weights together have at most."""
+        """`num_weights` is what all weights together have at most, `dtype` what they are in but for some."""
         self._is_small = device.type == "cpu" and num_weights * dtype.itemsize <= ONE_THREAD_BYTES
         has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         self._is_packed = device.type == "cpu" and dtype == torch.float32 and has_onednn
@@ -48,9 +48,9 @@ class Products:
         self._unused = np.empty(0 if self._numpy_threads is None else num_weights, np.float32)
 
     def of(self, weight: Float[Tensor, "outputs inputs"]) -> Product:
-        """The product with a weight, which is copied."""
+        """The product with a weight, which is copied; the outcome has its type."""
         weight = weight.detach()
-        if not self._is_packed:
+        if not self._is_packed or weight.dtype != torch.float32:
             return TransposedProduct(weight)
         if self._numpy_threads is None:
             return PackedProduct(weight, None)

@@ -143,7 +143,7 @@ def test_decoding_with_the_cache_is_full_recomputation_for_prompts_of_unequal_le
         {"softcap": 2.0, "relu_squared": True, "value_embeddings": True},
     ],
 )
-@pytest.mark.parametrize("one_thread_bytes", [0, products.ONE_THREAD_BYTES])  # torch multiplies, and NumPy
+@pytest.mark.parametrize("one_thread_bytes", [0, products.ONE_THREAD_BYTES])  # oneDNN multiplies, and NumPy one row
 def test_a_steps_logits_are_those_of_reading_everything_anew(
     changes: dict[str, Any], one_thread_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

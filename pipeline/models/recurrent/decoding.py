@@ -27,7 +27,7 @@ class Decoder:
     """Takes one token of each row at a time. The network's weights must not change any more."""
 
     def __init__(self, network: Recurrent) -> None:
-        self._network, self._dtype = network, network.compute_dtype
+        self._network = network
         shape, device = network.shape, network.lm_head.weight.device
         with torch.inference_mode():
             self._products = Products(
@@ -35,7 +35,7 @@ class Decoder:
             )
             make = {"rnn": self._elman, "gru": self._gated, "lstm": self._long_short}[shape.cell]
             self._cells = [make(layer) for layer in network.layers]
-            self._head = self._products.of(network.lm_head.weight) if self._dtype == torch.float32 else None
+            self._head = self._products.of(network.lm_head.weight.to(network.compute_dtype))
 
     def threads(self, num_rows: int) -> AbstractContextManager[None]:
         """Within, as many threads as steps of so many rows can use."""
@@ -50,16 +50,17 @@ class Decoder:
             kept = cell(x, tuple(part[0] for part in before))
             x = kept[0]
             after.append(tuple(part[None] for part in kept))
-        return self._network.logits(x) if self._head is None else self._head(x), after
+        return self._head(x).float(), after
 
-    def _elman(self, layer: Any) -> Cell:
+    def _of_both(self, layer: Any) -> Callable[[Tensor, Tensor], Tensor]:
+        """W x + b + U h + d, of all gates behind each other."""
         product = self._products.of(torch.cat((layer.weight_ih_l0, layer.weight_hh_l0), dim=1))
         bias = layer.bias_ih_l0 + layer.bias_hh_l0
+        return lambda x, h: product(torch.cat((x, h), dim=1), plus=bias.expand(len(x), -1))
 
-        def cell(x: Tensor, before: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return (product(torch.cat((x, before[0]), dim=1), plus=bias.expand(len(x), -1)).tanh(),)
-
-        return cell
+    def _elman(self, layer: Any) -> Cell:
+        of_both = self._of_both(layer)
+        return lambda x, before: (of_both(x, before[0]).tanh(),)
 
     def _gated(self, layer: Any) -> Cell:
         of_input, of_state = self._products.of(layer.weight_ih_l0), self._products.of(layer.weight_hh_l0)
@@ -77,13 +78,11 @@ class Decoder:
         return cell
 
     def _long_short(self, layer: Any) -> Cell:
-        product = self._products.of(torch.cat((layer.weight_ih_l0, layer.weight_hh_l0), dim=1))
-        bias = layer.bias_ih_l0 + layer.bias_hh_l0
-        width = self._network.shape.width
+        of_both, width = self._of_both(layer), self._network.shape.width
 
         def cell(x: Tensor, before: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             h, memory = before
-            made = product(torch.cat((x, h), dim=1), plus=bias.expand(len(x), -1))
+            made = of_both(x, h)
             new = made[:, 2 * width : 3 * width].tanh()
             let_in, forget, _, let_out = made.sigmoid_().chunk(4, dim=1)
             memory = torch.addcmul(forget * memory, let_in, new)

@@ -24,12 +24,12 @@ from pipeline.models.recurrent.cache import ContinuousCache
 from pipeline.models.recurrent.decoding import Decoder
 from pipeline.models.recurrent.network import Recurrent, State
 from pipeline.models.recurrent.shape import RecurrentShape
-from pipeline.models.sampling import next_tokens
+from pipeline.models.sampling import draw
 from pipeline.models.saving import save_network
 from pipeline.models.target_scores import score_in_rows
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Int
 
 CONTEXT_TOKENS = 4096
 """The longest row that `score` takes: the state has no length, a row's memory has."""
@@ -103,28 +103,10 @@ class RecurrentModel(NetworkModel[Recurrent]):
         self._decoder = self._decoder or Decoder(self.network)
         with self._decoder.threads(len(prompts) * parameters.num_beams):
             hidden, state = self._read(prompts)
-            logits = self.network.logits(hidden)
+            logits, decoding = self.network.logits(hidden), _Decoding(self._decoder, state)
             if parameters.num_beams > 1:
-                return beam_search(logits, _Decoding(self._decoder, state), parameters)
-            return self._continued(self._decoder, logits, state, parameters)
-
-    def _continued(
-        self, decoder: Decoder, logits: Float[Tensor, "batch vocab"], state: State, parameters: GenerationParameters
-    ) -> list[list[int]]:
-        added: list[list[int]] = [[] for _ in logits]
-        generators = [torch.Generator().manual_seed(parameters.seed + row) for row in range(len(added))]
-        alive = set(range(len(added)))
-        for number in range(parameters.max_new_tokens):
-            latest = next_tokens(logits, parameters, generators)
-            for row, token in enumerate(latest.tolist()):
-                if row in alive and token in parameters.stop_ids:
-                    alive.discard(row)
-                elif row in alive:
-                    added[row].append(token)
-            if not alive or number + 1 == parameters.max_new_tokens:
-                break
-            logits, state = decoder.step(latest, state)
-        return added
+                return beam_search(logits, decoding, parameters)
+            return draw(logits, decoding, parameters, seeds=[parameters.seed + row for row in range(len(prompts))])
 
     def _read(self, prompts: list[list[int]]) -> tuple[Tensor, State]:
         """The last output, (B, W), and the state after prompts of any lengths; those of one length are read together."""
@@ -182,7 +164,7 @@ def load_weights(network: Recurrent, file: Path) -> None:
 
 
 class _Decoding:
-    """For `beam_search.py`."""
+    """For `beam_search.py` and `sampling.py`."""
 
     def __init__(self, decoder: Decoder, state: State) -> None:
         self._decoder, self._state = decoder, state
