@@ -43,10 +43,10 @@ import sentencepiece  # noqa: E402
 from machine import processor  # noqa: E402
 
 from pipeline.files import sha256_file  # noqa: E402
-from pipeline.models.ngram.counting import count_ngrams  # noqa: E402
+from pipeline.machine import usable_memory_bytes  # noqa: E402
+from pipeline.models.ngram.counting import OrderCounts, count_ngrams  # noqa: E402
 from pipeline.models.ngram.kneser_ney import estimate  # noqa: E402
 from pipeline.models.ngram.model import NgramModel  # noqa: E402
-from pipeline.models.ngram.out_of_core import count_out_of_core  # noqa: E402
 from pipeline.models.ngram.scratch import new_in  # noqa: E402
 from pipeline.models.ngram.table import NgramTable  # noqa: E402
 
@@ -160,9 +160,16 @@ def against_lmplz(fitting: float, runs: list[tuple[float, list[int]]], num_ngram
 
 
 def fit(tokens: np.ndarray, order: int, bos_id: int) -> NgramTable:
-    """Counts, estimates and lays out a model."""
-    counted = list(count_ngrams(tokens, order=order, vocab_size=VOCAB_SIZE, bos_id=bos_id))
-    return NgramTable.of(counted, estimate(counted, never_predicted=[bos_id]), vocab_size=VOCAB_SIZE)
+    """Counts, estimates and lays out a model, with the memory that training takes by default."""
+    with tempfile.TemporaryDirectory() as folder:
+        counted = count(tokens, order, bos_id, Path(folder), usable_memory_bytes() // 2)
+        return NgramTable.of(counted, estimate(counted, never_predicted=[bos_id]), vocab_size=VOCAB_SIZE)
+
+
+def count(tokens: np.ndarray, order: int, bos_id: int, folder: Path, memory_bytes: int) -> list[OrderCounts]:
+    """The n-grams of all orders."""
+    stream = {"order": order, "vocab_size": VOCAB_SIZE, "bos_id": bos_id, "folder": folder}
+    return list(count_ngrams([tokens], **stream, memory_bytes=memory_bytes, where="the benchmark"))
 
 
 def out_of_core(tokens: np.ndarray, order: int, table: NgramTable, bos_id: int) -> dict[str, object]:
@@ -182,11 +189,8 @@ def on_disk(shard: Path, order: int, *, bos_id: int) -> dict[str, object]:
     tokens = np.load(shard, mmap_mode="r")
     scratch = shard.parent / "scratch"
     begun, started = memory_megabytes("VmHWM"), time.perf_counter()
-    stream = {"order": order, "vocab_size": VOCAB_SIZE, "bos_id": bos_id}
     with watching(scratch / "sorting") as largest:
-        counted = list(
-            count_out_of_core([tokens], **stream, folder=scratch, memory_bytes=MEMORY_BYTES, where="the benchmark")
-        )
+        counted = count(tokens, order, bos_id, scratch, MEMORY_BYTES)
         counting, counting_peak = time.perf_counter() - started, memory_megabytes("VmHWM")
         estimated = estimate(counted, never_predicted=[bos_id], new=new_in(scratch))
         table = NgramTable.of(counted, estimated, vocab_size=VOCAB_SIZE)

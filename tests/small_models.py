@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from counted import counted
 from tiny_chain import default_texts
 
-from pipeline.models.ngram.counting import count_ngrams
 from pipeline.models.ngram.kneser_ney import estimate
 from pipeline.models.ngram.model import NgramModel
 from pipeline.models.ngram.table import NgramTable
@@ -25,9 +25,9 @@ def ngram(tokenizer: Tokenizer) -> Any:
     """A trigram model of some training texts, which it keeps as `texts`."""
     texts = default_texts()["train"][:40]
     stream = np.concatenate([[tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id] for text in texts])
-    counted = list(count_ngrams(stream, order=3, vocab_size=tokenizer.vocab_size, bos_id=tokenizer.bos_id))
-    estimated = estimate(counted, never_predicted=[tokenizer.bos_id, tokenizer.pad_id])
-    model: Any = NgramModel(NgramTable.of(counted, estimated, vocab_size=tokenizer.vocab_size), **identity(tokenizer))
+    orders = counted(stream, order=3, vocab_size=tokenizer.vocab_size, bos_id=tokenizer.bos_id)
+    estimated = estimate(orders, never_predicted=[tokenizer.bos_id, tokenizer.pad_id])
+    model: Any = NgramModel(NgramTable.of(orders, estimated, vocab_size=tokenizer.vocab_size), **identity(tokenizer))
     model.texts = texts
     return model
 

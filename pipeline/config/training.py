@@ -205,9 +205,8 @@ class NgramConfig(ModelSection):
     """For n-grams of 1, 2, ... tokens, up to which count they are taken out of the model; the last value holds for all longer
     ones. `[0, 0, 1]` drops what is of three tokens or more and occurs once. It begins with 0 and does not fall."""
     memory_bytes: Annotated[int, Field(ge=100_000_000)] | None = None
-    """Memory that counting may take, by default half of what the machine or the container has: of what does not fit (at order 5
-    some 130 bytes a token), DuckDB sorts the n-grams on disk within this limit, into the same model. The model itself is in
-    memory in any case."""
+    """Memory that counting may take, by default half of what the machine or the container has: DuckDB sorts what does not fit
+    on disk, into the same model. The model itself is in memory in any case."""
 
     @model_validator(mode="after")
     def _counts_or_reads(self) -> NgramConfig:

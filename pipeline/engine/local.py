@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.forkserver
+import os
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -17,14 +18,27 @@ from multiprocessing.context import ForkServerContext
 from typing import Any
 
 from pipeline.engine.attempt import Attempt, attempt
+from pipeline.environment import keep_memory
 
 _IMPORTED_BY_ALL = ["pipeline.config", "pyarrow.parquet"]
 
 
 def start_server(modules: Sequence[str]) -> None:
-    """Has the server import these modules from now on, beside what this process does; later workers start with them."""
+    """Has the server import these modules from now on, beside what this process does; later workers start with them.
+
+    A server that runs already keeps to what it has. Workers keep memory that they free: a part is worked on batch by batch,
+    and every batch asks for the same blocks again.
+    """
     multiprocessing.get_context("forkserver").set_forkserver_preload([*_IMPORTED_BY_ALL, *modules])
-    multiprocessing.forkserver.ensure_running()
+    kept: dict[str, str] = {}
+    keep_memory(kept)
+    of_workers = {name: value for name, value in kept.items() if name not in os.environ}
+    os.environ.update(of_workers)
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        for name in of_workers:
+            del os.environ[name]
 
 
 class ThisProcess:
@@ -73,9 +87,8 @@ class Processes:
 
 
 def _context(function: Callable[[Any], Any]) -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*_IMPORTED_BY_ALL, function.__module__])  # counts before the server's start only
-    return context
+    start_server([function.__module__])
+    return multiprocessing.get_context("forkserver")
 
 
 def _new_process(context: ForkServerContext, stack: ExitStack) -> ProcessPoolExecutor:

@@ -1,5 +1,5 @@
-"""The n-gram family's training: counts and estimates in this process, since it takes seconds a million tokens; on disk where
-memory does not hold the stream. Or nothing is counted, and the model is what an ARPA file says.
+"""The n-gram family's training: counts and estimates in this process, since it takes a second for millions of tokens. Or nothing
+is counted, and the model is what an ARPA file says.
 
 Files: `model/`, `history.parquet` (a row an order), `training.json`, `plots/learning_curve.png`.
 """
@@ -21,11 +21,10 @@ from pipeline.errors import ConfigurationError, InputError, TrainingError
 from pipeline.files import write_json, write_parquet
 from pipeline.machine import usable_memory_bytes
 from pipeline.models.ngram.arpa_reading import read_arpa
-from pipeline.models.ngram.counting import OrderCounts, count_ngrams, counting_bytes
-from pipeline.models.ngram.kneser_ney import OrderProbabilities, estimate
+from pipeline.models.ngram.counting import count_ngrams
+from pipeline.models.ngram.kneser_ney import ESTIMATED_BYTES, OrderProbabilities, estimate
 from pipeline.models.ngram.model import NgramModel
-from pipeline.models.ngram.out_of_core import count_out_of_core
-from pipeline.models.ngram.scratch import NewArray, new_in
+from pipeline.models.ngram.scratch import new_in
 from pipeline.models.ngram.table import NgramTable
 from pipeline.progress import Progress
 from pipeline.shards.reader import TokenShards
@@ -164,27 +163,22 @@ def _fit(
     scratch = draft.path("scratch/x").parent
     try:
         progress.start(total=config.order + 1)
-        num_tokens = data.num_tokens("train")
         memory_bytes = config.memory_bytes or usable_memory_bytes() // 2
-        stream = {"order": config.order, "vocab_size": data.vocab_size, "bos_id": data.bos_id}
-        new: NewArray = np.empty
-        if num_tokens * counting_bytes(config.order) <= memory_bytes:
-            counting = count_ngrams(_tokens(data, "train"), **stream)
-        else:
-            progress.note(f"{num_tokens:,} tokens are counted on disk, {memory_bytes / 1e9:.1f} GB of them at a time.")
-            new = new_in(scratch)
-            counting = count_out_of_core(
-                data.tokens("train"),
-                **stream,
-                folder=scratch,
-                memory_bytes=memory_bytes,
-                where=f"{draft.stage}/{draft.name}",
-            )
-        counted: list[OrderCounts] = []
-        for counts in counting:
+        counted = []
+        for counts in count_ngrams(
+            data.tokens("train"),
+            order=config.order,
+            vocab_size=data.vocab_size,
+            bos_id=data.bos_id,
+            folder=scratch,
+            memory_bytes=memory_bytes,
+            where=f"{draft.stage}/{draft.name}",
+        ):
             counted.append(counts)
             progress.advance(1)
         never = [token for token in (data.bos_id, data.pad_id) if token >= 0]
+        fits = sum(counts.words.size for counts in counted) * ESTIMATED_BYTES <= memory_bytes
+        new = np.empty if fits else new_in(scratch)
         estimated = estimate(counted, never_predicted=never, prune=config.prune, new=new)
         progress.advance(1)
         progress.finish()

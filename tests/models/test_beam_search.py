@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from counted import counted
 from seq2seq_examples import model_of
 from torch import Tensor
 
 from pipeline.models.beam_search import beam_search, length_divisor
 from pipeline.models.interface import GenerationParameters
-from pipeline.models.ngram.counting import count_ngrams
 from pipeline.models.ngram.kneser_ney import estimate
 from pipeline.models.ngram.model import NgramModel
 from pipeline.models.ngram.table import NgramTable
@@ -149,8 +149,8 @@ def stream_model(family: str) -> Any:
         sizes = generator.integers(1, 6, size=100)
         documents = [[1, *generator.choice([2, 3, 4], size=size, p=[0.5, 0.4, 0.1]), EOS] for size in sizes]
         tokens = np.concatenate(documents)
-        counted = list(count_ngrams(tokens, order=3, vocab_size=5, bos_id=1))
-        return NgramModel(NgramTable.of(counted, estimate(counted, never_predicted=[1]), vocab_size=5), **ids)
+        orders = counted(tokens, order=3, vocab_size=5, bos_id=1)
+        return NgramModel(NgramTable.of(orders, estimate(orders, never_predicted=[1]), vocab_size=5), **ids)
     if family == "transformer":
         network: Any = Transformer(derive_shape(vocab_size=5, context_tokens=16, depth=2, width=16, num_heads=2))
     else:

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from counted import counted
 
 from pipeline.errors import ArtifactDamaged, InputError
 from pipeline.models.interface import GenerationParameters
 from pipeline.models.loading import load_model
 from pipeline.models.ngram.arpa import token_names, write_arpa
 from pipeline.models.ngram.arpa_reading import read_arpa
-from pipeline.models.ngram.counting import count_ngrams, sort_with_positions
+from pipeline.models.ngram.counting import sort_with_positions
 from pipeline.models.ngram.kneser_ney import FALLBACK_DISCOUNTS, estimate, modified_discounts
 from pipeline.models.ngram.model import NgramModel
 from pipeline.models.ngram.table import NgramTable
@@ -25,8 +26,8 @@ GREEDY = GenerationParameters(max_new_tokens=12, temperature=0.0)
 
 
 def fit(tokens: np.ndarray, *, order: int, vocab_size: int, prune: tuple[int, ...] = (0,)) -> NgramModel:
-    counted = list(count_ngrams(tokens, order=order, vocab_size=vocab_size, bos_id=BOS))
-    table = NgramTable.of(counted, estimate(counted, never_predicted=[BOS], prune=prune), vocab_size=vocab_size)
+    orders = counted(tokens, order=order, vocab_size=vocab_size, bos_id=BOS)
+    table = NgramTable.of(orders, estimate(orders, never_predicted=[BOS], prune=prune), vocab_size=vocab_size)
     return NgramModel(table, tokenizer_hash="0" * 64, bos_id=BOS, eos_id=EOS, pad_id=-1)
 
 
@@ -71,9 +72,9 @@ def test_perplexity_is_kenlms(
 
 def test_counts_and_discounts_are_kenlms(shakespeare: tuple[list[list[int]], list[list[int]], int]) -> None:
     train, _, vocab_size = shakespeare
-    counted = list(count_ngrams(np.concatenate(train), order=5, vocab_size=vocab_size, bos_id=BOS))
-    assert [counts.words.size for counts in counted] == [23_733, 108_470, 153_677, 146_213, 126_250]
-    first = [found.discounts[0] for found in estimate(counted, never_predicted=[BOS])]
+    orders = counted(np.concatenate(train), order=5, vocab_size=vocab_size, bos_id=BOS)
+    assert [counts.words.size for counts in orders] == [23_733, 108_470, 153_677, 146_213, 126_250]
+    first = [found.discounts[0] for found in estimate(orders, never_predicted=[BOS])]
     assert first == pytest.approx([0.690042, 0.838771, 0.936891, 0.979986, 0.992736], abs=1e-6)
 
 
@@ -81,15 +82,15 @@ def test_a_bigram_by_hand() -> None:
     # "a b", "a c", "a b": after a, b twice and c once; before b and c only a, before a only BOS, before EOS b and c
     a, b, c = 3, 4, 5
     tokens = np.array([BOS, a, b, EOS, BOS, a, c, EOS, BOS, a, b, EOS])
-    counted = list(count_ngrams(tokens, order=2, vocab_size=6, bos_id=BOS))
-    unigrams, bigrams = estimate(counted, never_predicted=[BOS])
+    orders = counted(tokens, order=2, vocab_size=6, bos_id=BOS)
+    unigrams, bigrams = estimate(orders, never_predicted=[BOS])
     assert unigrams.is_fallback
     first, second, third = FALLBACK_DISCOUNTS
     # preceding words: a 1, b 1, c 1, EOS 2, in all 5; five ids can be predicted
     gamma = (3 * first + second) / 5
     p_b, p_c = ((1 - first) / 5 + gamma / 5 for _ in "bc")
     assert np.exp(unigrams.log_probabilities[[b, c]]) == pytest.approx([p_b, p_c])
-    table = NgramTable.of(counted, [unigrams, bigrams], vocab_size=6)
+    table = NgramTable.of(orders, [unigrams, bigrams], vocab_size=6)
     after_a = (second + first) / 3
     expected = [(2 - second) / 3 + after_a * p_b, (1 - first) / 3 + after_a * p_c]
     assert np.exp(table.score(np.array([[a, b], [a, c]]))[:, 0]) == pytest.approx(expected, rel=1e-6)
@@ -133,10 +134,10 @@ def test_what_is_pruned_is_told_by_its_count_and_not_by_what_precedes_it() -> No
 @pytest.mark.parametrize("prune", [(0, 0, 1), (0, 1, 2, 4)])
 def test_a_pruned_model_holds_what_occurs_more_often_and_sums_to_one(prune: tuple[int, ...], tmp_path: Path) -> None:
     tokens = random_text(seed=0)
-    counted = list(count_ngrams(tokens, order=4, vocab_size=40, bos_id=BOS))
+    orders = counted(tokens, order=4, vocab_size=40, bos_id=BOS)
     model = fit(tokens, order=4, vocab_size=40, prune=prune)
     limits = [*prune, prune[-1]][:4]
-    expected = [int((counts.counts > limit).sum()) for counts, limit in zip(counted[1:], limits[1:], strict=True)]
+    expected = [int((counts.counts > limit).sum()) for counts, limit in zip(orders[1:], limits[1:], strict=True)]
     assert model.table.num_ngrams[1:] == expected
     contexts = model.table.contexts(np.random.default_rng(1).integers(3, 40, size=(200, 6)))
     rows = model.table.distributions([ranks[:, -1] for ranks in contexts])
@@ -156,7 +157,7 @@ def test_discounts_follow_chen_and_goodmans_equation() -> None:
 
 def test_counts_equal_those_of_a_dictionary() -> None:
     tokens = random_text(seed=3, num_documents=60)
-    for counts in count_ngrams(tokens, order=4, vocab_size=40, bos_id=BOS):
+    for counts in counted(tokens, order=4, vocab_size=40, bos_id=BOS):
         documents = np.split(tokens, np.flatnonzero(tokens == BOS)[1:])
         expected: dict[tuple[int, ...], int] = {}
         for document in documents:
@@ -233,8 +234,8 @@ def test_equal_keys_keep_their_order() -> None:
 @pytest.mark.parametrize("vocab_size", [2**13, 2**16, 2**22])
 def test_counts_do_not_depend_on_how_many_tokens_fit_an_integer(vocab_size: int) -> None:
     tokens = random_text(seed=6)
-    expected = list(count_ngrams(tokens, order=4, vocab_size=40, bos_id=BOS))
-    found = list(count_ngrams(tokens, order=4, vocab_size=vocab_size, bos_id=BOS))
+    expected = counted(tokens, order=4, vocab_size=40, bos_id=BOS)
+    found = counted(tokens, order=4, vocab_size=vocab_size, bos_id=BOS)
     for one, other in zip(expected[1:], found[1:], strict=True):
         for name in ("words", "counts", "suffixes", "prefixes", "opens"):
             assert np.array_equal(getattr(one, name), getattr(other, name)), (one.order, name)
@@ -242,7 +243,7 @@ def test_counts_do_not_depend_on_how_many_tokens_fit_an_integer(vocab_size: int)
 
 def test_tokens_without_bos_are_refused() -> None:
     with pytest.raises(ValueError, match="BOS"):
-        list(count_ngrams(np.array([4, 5]), order=2, vocab_size=6, bos_id=BOS))
+        counted(np.array([4, 5]), order=2, vocab_size=6, bos_id=BOS)
 
 
 def arpa_score(file: Path, sentence: list[str]) -> float:

@@ -117,13 +117,12 @@ def test_the_order_is_the_files_and_losses_stand_beside_it(chain: Chain, counted
     assert report.notes == ["Nothing was counted: the model is the file model.arpa."]
 
 
-def test_what_does_not_fit_is_counted_on_disk_into_the_same_model(
+def test_what_memory_does_not_hold_is_estimated_on_disk_into_the_same_model(
     chain: Chain, counted: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pipeline.training import ngram
 
-    monkeypatch.setattr(ngram, "counting_bytes", lambda order: 2**40)
-    monkeypatch.setattr(ngram, "count_ngrams", None)
+    monkeypatch.setattr(ngram, "ESTIMATED_BYTES", 2**40)
     on_disk = chain.train(config_of(order=3, memory_bytes=100_000_000), name="on_disk")
     files = {path.relative_to(on_disk.folder): path.read_bytes() for path in on_disk.folder.glob("model/*")}
     assert files == {path.relative_to(counted.folder): path.read_bytes() for path in counted.folder.glob("model/*")}

@@ -68,7 +68,11 @@ def sketch(shingles: Hashes, counts: Counts, *, num_slots: int) -> Hashes:
     for number in range(2 * num_slots):
         hashes = mix(shingles ^ np.uint64((number + 1) * _ROUND % (1 << 64)))
         if number < num_slots:
-            slots = base + ((hashes >> np.uint64(32)) * np.uint64(num_slots) >> np.uint64(32)).astype(np.int64)
+            chosen = hashes >> np.uint64(32)
+            chosen *= np.uint64(num_slots)
+            chosen >>= np.uint64(32)
+            slots = chosen.view(np.int64)
+            slots += base
         else:
             slots = base + (number - num_slots)
         if number:
@@ -80,6 +84,8 @@ def sketch(shingles: Hashes, counts: Counts, *, num_slots: int) -> Hashes:
             unfinished = unfinished[~is_full]
             if not len(unfinished):
                 break
+            if 2 * counts[unfinished].sum() > len(shingles):  # selecting costs as much as most of a round saves
+                continue
             wanted = np.zeros(num_documents, np.bool_)
             wanted[unfinished] = True
             keep = wanted[base // num_slots]

@@ -23,6 +23,7 @@ Counts = npt.NDArray[np.int64]
 
 PIECE_CHARACTERS = 1 << 16
 """Worked on at once: the arrays stay in the processor's cache, and memory does not grow with a document."""
+_MIXED_ROWS = 1 << 13
 
 _BASE = 0x9E3779B97F4A7C15
 _NO_SPACES = (
@@ -44,11 +45,13 @@ _THEMSELVES = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xAC00, 0xD7A3), (0x20000, 0
 
 def mix(values: Hashes) -> Hashes:
     """Scrambles 64-bit values one to one, in place: the finaliser of SplitMix64 (Steele, Lea and Flood, 2014)."""
-    values ^= values >> np.uint64(30)
-    values *= np.uint64(0xBF58476D1CE4E5B9)
-    values ^= values >> np.uint64(27)
-    values *= np.uint64(0x94D049BB133111EB)
-    values ^= values >> np.uint64(31)
+    for start in range(0, len(values), _MIXED_ROWS):  # a block stays in the processor's cache through all five steps
+        block = values[start : start + _MIXED_ROWS]
+        block ^= block >> np.uint64(30)
+        block *= np.uint64(0xBF58476D1CE4E5B9)
+        block ^= block >> np.uint64(27)
+        block *= np.uint64(0x94D049BB133111EB)
+        block ^= block >> np.uint64(31)
     return values
 
 
@@ -83,6 +86,12 @@ def _alone() -> npt.NDArray[np.bool_]:
     for first, last in _NO_SPACES:
         alone[first : last + 1] = True
     return alone
+
+
+def _any_alone(codes: npt.NDArray[np.uint32]) -> bool:
+    """Looks up the few that can be: curly quotes and dashes stand among these numbers, and nearly all text has them."""
+    high = np.flatnonzero(codes >= _NO_SPACES[0][0])
+    return bool(_alone()[codes[high]].any())
 
 
 @lru_cache(maxsize=1)
@@ -149,9 +158,9 @@ def _hash_tokens(text: str) -> tuple[Hashes, Counts]:
     weights = np.zeros(len(codes) + 2, np.uint64)  # a separator before and after
     np.take(_weights(), codes, out=weights[1:-1], mode="clip")
     inside = weights != 0
-    if not text.isascii() and int(codes.max()) >= _NO_SPACES[0][0]:
+    if not text.isascii() and _any_alone(codes):
         alone = np.zeros(len(weights), np.bool_)
-        alone[1:-1] = _alone()[codes]
+        np.take(_alone(), codes, out=alone[1:-1], mode="clip")
         apart = ~inside[:-1] | alone[:-1] | alone[1:]
         starts = np.flatnonzero(inside[1:] & apart) + 1
         ends = np.flatnonzero(inside[:-1] & (~inside[1:] | alone[:-1] | alone[1:])) + 1

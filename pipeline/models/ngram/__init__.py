@@ -1,7 +1,7 @@
 """Interpolated modified Kneser-Ney n-gram models over token ids.
 
-counting.py     token ids -> the distinct n-grams of every order, with counts
-out_of_core.py  the same of a stream that does not fit into memory
+windows.py      token ids -> the distinct windows of some tokens, sorted by DuckDB
+counting.py     sorted windows -> the distinct n-grams of every order, with counts
 scratch.py      arrays that lie on disk
 kneser_ney.py   counts -> probabilities and back-off weights
 table.py        the n-grams of a model as sorted arrays, and looking them up

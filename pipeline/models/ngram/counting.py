@@ -1,26 +1,34 @@
 """Token ids of many documents -> the distinct n-grams of every order with their counts.
 
-An n-gram is named by its rank among those of its order, sorted by (rank of its first n - 1 tokens, last token). The positions of
-the stream are sorted by the n-gram that starts there: first by as many tokens as fit into one 64-bit integer, then one token more
-at a time, by key (rank of the n-gram so far, next token). What follows an n-gram that occurs once occurs once itself: it is never
-sorted again. The sort is torch's, a radix sort of integers on all cores that gives the positions along with the keys.
+An n-gram is named by its rank among those of its order, sorted by (rank of its first n - 1 tokens, last token). Among the sorted
+windows of the stream (windows.py) those that begin with an n-gram stand together, for every n at once, and the n-grams of each
+order appear by rank: one pass finds n-grams, counts and prefixes. The rank of the last n - 1 tokens is that of (rank of the last
+n - 1 tokens of the prefix, last token) among the shorter ones, found by binary search.
 
-Trade-off: speed here is memory traffic, so whatever is as long as the stream is 32 bits wide where that holds it, and made once.
+What has to fit: DuckDB's limit, and nothing that grows with the stream. The distinct n-grams lie in files, about 30 bytes
+each; the model itself, about 24 bytes for each n-gram that is not pruned, is in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from pipeline.models.ngram.scratch import Column, new_in
+from pipeline.models.ngram.windows import Packing, read, sorted_windows
+
 if TYPE_CHECKING:
     from jaxtyping import Int
 
 Array = np.ndarray[Any, Any]
+_SEARCH_BYTES = 64
+"""Memory for each n-gram that is looked up at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,173 +48,132 @@ class OrderCounts:
     """bool: the first token is BOS, so that nothing stands before it."""
 
 
-def counting_bytes(order: int) -> int:
-    """Memory that counting in memory and estimating take for each token of the stream, about."""
-    return 40 + 18 * order
+def count_ngrams(
+    parts: Sequence[Int[Array, " tokens"]],
+    *,
+    order: int,
+    vocab_size: int,
+    bos_id: int,
+    folder: Path,
+    memory_bytes: int,
+    where: str,
+) -> Iterator[OrderCounts]:
+    """Counts of orders 1 to `order` of the stream that the parts are one after the other.
 
-
-def count_ngrams(tokens: Int[Array, " tokens"], *, order: int, vocab_size: int, bos_id: int) -> Iterator[OrderCounts]:
-    """Counts of orders 1 to `order`; every document begins with BOS, and no n-gram spans two documents.
-
-    A unigram's rank is its token id, whether it occurs or not.
+    Every document begins with BOS, and no n-gram spans two documents. A unigram's rank is its token id, whether it occurs or
+    not. DuckDB takes at most `memory_bytes` and spills under `folder`, where the counts lie too, in files without a name;
+    `where` names the work in errors.
 
     Raises:
         ValueError: the tokens do not begin with BOS, or there are none.
+        StageError: the limit is too small to sort with.
+        StorageError: the disk is full, read-only or forbidden.
     """
-    if not tokens.size or int(tokens[0]) != bos_id:
+    parts = [part for part in parts if part.size]
+    if not parts or int(parts[0][0]) != bos_id:
         raise ValueError("every document must begin with the BOS token")
-    stream = _Stream(tokens, order=order, vocab_size=vocab_size, bos_id=bos_id)
-    counted = stream.unigrams()
-    yield counted
+    yield _unigrams(parts, vocab_size=vocab_size, bos_id=bos_id)
     if order == 1:
         return
-    for packed in range(2, min(order, stream.num_packed) + 1):
-        counted = stream.packed(counted, packed)
-        yield counted
-    stream.forget_packed(counted)
-    for _ in range(counted.order, order):
-        counted = stream.longer(counted)
-        yield counted
+    folder.mkdir(parents=True, exist_ok=True)
+    packing = Packing(order, vocab_size)
+    is_long = sum(part.size for part in parts) >= 2**31
+    with ExitStack() as files:
+        growing = [_Growing(length, packing.bits, folder, files, is_long=is_long) for length in range(2, order + 1)]
+        previous = np.full(order, -1)
+        for words, counts in sorted_windows(
+            parts, packing, bos_id=bos_id, folder=folder / "sorting", memory_bytes=memory_bytes, where=where
+        ):
+            _add(words, counts, previous, growing, bos_id)
+            previous = words[:, -1]
+        suffixes = ordered = np.empty(0, dtype=np.int64)
+        for found in growing:
+            at_once = max(1, memory_bytes // _SEARCH_BYTES)
+            counted, ordered = found.counted(suffixes, ordered, folder=folder, at_once=at_once)
+            suffixes = counted.suffixes
+            yield counted
 
 
-class _Stream:
-    """The positions of the tokens, grouped by the n-gram that starts there: n grows by one at a time."""
+def _unigrams(parts: Sequence[Array], *, vocab_size: int, bos_id: int) -> OrderCounts:
+    counts = np.zeros(vocab_size, dtype=np.int64)
+    for block in read(parts):
+        counts += np.bincount(block, minlength=vocab_size)
+    none = np.zeros(vocab_size, dtype=np.int32)
+    words = np.arange(vocab_size, dtype=np.int32)
+    return OrderCounts(order=1, prefixes=none, words=words, suffixes=none, counts=counts, opens=words == bos_id)
 
-    def __init__(self, tokens: Array, *, order: int, vocab_size: int, bos_id: int) -> None:
-        # a document's BOS ends the n-grams of the one before; the last one needs such an end too
-        self._words = np.concatenate((tokens.astype(np.int32), np.full(order, bos_id, dtype=np.int32)))
-        self._size, self._vocab_size, self._bos_id = tokens.size, vocab_size, bos_id
-        self._index: type[np.signedinteger[Any]] = np.int32 if tokens.size < 2**31 else np.int64
-        self._bits = max(1, (vocab_size - 1).bit_length())
-        self._mask = (1 << self._bits) - 1
-        self.num_packed = min(order, 63 // self._bits)
-        assert order == 1 or self.num_packed > 1, f"a vocabulary of {vocab_size} is too large to pack two tokens"
-        self._started = self._words[:-order]  # rank of the n-gram that starts at each position; -1 where none does
-        self._firsts: Array = np.empty(0, dtype=np.int64)  # by rank, where an n-gram first starts
-        self._positions: Array = np.empty(0, dtype=np.int64)  # of n-grams that occur more than once, ordered by rank
-        self._ranks: Array = np.empty(0, dtype=self._index)
-        self._keys: Array = np.empty(0, dtype=np.int64)
 
-    def unigrams(self) -> OrderCounts:
-        """Every id of the vocabulary."""
-        none = np.zeros(self._vocab_size, dtype=self._index)
-        return OrderCounts(
-            order=1,
-            prefixes=none,
-            words=np.arange(self._vocab_size, dtype=np.int32),
-            suffixes=none,
-            counts=np.bincount(self._started, minlength=self._vocab_size),
-            opens=np.arange(self._vocab_size) == self._bos_id,
-        )
+class _Growing:
+    """The n-grams of one order, as they appear."""
 
-    def packed(self, shorter: OrderCounts, length: int) -> OrderCounts:
-        """The n-grams of one token more, as long as `num_packed` tokens fit one integer."""
-        if not self._keys.size:
-            self._sort_packed()
-        keys = self._keys >> (self._bits * (self.num_packed - length))
-        begins, sizes = _runs(keys)
-        words = (keys[begins] & self._mask).astype(np.int32)
-        prefixes = self._ranks[begins]
-        is_whole = words != self._bos_id
-        is_whole &= prefixes >= 0
-        ranks = np.cumsum(is_whole, dtype=self._index)
-        ranks -= 1
-        ranks[~is_whole] = -1
-        self._ranks = np.repeat(ranks, sizes)
-        prefixes = prefixes[is_whole]
-        self._firsts = self._positions[begins[is_whole]]
+    def __init__(self, order: int, bits: int, folder: Path, files: ExitStack, *, is_long: bool) -> None:
+        self._order, self._bits = order, bits
+        self._index: type[np.signedinteger[Any]] = np.int64 if is_long else np.int32
+        kinds = (self._index, np.int32, np.int64, np.bool_, np.int64)
+        columns = [files.enter_context(Column(folder, kind)) for kind in kinds]
+        self._prefixes, self._words, self._counts, self._opens, self._keys = columns
+        self._size = 0
+        self._last_count = np.zeros(1, dtype=np.int64)  # of the n-gram before the next new one: in the end, of the last
+
+    def add(
+        self, prefixes: Array, words: Array, counts: Array, *, begins: Array, is_whole: Array, is_opening: Array
+    ) -> Array:
+        """Takes what a number of sorted windows add, and gives the rank of the n-gram at the head of each window.
+
+        `begins` says where an n-gram stands for the first time, `is_whole` where there is one: elsewhere ranks mean nothing.
+        """
+        ranks = np.cumsum(begins)  # 0 for the last n-gram before these windows
+        sizes = np.bincount(ranks, weights=counts * is_whole).astype(np.int64)  # exact: below 2**53
+        sizes[0] += self._last_count[0]
+        self._counts.append(sizes[:-1])
+        self._last_count = sizes[-1:]
+        prefixes, words = prefixes[begins], words[begins]
+        self._prefixes.append(prefixes)
+        self._words.append(words)
+        self._keys.append((prefixes << self._bits) | words)
+        self._opens.append(is_opening[begins])
+        ranks += self._size - 1
+        self._size += words.size
+        return ranks
+
+    def counted(self, suffixes: Array, keys: Array, *, folder: Path, at_once: int) -> tuple[OrderCounts, Array]:
+        """What was found, and the keys (prefix, last token) by rank, given suffixes and keys of the shorter n-grams."""
+        self._counts.append(self._last_count)
+        prefixes, words = self._prefixes.whole(), self._words.whole()
+        found = words if self._order == 2 else new_in(folder)(words.size, self._index)
+        for begin in range(0, words.size if self._order > 2 else 0, at_once):
+            part = slice(begin, begin + at_once)
+            asked = (suffixes[prefixes[part]].astype(np.int64) << self._bits) | words[part]
+            asked, places = sort_with_positions(asked)  # so that searching goes through the keys once
+            found[part][places] = np.searchsorted(keys, asked)
         counted = OrderCounts(
-            order=length,
+            order=self._order,
             prefixes=prefixes,
-            words=words[is_whole],
-            suffixes=self._started[self._firsts + 1],
-            counts=sizes[is_whole],
-            opens=shorter.opens[prefixes],
+            words=words,
+            suffixes=found,
+            counts=self._counts.whole()[1:],  # before the first n-gram stands none
+            opens=self._opens.whole(),
         )
-        self._started = np.empty(self._size, dtype=self._index)
-        self._started[self._positions] = self._ranks
-        return counted
-
-    def _sort_packed(self) -> None:
-        keys = self._words[: self._size].astype(np.int64)
-        for offset in range(1, self.num_packed):
-            keys <<= self._bits
-            keys |= self._words[offset : offset + self._size]
-        self._keys, self._positions = sort_with_positions(keys)
-        self._ranks = (self._keys >> (self._bits * (self.num_packed - 1))).astype(self._index)
-
-    def forget_packed(self, counted: OrderCounts) -> None:
-        """Keeps the positions of n-grams that occur more than once."""
-        self._keys = self._keys[:0]
-        several = np.append(counted.counts > 1, False)[self._ranks]  # the entry behind the last is that of rank -1
-        self._positions, self._ranks = self._positions[several], self._ranks[several]
-
-    def longer(self, shorter: OrderCounts) -> OrderCounts:
-        """The n-grams of one token more."""
-        needed = shorter.order
-        single_prefixes = np.flatnonzero(shorter.counts == 1).astype(self._index)
-        single_firsts = self._firsts[single_prefixes]
-        single_words = self._words[single_firsts + needed]
-        goes_on = single_words != self._bos_id
-        single_prefixes, single_firsts, single_words = (
-            values[goes_on] for values in (single_prefixes, single_firsts, single_words)
-        )
-        words = self._words[self._positions + needed]
-        goes_on = words != self._bos_id
-        keys = self._ranks[goes_on].astype(np.int64)
-        keys <<= self._bits
-        keys |= words[goes_on]
-        positions = self._positions[goes_on]
-        keys, places = sort_with_positions(keys)
-        positions = positions[places]
-        begins, sizes = _runs(keys)
-        distinct = keys[begins]
-        prefixes = (distinct >> self._bits).astype(self._index)
-        # both lists rise by prefix, and no prefix is in both: a rank in one is moved by what the other holds before it
-        num_prefixes = shorter.words.size
-        ranks = np.arange(begins.size) + _before(prefixes, among=single_prefixes, size=num_prefixes)
-        single_ranks = np.arange(single_firsts.size) + _before(single_prefixes, among=prefixes, size=num_prefixes)
-        is_single = np.zeros(ranks.size + single_ranks.size, dtype=bool)
-        is_single[single_ranks] = True
-
-        def merged(of_several: Array, of_singles: Array | int) -> Array:
-            both = np.empty(is_single.size, dtype=of_several.dtype)
-            both[ranks] = of_several
-            both[single_ranks] = of_singles
-            return both
-
-        all_prefixes = merged(prefixes, single_prefixes)
-        self._firsts = merged(positions[begins], single_firsts)
-        counted = OrderCounts(
-            order=needed + 1,
-            prefixes=all_prefixes,
-            words=merged((distinct & self._mask).astype(np.int32), single_words),
-            suffixes=self._started[self._firsts + 1],
-            counts=merged(sizes, 1),
-            opens=shorter.opens[all_prefixes],
-        )
-        self._ranks = np.repeat(ranks.astype(self._index), sizes)
-        self._started = np.full(self._size, -1, dtype=self._index)
-        self._started[positions] = self._ranks
-        self._started[single_firsts] = single_ranks
-        several = np.repeat(sizes > 1, sizes)
-        self._positions, self._ranks = positions[several], self._ranks[several]
-        return counted
+        return counted, self._keys.whole()
 
 
-def _runs(keys: Array) -> tuple[Array, Array]:
-    """Where each run of equal values begins, and how long it is."""
-    is_first = np.empty(keys.size, dtype=bool)
-    is_first[:1] = True
-    np.not_equal(keys[1:], keys[:-1], out=is_first[1:])
-    begins = np.flatnonzero(is_first)
-    return begins, np.diff(begins, append=keys.size)
-
-
-def _before(prefixes: Array, *, among: Array, size: int) -> Array:
-    """How many of the rising list `among` lie before each prefix."""
-    held = np.bincount(among, minlength=size)
-    return (np.cumsum(held) - held)[prefixes]
+def _add(
+    words: Int[Array, "order windows"],
+    counts: Int[Array, " windows"],
+    previous: Int[Array, " order"],
+    growing: list[_Growing],
+    bos_id: int,
+) -> None:
+    """Finds the n-grams of every order in windows that follow `previous` in sorted order."""
+    before = np.concatenate((previous[:, None], words[:, :-1]), axis=1)
+    ranks = words[0]
+    is_opening = words[0] == bos_id
+    differs = words[0] != before[0]
+    is_whole = np.ones_like(differs)
+    for found, last, last_before in zip(growing, words[1:], before[1:], strict=True):
+        differs |= last != last_before
+        is_whole &= last != bos_id
+        ranks = found.add(ranks, last, counts, begins=differs & is_whole, is_whole=is_whole, is_opening=is_opening)
 
 
 def sort_with_positions(keys: Array) -> tuple[Array, Array]:

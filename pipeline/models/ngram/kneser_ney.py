@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 """Where the counts of counts give none, as lmplz --discount_fallback takes them."""
+ESTIMATED_BYTES = 33
+"""What the arrays of the results take for each n-gram while they are made."""
 _BLOCK_NGRAMS = 1 << 18
 
 

@@ -50,11 +50,12 @@ class NgramTable:
     def of(cls, counted: list[OrderCounts], estimated: list[OrderProbabilities], *, vocab_size: int) -> NgramTable:
         """The table of counted and estimated orders, without what was pruned."""
         orders = []
-        contexts = np.zeros(1, dtype=counted[0].prefixes.dtype)  # of those counted, what is left
+        num_counted, contexts = 1, np.zeros(1, dtype=np.int64)  # of the counted ones, what is left
         for counts, found in zip(counted, estimated, strict=True):
             keeps = found.keeps
-            begins = np.searchsorted(_kept(counts.prefixes, keeps, counts.prefixes.dtype), contexts)
-            contexts = np.flatnonzero(keeps).astype(counts.prefixes.dtype)
+            followers = np.bincount(_kept(counts.prefixes, keeps, counts.prefixes.dtype), minlength=num_counted)
+            begins = (np.cumsum(followers) - followers)[contexts]
+            num_counted, contexts = keeps.size, np.flatnonzero(keeps)
             end = counts.words.size if counts.order < len(counted) else 0
             orders.append(
                 OrderTable(
@@ -145,5 +146,7 @@ def _kept(values: Array, keeps: Array, kind: Any) -> Array:
 
 
 def _keys(table: OrderTable, vocab_size: int) -> Array:
-    contexts = np.repeat(np.arange(table.begins.size - 1), np.diff(table.begins))
-    return contexts * vocab_size + table.words
+    keys = np.repeat(np.arange(table.begins.size - 1), np.diff(table.begins))
+    keys *= vocab_size
+    keys += table.words
+    return keys

@@ -1,4 +1,4 @@
-"""n-grams counted on disk are those counted in memory: every array, and every byte of the saved model."""
+"""n-grams counted by sorting are those counted in a dictionary: every array, and every byte of the saved model."""
 
 from __future__ import annotations
 
@@ -7,44 +7,71 @@ import os
 import subprocess
 import sys
 import threading
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from counted import LIMIT, counted
 from test_ngram import BOS, EOS, random_text
 
 from pipeline.errors import StageError, StorageError
-from pipeline.models.ngram import out_of_core
+from pipeline.models.ngram import counting, windows
 from pipeline.models.ngram.counting import OrderCounts, count_ngrams
 from pipeline.models.ngram.kneser_ney import estimate
 from pipeline.models.ngram.model import NgramModel
-from pipeline.models.ngram.out_of_core import count_out_of_core
 from pipeline.models.ngram.scratch import NewArray, new_in
 from pipeline.models.ngram.table import NgramTable
 
 ARRAYS = ("prefixes", "words", "suffixes", "counts", "opens")
-LIMIT = 100_000_000
 
 
-def on_disk(
+def of_parts(
     *parts: np.ndarray, order: int, vocab_size: int, folder: Path, memory_bytes: int = LIMIT
 ) -> list[OrderCounts]:
-    return list(
-        count_out_of_core(
-            parts,
-            order=order,
-            vocab_size=vocab_size,
-            bos_id=BOS,
-            folder=folder,
-            memory_bytes=memory_bytes,
-            where="trained_model/counts",
+    limits = {"folder": folder, "memory_bytes": memory_bytes, "where": "trained_model/counts"}
+    return list(count_ngrams(parts, order=order, vocab_size=vocab_size, bos_id=BOS, **limits))
+
+
+def by_dictionary(tokens: np.ndarray, *, order: int, vocab_size: int) -> list[dict[str, list[int] | list[bool]]]:
+    """The same arrays by definition: the n-grams of each document in a dictionary, ranked by their tokens."""
+    documents = [document.tolist() for document in np.split(tokens, np.flatnonzero(tokens == BOS)[1:])]
+    ranks = {(word,): word for word in range(vocab_size)}
+    words = list(range(vocab_size))
+    seen = Counter(tokens.tolist())
+    none = [0] * vocab_size
+    counts, opens = [seen[word] for word in words], [word == BOS for word in words]
+    orders = [{"prefixes": none, "words": words, "suffixes": none, "counts": counts, "opens": opens}]
+    for length in range(2, order + 1):
+        found = Counter(
+            tuple(document[start : start + length])
+            for document in documents
+            for start in range(len(document) - length + 1)
         )
-    )
+        ngrams = sorted(found)
+        orders.append(
+            {
+                "prefixes": [ranks[ngram[:-1]] for ngram in ngrams],
+                "words": [ngram[-1] for ngram in ngrams],
+                "suffixes": [ranks[ngram[1:]] for ngram in ngrams],
+                "counts": [found[ngram] for ngram in ngrams],
+                "opens": [ngram[0] == BOS for ngram in ngrams],
+            }
+        )
+        ranks = {ngram: rank for rank, ngram in enumerate(ngrams)}
+    return orders
+
+
+def assert_equal(found: list[OrderCounts], expected: list[dict[str, list[int] | list[bool]]]) -> None:
+    assert [counts.order for counts in found] == list(range(1, len(expected) + 1))
+    for one, other in zip(found, expected, strict=True):
+        for name in ARRAYS:
+            assert getattr(one, name).tolist() == other[name], (one.order, name)
 
 
 def saved(
-    counted: list[OrderCounts],
+    orders: list[OrderCounts],
     vocab_size: int,
     folder: Path,
     *,
@@ -52,72 +79,66 @@ def saved(
     new: NewArray = np.empty,
 ) -> dict[str, bytes]:
     """The files of the model that is estimated from some counts."""
-    table = NgramTable.of(
-        counted, estimate(counted, never_predicted=[BOS], prune=prune, new=new), vocab_size=vocab_size
-    )
+    table = NgramTable.of(orders, estimate(orders, never_predicted=[BOS], prune=prune, new=new), vocab_size=vocab_size)
     NgramModel(table, tokenizer_hash="0" * 64, bos_id=BOS, eos_id=EOS, pad_id=-1).save(folder)
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4, 5, 6])
 @pytest.mark.parametrize("vocab_size", [40, 8_192, 70_000])
-def test_counts_and_the_saved_model_are_those_of_memory(
+def test_counts_are_those_of_a_dictionary_and_the_disk_gives_the_model_of_memory(
     order: int, vocab_size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over shards and blocks that end within documents; 8,192 pieces need two integers a window at order 5, 70,000 at 4."""
-    monkeypatch.setattr(out_of_core, "_READ_TOKENS", 700)
-    monkeypatch.setattr(out_of_core, "_SEARCH_BYTES", LIMIT // 100)  # looked up by a hundred
+    monkeypatch.setattr(windows, "_READ_TOKENS", 700)
+    monkeypatch.setattr(counting, "_SEARCH_BYTES", LIMIT // 100)  # looked up by a hundred
     tokens = random_text(seed=order, num_documents=300, vocab_size=vocab_size).astype(np.uint32)
-    expected = list(count_ngrams(tokens, order=order, vocab_size=vocab_size, bos_id=BOS))
     scratch = tmp_path / "scratch"
-    found = on_disk(tokens[:1111], tokens[1111:1113], tokens[1113:], order=order, vocab_size=vocab_size, folder=scratch)
-    for one, other in zip(expected, found, strict=True):
-        assert one.order == other.order
-        for name in ARRAYS:
-            assert np.array_equal(getattr(one, name), getattr(other, name)), (one.order, name)
+    found = of_parts(
+        tokens[:1111], tokens[1111:1113], tokens[1113:], order=order, vocab_size=vocab_size, folder=scratch
+    )
+    assert_equal(found, by_dictionary(tokens, order=order, vocab_size=vocab_size))
     if order > 1:
         assert not list(scratch.iterdir())  # the counts lie there without a name
         prune = (0, 0, 1)[:order]
-        pruned = saved(found, vocab_size, tmp_path / "found", prune=prune, new=new_in(scratch))
-        assert pruned == saved(expected, vocab_size, tmp_path / "expected", prune=prune)
+        pruned = saved(found, vocab_size, tmp_path / "on_disk", prune=prune, new=new_in(scratch))
+        assert pruned == saved(found, vocab_size, tmp_path / "in_memory", prune=prune)
 
 
-def test_real_text_gives_the_same_model(tmp_path: Path, corpora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_of_real_text_over_many_blocks(tmp_path: Path, corpora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = corpora / "tinyshakespeare.txt"
-    monkeypatch.setattr(out_of_core, "_SORTED_ROWS", 4_096)
-    characters = np.frombuffer(file.read_bytes()[:400_000], dtype=np.uint8).astype(np.int64) + 3
+    monkeypatch.setattr(windows, "_SORTED_ROWS", 4_096)
+    characters = np.frombuffer(file.read_bytes()[:100_000], dtype=np.uint8).astype(np.int64) + 3
     documents = np.split(characters, np.flatnonzero(characters == ord("\n") + 3))
     tokens = np.concatenate([np.concatenate(([BOS], document, [EOS])) for document in documents])
-    expected = list(count_ngrams(tokens, order=6, vocab_size=259, bos_id=BOS))
-    found = on_disk(tokens, order=6, vocab_size=259, folder=tmp_path / "scratch")
-    assert found[5].words.size > 100_000
-    model = saved(found, 259, tmp_path / "found", new=new_in(tmp_path / "scratch"))
-    assert model == saved(expected, 259, tmp_path / "expected")
+    found = of_parts(tokens, order=6, vocab_size=259, folder=tmp_path)
+    assert found[5].words.size > 30_000
+    assert_equal(found, by_dictionary(tokens, order=6, vocab_size=259))
 
 
 def test_estimating_by_blocks_of_any_size_gives_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.models.ngram import kneser_ney
 
-    counted = list(count_ngrams(random_text(seed=0), order=4, vocab_size=40, bos_id=BOS))
-    expected = saved(counted, 40, tmp_path / "whole")
+    orders = counted(random_text(seed=0), order=4, vocab_size=40, bos_id=BOS)
+    expected = saved(orders, 40, tmp_path / "whole")
     monkeypatch.setattr(kneser_ney, "_BLOCK_NGRAMS", 5)
-    assert saved(counted, 40, tmp_path / "by_fives") == expected
+    assert saved(orders, 40, tmp_path / "by_fives") == expected
 
 
 def test_a_stream_shorter_than_the_order_has_no_long_ngrams(tmp_path: Path) -> None:
     tokens = np.array([BOS, 3, EOS, BOS, EOS])
-    found = on_disk(tokens, order=4, vocab_size=6, folder=tmp_path)
+    found = of_parts(tokens, order=4, vocab_size=6, folder=tmp_path)
     assert [counts.words.tolist() for counts in found] == [list(range(6)), [2, 3, 2], [2], []]
     assert found[1].counts.tolist() == [1, 1, 1]
     assert found[1].opens.tolist() == [True, True, False]
     with pytest.raises(ValueError, match="BOS"):
-        on_disk(tokens[1:], order=2, vocab_size=6, folder=tmp_path)
+        of_parts(tokens[1:], order=2, vocab_size=6, folder=tmp_path)
 
 
 def test_a_limit_too_small_to_sort_with_is_one_sentence(tmp_path: Path) -> None:
     tokens = np.concatenate([[BOS], np.random.default_rng(0).integers(3, 8_192, size=300_000)])
     with pytest.raises(StageError, match="trained_model/counts needs more memory than 1MB") as caught:
-        on_disk(tokens, order=5, vocab_size=8_192, folder=tmp_path / "scratch", memory_bytes=1_000_000)
+        of_parts(tokens, order=5, vocab_size=8_192, folder=tmp_path / "scratch", memory_bytes=1_000_000)
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "scratch").iterdir())
 
@@ -137,14 +158,14 @@ COUNTING = """
 import sys
 from pathlib import Path
 import numpy as np
-from pipeline.models.ngram.out_of_core import count_out_of_core
+from pipeline.models.ngram.counting import count_ngrams
 
 def most_held():
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
 
 tokens, folder, limit, found = sys.argv[1:]
 stream = {"order": 5, "vocab_size": 8192, "bos_id": 1, "memory_bytes": int(limit), "where": "here"}
-counting = count_out_of_core([np.load(tokens, mmap_mode="r")], **stream, folder=Path(folder))
+counting = count_ngrams([np.load(tokens, mmap_mode="r")], **stream, folder=Path(folder))
 counted = [next(counting)]
 before = most_held()
 counted.append(next(counting))  # all windows are sorted now, and what is mapped is small
@@ -181,7 +202,13 @@ def test_millions_of_tokens_are_counted_within_the_limit_by_spilling(tmp_path: P
         watching.join()
     assert spilled[0] > 10_000_000
     assert int(result.stdout) < LIMIT + 200_000_000  # with blocks on their way; in memory it is some 500 MB
+    pairs = tokens[:-1].astype(np.int64) * 8_192 + tokens[1:]
+    distinct, counts_of_pairs = np.unique(pairs[tokens[1:] != BOS], return_counts=True)
     with np.load(tmp_path / "found.npz") as found:
-        for counts in count_ngrams(tokens, order=5, vocab_size=8_192, bos_id=BOS):
+        assert np.array_equal(found["2.prefixes"] * 8_192 + found["2.words"], distinct)
+        assert np.array_equal(found["2.counts"], counts_of_pairs)
+        for counts in of_parts(
+            tokens, order=5, vocab_size=8_192, folder=tmp_path / "again", memory_bytes=4_000_000_000
+        ):
             for name in ("prefixes", "words", "suffixes", "counts"):
                 assert np.array_equal(found[f"{counts.order}.{name}"], getattr(counts, name)), (counts.order, name)
