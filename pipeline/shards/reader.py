@@ -37,6 +37,11 @@ def open_shard(path: Path, *, vocab_size: int, tokenizer_hash: str) -> tuple[Hea
     return header, tokens
 
 
+def has_pairs(folder: Path) -> bool:
+    """Whether shards hold pairs, not streams."""
+    return (folder / PAIR_INDEX).is_file()
+
+
 class TokenShards:
     """Token streams by split; every document is `<s> tokens </s>`."""
 
@@ -48,7 +53,7 @@ class TokenShards:
             ArtifactDamaged: a file is missing, cut, of another vocabulary, or holds an id outside it.
         """
         self.folder = folder
-        if (folder / PAIR_INDEX).is_file():
+        if has_pairs(folder):
             raise TrainingError(
                 "The dataset holds pairs, and this family learns from text alone. Set the dataset's task to language_model, "
                 "or choose a family that learns from pairs."

@@ -28,7 +28,7 @@ from pipeline.environment import keep_memory, wait_considerately
 from pipeline.errors import ConfigurationError, TrainingDiverged, TrainingError, TrainingInterrupted
 from pipeline.files import write_parquet
 from pipeline.progress import Progress
-from pipeline.shards.reader import PAIR_INDEX
+from pipeline.shards.reader import has_pairs
 from pipeline.tokenizer.model import Tokenizer
 from pipeline.training.derive import Derived, derive
 from pipeline.training.keeping import Keep
@@ -61,15 +61,15 @@ def training_command(spec_path: Path) -> list[str]:
     return [sys.executable, "-m", "pipeline.training", str(spec_path)]
 
 
-def training_environment() -> dict[str, str]:
+def training_environment(spec_path: Path) -> dict[str, str]:
     """The environment of the process: this one's, the package's folder to import from, who its parent is, and what suits
-    training."""
+    the training."""
     root = str(Path(__file__).parents[2])
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     own = {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), PARENT_VARIABLE: str(os.getpid())}
     environment = {**os.environ, **own}
     wait_considerately(environment)
-    keep_memory(environment)
+    keep_memory(environment, sizes_vary=has_pairs(Path(TrainingSpec.read(spec_path).shards_folder)))
     return environment
 
 
@@ -104,7 +104,7 @@ def run_subprocess(spec_path: Path) -> None:
     Raises:
         TrainingError: see `check_exit`.
     """
-    process = subprocess.Popen(training_command(spec_path), env=training_environment(), start_new_session=True)
+    process = subprocess.Popen(training_command(spec_path), env=training_environment(spec_path), start_new_session=True)
     try:
         code = process.wait()
     finally:
@@ -182,7 +182,7 @@ def build_trained_model(
         shards_folder=str(shards.folder),
         tokenizer_file=str((target_tokenizer or tokenizer).file("tokenizer.model")),
         source_tokenizer_file=str(tokenizer.file("tokenizer.model")) if target_tokenizer is not None else None,
-        is_compilable=isinstance(config, TransformerConfig) and not (shards.folder / PAIR_INDEX).is_file(),
+        is_compilable=isinstance(config, TransformerConfig) and not has_pairs(shards.folder),
         output_folder=str(output),
         checkpoint_folder=str(checkpoint_folder),
         spool_folder=str(spool_folder),

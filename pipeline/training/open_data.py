@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.errors import ConfigurationError
-from pipeline.shards.reader import PAIR_INDEX
+from pipeline.shards.reader import has_pairs
 from pipeline.training.data import TrainingData, WindowData
 from pipeline.training.families import EncoderDecoderShape, Shape
 from pipeline.training.pair_data import PairData, PromptData
@@ -18,11 +18,11 @@ def open_data(spec: TrainingSpec, shape: Shape) -> TrainingData:
     Raises:
         ConfigurationError: they do not fit each other.
     """
-    has_pairs = (Path(spec.shards_folder) / PAIR_INDEX).is_file()
+    of_pairs = has_pairs(Path(spec.shards_folder))
     if not isinstance(shape, EncoderDecoderShape):
-        kind = PromptData if has_pairs else WindowData
+        kind = PromptData if of_pairs else WindowData
         return kind(spec, context_tokens=shape.context_tokens)
-    if not has_pairs:
+    if not of_pairs:
         raise ConfigurationError(
             f"{spec.name}: the family {spec.family} learns from pairs, and its dataset holds text alone. Set the dataset's task, "
             "such as translation, or choose a decoder-only family."

@@ -211,6 +211,6 @@ def test_generated_inputs_are_accounted_for(folder: Path, kind: str) -> None:
 @pytest.mark.slow
 def test_ten_thousand_inputs_were_tried() -> None:
     """Counts what the two tests above did in this process: with less, the promise was not tested."""
-    if tally["inputs"] < 1000:
+    if not tally["inputs"]:
         pytest.skip("the fuzz tests did not run before this one")
     assert tally["inputs"] >= 10_000

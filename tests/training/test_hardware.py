@@ -17,6 +17,7 @@ from pipeline.errors import TrainingError, TrainingInterrupted
 from pipeline.models.recurrent.shape import RecurrentShape, derive_recurrent_shape
 from pipeline.models.transformer.network import Transformer
 from pipeline.models.transformer.shape import derive_shape
+from pipeline.shards.reader import PAIR_INDEX
 from pipeline.training import random_state, warmup
 from pipeline.training.console import Console
 from pipeline.training.data import Batch
@@ -72,16 +73,23 @@ def test_recurrent_networks_take_as_many_rows_as_their_logits_leave_room_for() -
 
 
 def test_the_training_process_keeps_its_memory_and_what_the_user_says_of_threads(
-    monkeypatch: pytest.MonkeyPatch,
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of pairs, whose steps ask for other sizes each, the largest blocks are given back."""
+    text, pairs = tmp_path / "text.json", tmp_path / "of_pairs.json"
+    spec = spec_of(tiny_data, tmp_path)
+    spec.write(text)
+    (tmp_path / PAIR_INDEX).touch()
+    replace(spec, shards_folder=str(tmp_path)).write(pairs)
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "MALLOC_MMAP_THRESHOLD_"):
         monkeypatch.delenv(name, raising=False)
-    environment = training_environment()
+    environment = training_environment(text)
     assert (environment["OMP_WAIT_POLICY"], environment["GOMP_SPINCOUNT"]) == ("PASSIVE", "2000")
     assert environment["MALLOC_MMAP_THRESHOLD_"] == "1073741824"
+    assert training_environment(pairs)["MALLOC_MMAP_THRESHOLD_"] == "33554432"
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
-    environment = training_environment()
+    environment = training_environment(text)
     assert environment["OMP_WAIT_POLICY"] == "ACTIVE"
     assert "GOMP_SPINCOUNT" not in environment  # it would overrule the policy
     assert environment["MALLOC_MMAP_THRESHOLD_"] == "65536"
