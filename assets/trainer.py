@@ -48,7 +48,7 @@ def _run_here(spec_path: Path, *, context: dg.AssetExecutionContext) -> None:
     ) as session:
         process = subprocess.Popen(
             training_command(spec_path),
-            env={**training_environment(spec_path), **session.get_bootstrap_env_vars()},
+            env={**training_environment(), **session.get_bootstrap_env_vars()},
             start_new_session=True,
         )
         try:

@@ -60,7 +60,7 @@ def main() -> None:
     default = os.environ.get("TEXTMILL_CORPORA") or ROOT.parent / "shared" / "corpora"
     parser.add_argument("--corpora", type=Path, default=default)
     parser.add_argument("--peers-python", default=os.environ.get("TEXTMILL_PEERS_PYTHON"))
-    parser.add_argument("--megabytes", type=float, default=20)
+    parser.add_argument("--megabytes", type=float, default=60)
     parser.add_argument("--grow-megabytes", type=float, default=200)
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()

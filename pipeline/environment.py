@@ -7,11 +7,9 @@ from collections.abc import MutableMapping
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
 """Threads of torch wait for each other by spinning for some microseconds, then give up their core. Those that never spin train an
 encoder-decoder a fifth slower; those that spin on make a machine with other work on it 9 to 45 times slower."""
-_LARGEST_KEPT_BYTES, _LARGEST_KEPT_OF_MANY_SIZES = 2**30, 2**25
-_KEPT_BYTES = 2**33
+_KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
 """The C library gives large blocks back to the system as they are freed, and every step asks for the same ones again, page by
-page: kept, a step of a recurrent encoder-decoder takes a seventh to two fifths less time. Where every step asks for other sizes,
-the largest blocks leave holes that the next ones do not fit: kept too, they double what training an encoder-decoder takes."""
+page: kept, a step of a recurrent encoder-decoder takes a seventh less time."""
 
 
 def wait_considerately(environment: MutableMapping[str, str]) -> None:
@@ -20,13 +18,9 @@ def wait_considerately(environment: MutableMapping[str, str]) -> None:
         _set_defaults(environment, _WAITING)
 
 
-def keep_memory(environment: MutableMapping[str, str], *, sizes_vary: bool = False) -> None:
-    """Sets that freed memory is kept, for a process that allocates the same blocks over and over, unless somebody has.
-
-    `sizes_vary`: they are never quite the same, so the largest are given back.
-    """
-    largest = _LARGEST_KEPT_OF_MANY_SIZES if sizes_vary else _LARGEST_KEPT_BYTES
-    _set_defaults(environment, {"MALLOC_MMAP_THRESHOLD_": str(largest), "MALLOC_TRIM_THRESHOLD_": str(_KEPT_BYTES)})
+def keep_memory(environment: MutableMapping[str, str]) -> None:
+    """Sets that freed memory is kept, for a process that allocates the same blocks over and over, unless somebody has."""
+    _set_defaults(environment, _KEPT_MEMORY)
 
 
 def _set_defaults(environment: MutableMapping[str, str], values: dict[str, str]) -> None:

@@ -31,7 +31,7 @@ def start_server(modules: Sequence[str]) -> None:
     """
     multiprocessing.get_context("forkserver").set_forkserver_preload([*_IMPORTED_BY_ALL, *modules])
     kept: dict[str, str] = {}
-    keep_memory(kept, sizes_vary=True)
+    keep_memory(kept)
     of_workers = {name: value for name, value in kept.items() if name not in os.environ}
     os.environ.update(of_workers)
     try:

@@ -39,9 +39,9 @@ def shape_of(family: str, sizes: dict[str, Any]) -> Shape:
 
 
 def cpu_forward_tokens(shape: Shape) -> int:
-    """Tokens a forward pass takes at most on a CPU. A recurrent network multiplies one token of every row at a time, and pairs
-    come many rows to few tokens each, so both want as many rows as logits leave room for."""
-    if isinstance(shape, TransformerShape):
+    """Tokens a forward pass takes at most on a CPU. A recurrent network multiplies one token of every row at a time, so it wants
+    as many rows as logits leave room for; for a Transformer more would only take more memory."""
+    if isinstance(shape, TransformerShape | Seq2SeqTransformerShape):
         return MICRO_BATCH_TOKENS["cpu"]
     return min(_MOST_FORWARD_TOKENS, max(MICRO_BATCH_TOKENS["cpu"], _MOST_LOGITS // shape.vocab_size))
 

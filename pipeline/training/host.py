@@ -22,7 +22,7 @@ class TrainingHost:
         """Trains, with more variables in the environment, and returns the exit code."""
         self._process = subprocess.Popen(
             training_command(Path(spec_path)),
-            env={**training_environment(Path(spec_path)), **environment},
+            env={**training_environment(), **environment},
             start_new_session=True,
         )
         try:

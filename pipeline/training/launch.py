@@ -61,15 +61,15 @@ def training_command(spec_path: Path) -> list[str]:
     return [sys.executable, "-m", "pipeline.training", str(spec_path)]
 
 
-def training_environment(spec_path: Path) -> dict[str, str]:
+def training_environment() -> dict[str, str]:
     """The environment of the process: this one's, the package's folder to import from, who its parent is, and what suits
-    the training."""
+    training."""
     root = str(Path(__file__).parents[2])
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     own = {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), PARENT_VARIABLE: str(os.getpid())}
     environment = {**os.environ, **own}
     wait_considerately(environment)
-    keep_memory(environment, sizes_vary=has_pairs(Path(TrainingSpec.read(spec_path).shards_folder)))
+    keep_memory(environment)
     return environment
 
 
@@ -104,7 +104,7 @@ def run_subprocess(spec_path: Path) -> None:
     Raises:
         TrainingError: see `check_exit`.
     """
-    process = subprocess.Popen(training_command(spec_path), env=training_environment(spec_path), start_new_session=True)
+    process = subprocess.Popen(training_command(spec_path), env=training_environment(), start_new_session=True)
     try:
         code = process.wait()
     finally:

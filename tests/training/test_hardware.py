@@ -15,9 +15,9 @@ from tiny_run import spec_of
 
 from pipeline.errors import TrainingError, TrainingInterrupted
 from pipeline.models.recurrent.shape import RecurrentShape, derive_recurrent_shape
+from pipeline.models.seq2seq_transformer.shape import derive_seq2seq_transformer_shape
 from pipeline.models.transformer.network import Transformer
 from pipeline.models.transformer.shape import derive_shape
-from pipeline.shards.reader import PAIR_INDEX
 from pipeline.training import random_state, warmup
 from pipeline.training.console import Console
 from pipeline.training.data import Batch
@@ -61,7 +61,7 @@ def test_a_forward_pass_is_what_was_asked_for_or_what_suits_the_device() -> None
     assert choose_hardware(**settings, micro_windows=16, cpu_forward_tokens=8_192).micro_windows == 16
 
 
-def test_recurrent_networks_take_as_many_rows_as_their_logits_leave_room_for() -> None:
+def test_recurrent_networks_alone_take_as_many_rows_as_their_logits_leave_room_for() -> None:
     def sizes(vocab_size: int) -> RecurrentShape:
         return derive_recurrent_shape(cell="lstm", vocab_size=vocab_size, context_tokens=256, depth=2)
 
@@ -69,27 +69,21 @@ def test_recurrent_networks_take_as_many_rows_as_their_logits_leave_room_for() -
     assert cpu_forward_tokens(sizes(16_384)) == 4_096  # 16,384 * 4,096 float32 are 256 MiB
     assert cpu_forward_tokens(sizes(256_000)) == 2_048
     transformer = derive_shape(vocab_size=8_192, context_tokens=256, depth=4)
-    assert cpu_forward_tokens(transformer) == 2_048
+    of_pairs = derive_seq2seq_transformer_shape(vocab_size=8_192, source_vocab_size=8_192, context_tokens=256, depth=2)
+    assert cpu_forward_tokens(transformer) == cpu_forward_tokens(of_pairs) == 2_048
 
 
 def test_the_training_process_keeps_its_memory_and_what_the_user_says_of_threads(
-    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of pairs, whose steps ask for other sizes each, the largest blocks are given back."""
-    text, pairs = tmp_path / "text.json", tmp_path / "of_pairs.json"
-    spec = spec_of(tiny_data, tmp_path)
-    spec.write(text)
-    (tmp_path / PAIR_INDEX).touch()
-    replace(spec, shards_folder=str(tmp_path)).write(pairs)
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "MALLOC_MMAP_THRESHOLD_"):
         monkeypatch.delenv(name, raising=False)
-    environment = training_environment(text)
+    environment = training_environment()
     assert (environment["OMP_WAIT_POLICY"], environment["GOMP_SPINCOUNT"]) == ("PASSIVE", "2000")
     assert environment["MALLOC_MMAP_THRESHOLD_"] == "1073741824"
-    assert training_environment(pairs)["MALLOC_MMAP_THRESHOLD_"] == "33554432"
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
-    environment = training_environment(text)
+    environment = training_environment()
     assert environment["OMP_WAIT_POLICY"] == "ACTIVE"
     assert "GOMP_SPINCOUNT" not in environment  # it would overrule the policy
     assert environment["MALLOC_MMAP_THRESHOLD_"] == "65536"
