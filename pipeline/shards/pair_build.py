@@ -272,11 +272,11 @@ def _report(written: dict[str, _Split], config: DatasetConfig, counts: np.ndarra
     if truncated:
         cut = "end" if config.kept_side == "beginning" else "beginning"
         notes.append(
-            f"{truncated:,} sources with more than {config.max_source_tokens} tokens (max_source_tokens) were cut at their {cut}."
+            f"Sources cut at their {cut}, to {config.max_source_tokens} tokens (max_source_tokens): {truncated:,}."
         )
     if left_out:
         notes.append(
-            f"{left_out:,} pairs whose target has more than {config.max_target_tokens} tokens (max_target_tokens) were left out."
+            f"Pairs left out for a target of more than {config.max_target_tokens} tokens (max_target_tokens): {left_out:,}."
         )
     total = {side: sum(part.num_tokens[side] for part in written.values()) for side in SIDES}
     return Report(

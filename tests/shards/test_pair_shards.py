@@ -84,8 +84,8 @@ def test_a_long_source_is_cut_and_a_pair_with_a_long_target_left_out(tmp_path: P
     long = sum(len(source.encode(text)) > 4 for text, _ in pairs["train"][:401])
     assert counts["truncated_sources"]["train"] == long > 0
     notes = artifact.report().notes
-    assert f"{'end' if keep == 'beginning' else 'beginning'}." in notes[0]
-    assert "1 pairs whose target has more than 30 tokens (max_target_tokens) were left out." in notes
+    assert notes[0].startswith(f"Sources cut at their {'end' if keep == 'beginning' else 'beginning'}, to 4 tokens")
+    assert "Pairs left out for a target of more than 30 tokens (max_target_tokens): 1." in notes
 
 
 def test_documents_without_a_target_are_one_sentence(tmp_path: Path) -> None:
