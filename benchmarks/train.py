@@ -190,11 +190,11 @@ def take_the_trainers_environment() -> None:
     """Starts this script again with what the trainer's processes are started with, unless that is set already."""
     environment = dict(os.environ)
     wait_considerately(environment)
-    keep_memory(environment)
     if environment != os.environ:
         os.execve(sys.executable, [sys.executable, *sys.argv], environment)  # noqa: S606  # no shell is wanted
 
 
 if __name__ == "__main__":
     take_the_trainers_environment()
+    keep_memory()
     main()

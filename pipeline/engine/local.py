@@ -1,4 +1,5 @@
-"""Workers on this machine: one process a part at a time, and this process itself where there is one worker.
+"""Workers on this machine: one process a part at a time, and this process itself where there is one worker. They keep memory
+that they free: a part is worked on batch by batch, and every batch asks for the same blocks again.
 
 Each process is a pool of its own, so one that dies takes no other part with it and leaves no doubt which part it was.
 Processes are forked from a server without threads (a fork of this process could hang), which has imported the function and
@@ -9,7 +10,6 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.forkserver
-import os
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -24,21 +24,9 @@ _IMPORTED_BY_ALL = ["pipeline.config", "pyarrow.parquet"]
 
 
 def start_server(modules: Sequence[str]) -> None:
-    """Has the server import these modules from now on, beside what this process does; later workers start with them.
-
-    A server that runs already keeps to what it has. Workers keep memory that they free: a part is worked on batch by batch,
-    and every batch asks for the same blocks again.
-    """
+    """Has the server import these modules from now on, beside what this process does; later workers start with them."""
     multiprocessing.get_context("forkserver").set_forkserver_preload([*_IMPORTED_BY_ALL, *modules])
-    kept: dict[str, str] = {}
-    keep_memory(kept)
-    of_workers = {name: value for name, value in kept.items() if name not in os.environ}
-    os.environ.update(of_workers)
-    try:
-        multiprocessing.forkserver.ensure_running()
-    finally:
-        for name in of_workers:
-            del os.environ[name]
+    multiprocessing.forkserver.ensure_running()
 
 
 class ThisProcess:
@@ -49,6 +37,7 @@ class ThisProcess:
         self._parts = parts
 
     def run(self, indices: Sequence[int], *, alone: bool) -> Generator[tuple[int, Attempt], None, None]:
+        keep_memory()
         for index in indices:
             yield index, attempt(self._function, self._parts[index])
 
@@ -87,12 +76,13 @@ class Processes:
 
 
 def _context(function: Callable[[Any], Any]) -> ForkServerContext:
-    start_server([function.__module__])
-    return multiprocessing.get_context("forkserver")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*_IMPORTED_BY_ALL, function.__module__])  # counts before the server's start only
+    return context
 
 
 def _new_process(context: ForkServerContext, stack: ExitStack) -> ProcessPoolExecutor:
-    pool = ProcessPoolExecutor(1, mp_context=context)
+    pool = ProcessPoolExecutor(1, mp_context=context, initializer=keep_memory)
     stack.callback(pool.shutdown, wait=True, cancel_futures=True)
     return pool
 

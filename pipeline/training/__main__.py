@@ -13,7 +13,7 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.environment import wait_considerately
+from pipeline.environment import keep_memory, wait_considerately
 from pipeline.errors import ConfigurationError, TextmillError, TrainingDiverged, TrainingInterrupted
 from pipeline.training.console import dagster_pipes
 from pipeline.training.spec import TrainingSpec
@@ -32,6 +32,7 @@ def main(arguments: list[str]) -> int:
     stop.install()
     warnings.filterwarnings("ignore", module=r"torch\.")
     wait_considerately(os.environ)
+    keep_memory()
     try:
         return _train(Path(arguments[0]), stop)
     except TextmillError as error:

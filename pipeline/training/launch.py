@@ -24,7 +24,7 @@ import pyarrow.json
 from pipeline.artifacts import Artifact, Draft, Report
 from pipeline.config import NetworkConfig, TransformerConfig
 from pipeline.config.starting import StartSettings
-from pipeline.environment import keep_memory, wait_considerately
+from pipeline.environment import wait_considerately
 from pipeline.errors import ConfigurationError, TrainingDiverged, TrainingError, TrainingInterrupted
 from pipeline.files import write_parquet
 from pipeline.progress import Progress
@@ -69,7 +69,6 @@ def training_environment() -> dict[str, str]:
     own = {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), PARENT_VARIABLE: str(os.getpid())}
     environment = {**os.environ, **own}
     wait_considerately(environment)
-    keep_memory(environment)
     return environment
 
 

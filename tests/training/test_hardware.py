@@ -73,20 +73,15 @@ def test_recurrent_networks_alone_take_as_many_rows_as_their_logits_leave_room_f
     assert cpu_forward_tokens(transformer) == cpu_forward_tokens(of_pairs) == 2_048
 
 
-def test_the_training_process_keeps_its_memory_and_what_the_user_says_of_threads(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "MALLOC_MMAP_THRESHOLD_"):
+def test_the_training_process_takes_what_the_user_says_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
         monkeypatch.delenv(name, raising=False)
     environment = training_environment()
     assert (environment["OMP_WAIT_POLICY"], environment["GOMP_SPINCOUNT"]) == ("PASSIVE", "2000")
-    assert environment["MALLOC_MMAP_THRESHOLD_"] == "1073741824"
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
     environment = training_environment()
     assert environment["OMP_WAIT_POLICY"] == "ACTIVE"
     assert "GOMP_SPINCOUNT" not in environment  # it would overrule the policy
-    assert environment["MALLOC_MMAP_THRESHOLD_"] == "65536"
 
 
 def test_threads_are_cores_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
