@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipeline.environment import keep_memory
 from pipeline.errors import TextmillError
 
 Part = TypeVar("Part")
@@ -33,7 +34,11 @@ class Attempt:
 
 
 def attempt(function: Callable[[Part], Any], part: Part) -> Attempt:
-    """Applies `function`; what it raises comes back as text, since not every exception survives the way to another process."""
+    """Applies `function`; what it raises comes back as text, since not every exception survives the way to another process.
+
+    A part is worked on batch by batch, and every batch asks for the same blocks of memory again: they are kept.
+    """
+    keep_memory()
     try:
         return Attempt(result=function(part))
     except TextmillError as error:

@@ -1,5 +1,4 @@
-"""Workers on this machine: one process a part at a time, and this process itself where there is one worker. They keep memory
-that they free: a part is worked on batch by batch, and every batch asks for the same blocks again.
+"""Workers on this machine: one process a part at a time, and this process itself where there is one worker.
 
 Each process is a pool of its own, so one that dies takes no other part with it and leaves no doubt which part it was.
 Processes are forked from a server without threads (a fork of this process could hang), which has imported the function and
@@ -18,7 +17,6 @@ from multiprocessing.context import ForkServerContext
 from typing import Any
 
 from pipeline.engine.attempt import Attempt, attempt
-from pipeline.environment import keep_memory
 
 _IMPORTED_BY_ALL = ["pipeline.config", "pyarrow.parquet"]
 
@@ -37,7 +35,6 @@ class ThisProcess:
         self._parts = parts
 
     def run(self, indices: Sequence[int], *, alone: bool) -> Generator[tuple[int, Attempt], None, None]:
-        keep_memory()
         for index in indices:
             yield index, attempt(self._function, self._parts[index])
 
@@ -82,7 +79,7 @@ def _context(function: Callable[[Any], Any]) -> ForkServerContext:
 
 
 def _new_process(context: ForkServerContext, stack: ExitStack) -> ProcessPoolExecutor:
-    pool = ProcessPoolExecutor(1, mp_context=context, initializer=keep_memory)
+    pool = ProcessPoolExecutor(1, mp_context=context)
     stack.callback(pool.shutdown, wait=True, cancel_futures=True)
     return pool
 

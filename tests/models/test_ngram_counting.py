@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from counted import LIMIT, counted
+from numpy.lib.stride_tricks import sliding_window_view
 from test_ngram import BOS, EOS, random_text
 
 from pipeline.errors import StageError, StorageError
@@ -108,12 +109,14 @@ def test_counts_are_those_of_a_dictionary_and_the_disk_gives_the_model_of_memory
 def test_counts_of_real_text_over_many_blocks(tmp_path: Path, corpora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = corpora / "tinyshakespeare.txt"
     monkeypatch.setattr(windows, "_SORTED_ROWS", 4_096)
-    characters = np.frombuffer(file.read_bytes()[:100_000], dtype=np.uint8).astype(np.int64) + 3
+    characters = np.frombuffer(file.read_bytes()[:400_000], dtype=np.uint8).astype(np.int64) + 3
     documents = np.split(characters, np.flatnonzero(characters == ord("\n") + 3))
     tokens = np.concatenate([np.concatenate(([BOS], document, [EOS])) for document in documents])
     found = of_parts(tokens, order=6, vocab_size=259, folder=tmp_path)
-    assert found[5].words.size > 30_000
+    assert found[5].words.size > 100_000
     assert_equal(found, by_dictionary(tokens, order=6, vocab_size=259))
+    model = saved(found, 259, tmp_path / "on_disk", new=new_in(tmp_path))
+    assert model == saved(found, 259, tmp_path / "in_memory")
 
 
 def test_estimating_by_blocks_of_any_size_gives_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,9 +207,17 @@ def test_millions_of_tokens_are_counted_within_the_limit_by_spilling(tmp_path: P
     assert int(result.stdout) < LIMIT + 200_000_000  # with blocks on their way; in memory it is some 500 MB
     pairs = tokens[:-1].astype(np.int64) * 8_192 + tokens[1:]
     distinct, counts_of_pairs = np.unique(pairs[tokens[1:] != BOS], return_counts=True)
+    fifths = sliding_window_view(tokens.astype(np.int64), 5)
+    fifths = fifths[(fifths[:, 1:] != BOS).all(axis=1)]
+    firsts, last = fifths[:, :4] @ (8_192 ** np.arange(4)[::-1]), fifths[:, 4]
+    in_order = np.lexsort((last, firsts))
+    firsts, last = firsts[in_order], last[in_order]
+    begins = np.flatnonzero(np.append(True, (np.diff(firsts) != 0) | (np.diff(last) != 0)))
     with np.load(tmp_path / "found.npz") as found:
         assert np.array_equal(found["2.prefixes"] * 8_192 + found["2.words"], distinct)
         assert np.array_equal(found["2.counts"], counts_of_pairs)
+        assert np.array_equal(found["5.words"], last[begins])
+        assert np.array_equal(found["5.counts"], np.diff(begins, append=last.size))
         for counts in of_parts(
             tokens, order=5, vocab_size=8_192, folder=tmp_path / "again", memory_bytes=4_000_000_000
         ):
