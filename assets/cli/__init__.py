@@ -2,6 +2,6 @@
 `models | leaderboard | generate | chat | inspect | harness | export | compare | promote | rollback`.
 """
 
-from assets.cli.main import main
+from assets.cli.main import main, program
 
-__all__ = ["main"]
+__all__ = ["main", "program"]
