@@ -196,7 +196,7 @@ def _train(network: Transformer, shards: Artifact, *, num_steps: int, seed: int)
     losses = []
     for step in range(num_steps):
         batch = torch.from_numpy(np.asarray(loader.batch(16 * step, 16), dtype=np.int64))
-        hidden, _ = network.hidden(batch[:, :-1])
+        hidden = network.hidden(batch[:, :-1])
         logits = network.logits(hidden)
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
         optimizer.zero_grad()

@@ -47,6 +47,11 @@ class Products:
         # one array for all weights: NumPy asks for huge pages, without which a step's addresses take a tenth of its time
         self._unused = np.empty(0 if self._numpy_threads is None else num_weights, np.float32)
 
+    @property
+    def has_rows(self) -> bool:
+        """Each of them has a `row_weight`: all are float32 weights of a small network on a CPU."""
+        return self._numpy_threads is not None
+
     def of(self, weight: Float[Tensor, "outputs inputs"]) -> Product:
         """The product with a weight, which is copied; the outcome has its type."""
         weight = weight.detach()
@@ -61,7 +66,7 @@ class Products:
     def threads(self, num_rows: int) -> Iterator[None]:
         """Within, as many threads as steps of so many rows can use."""
         with ExitStack() as stack:
-            if self._is_small and num_rows == 1:
+            if self._is_small and self._numpy_threads is None and num_rows == 1:
                 stack.callback(torch.set_num_threads, torch.get_num_threads())
                 torch.set_num_threads(1)
             if self._numpy_threads is not None:
@@ -89,22 +94,28 @@ class PackedProduct:
         row_weight: np.ndarray[tuple[int, int], np.dtype[np.float32]] | None,
     ) -> None:
         """`row_weight` (inputs, outputs) is filled, and NumPy multiplies one row with it; without it, oneDNN does."""
-        self._row_weight = row_weight
+        self.row_weight = row_weight
         self._packed = _packed(weight) if row_weight is None else None
         if row_weight is not None:
             row_weight[:] = weight.T.numpy()
 
     def __call__(self, x: Tensor, plus: Tensor | None = None) -> Tensor:
-        if self._row_weight is not None and len(x) == 1:
-            product = torch.from_numpy(x.numpy() @ self._row_weight)
+        if self.row_weight is not None and len(x) == 1:
+            product = torch.from_numpy(x.numpy() @ self.row_weight)
             return product if plus is None else plus + product
         if self._packed is None:
-            self._packed = _packed(torch.from_numpy(self._row_weight).T)
+            self._packed = _packed(torch.from_numpy(self.row_weight).T)
         if plus is None:
             made: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, None, "none", [], None)
         else:
             made = torch.ops.mkldnn._linear_pointwise.binary(x, plus, self._packed, None, "add")
         return made
+
+
+def row_weight(product: Product) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """(inputs, outputs): what one row is multiplied with; for whoever works in NumPy altogether."""
+    assert isinstance(product, PackedProduct) and product.row_weight is not None, "asked of Products without rows"
+    return product.row_weight
 
 
 def _packed(weight: Float[Tensor, "outputs inputs"]) -> Tensor:

@@ -33,7 +33,8 @@ def sample_text(network: Network, tokenizer: Tokenizer, opening: Sequence[int]) 
     try:
         # read anew for each token: what decoding prepares would have to be prepared for these weights
         for _ in range(min(NUM_TOKENS, network.shape.context_tokens - len(opening))):
-            hidden, _ = network.hidden(torch.tensor([token_ids], device=device))
+            read = torch.tensor([token_ids], device=device)
+            hidden = network.hidden(read) if isinstance(network, Transformer) else network.hidden(read)[0]
             token = int(next_tokens(network.logits(hidden[:, -1]), _PARAMETERS, [generator]))
             if token == tokenizer.eos_id:
                 break

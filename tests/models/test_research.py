@@ -35,7 +35,7 @@ def model_of(**changes: Any) -> TransformerModel:
 
 def logits_of(model: TransformerModel, token_ids: torch.Tensor) -> torch.Tensor:
     with torch.inference_mode():
-        return model.network.logits(model.network.hidden(token_ids)[0])
+        return model.network.logits(model.network.hidden(token_ids))
 
 
 def tokens(*shape: int) -> torch.Tensor:
@@ -70,7 +70,7 @@ def test_value_embeddings_are_added_to_the_values_of_every_layer() -> None:
     network = model_of(depth=1, value_embeddings=True).network
     attention, x = network.model.layers[0].self_attn, torch.randn(1, 1, 32)
     values = network.model.value_embed_tokens(torch.tensor([[7]]))
-    heard, _ = attention(x, network.cos[:1], network.sin[:1], values=values)
+    heard = attention(x, network.cos[:1], network.sin[:1], values=values)
     value = (attention.v_proj(x) + attention.value_mix * values).view(2, 8).repeat_interleave(2, dim=0)
     assert torch.allclose(heard.flatten(), attention.o_proj(value.flatten()), atol=1e-6)
 

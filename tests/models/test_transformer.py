@@ -41,7 +41,7 @@ def tokens(*shape: int) -> torch.Tensor:
 
 def logits_of(model: TransformerModel, token_ids: torch.Tensor) -> torch.Tensor:
     with torch.inference_mode():
-        return model.network.logits(model.network.hidden(token_ids)[0])
+        return model.network.logits(model.network.hidden(token_ids))
 
 
 def test_sizes_follow_from_the_depth_by_the_written_rules() -> None:
@@ -167,19 +167,31 @@ def test_a_steps_logits_are_those_of_reading_everything_anew(
 
 
 @pytest.mark.parametrize(
-    ("one_thread_bytes", "num_rows", "expected"),
-    [(0, 1, 2), (products.ONE_THREAD_BYTES, 1, 1), (products.ONE_THREAD_BYTES, 2, 2)],
+    ("one_thread_bytes", "has_control", "num_rows", "expected"),
+    [
+        (0, True, 1, (2, {2})),
+        (products.ONE_THREAD_BYTES, True, 1, (2, {1})),  # NumPy multiplies
+        (products.ONE_THREAD_BYTES, True, 2, (2, {1})),  # torch does
+        (products.ONE_THREAD_BYTES, False, 1, (1, {2})),
+        (products.ONE_THREAD_BYTES, False, 2, (2, {2})),
+    ],
 )
 def test_only_one_row_of_a_small_model_keeps_to_one_thread_and_gives_the_others_back(
-    one_thread_bytes: int, num_rows: int, expected: int, monkeypatch: pytest.MonkeyPatch
+    one_thread_bytes: int,
+    has_control: bool,
+    num_rows: int,
+    expected: tuple[int, set[int]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if not has_control:
+        monkeypatch.setattr(products, "_numpy_threads", lambda: None)
     monkeypatch.setattr(products, "ONE_THREAD_BYTES", one_thread_bytes)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         with threadpool_limits(2, user_api="blas"):
             with Decoder(model_of().network).threads(num_rows):
-                assert num_threads() == (expected, {1} if one_thread_bytes else {2})
+                assert num_threads() == expected
             assert num_threads() == (2, {2})
     finally:
         torch.set_num_threads(before)

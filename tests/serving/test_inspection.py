@@ -97,7 +97,7 @@ def test_the_last_layer_of_the_lens_is_the_models_own_prediction(tokenizer: Toke
     model = transformer(tokenizer)
     ids = [tokenizer.bos_id, *tokenizer.encode("the red fox sees")]
     inside = look_inside(model, ids)
-    hidden, _ = model.network.hidden(torch.tensor([ids]))
+    hidden = model.network.hidden(torch.tensor([ids]))
     expected = model.network.logits(hidden[0]).softmax(-1)
     assert inside.predictions[-1].tolist() == expected.argmax(-1).tolist()
     assert inside.confidences[-1].tolist() == pytest.approx(expected.max(-1).values.tolist(), rel=1e-5)

@@ -91,7 +91,7 @@ def test_a_hugging_face_folder_gives_its_own_logits_and_goes_back_as_one(
     token_ids = torch.randint(0, start.shape.vocab_size, (3, 32), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected = theirs(token_ids).logits
-        found = network.logits(network.hidden(token_ids)[0])
+        found = network.logits(network.hidden(token_ids))
     assert (found - expected).abs().max() <= 1e-6 * expected.abs().max()
     TransformerModel(network, tokenizer_hash="0" * 64, bos_id=2, eos_id=3, pad_id=0).save(tmp_path / "ours")
     again, report = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours", output_loading_info=True)
@@ -217,10 +217,10 @@ def test_merged_adapters_give_the_logits_of_both_products() -> None:
     for parameter in network.parameters():
         parameter.data.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     token_ids = torch.randint(0, 20, (2, 8), generator=generator)
-    before = network.logits(network.hidden(token_ids)[0])
+    before = network.logits(network.hidden(token_ids))
     merge_adapters(network)
     assert not any(isinstance(module, AdaptedLinear) for module in network.modules())
-    assert torch.allclose(network.logits(network.hidden(token_ids)[0]), before, atol=1e-5)
+    assert torch.allclose(network.logits(network.hidden(token_ids)), before, atol=1e-5)
 
 
 def test_only_adapters_are_in_the_optimizers_state() -> None:

@@ -50,7 +50,7 @@ class TransformerModel(NetworkModel[Transformer]):
         if not 2 <= token_ids.shape[1] <= self.context_tokens:
             raise ValueError(f"{token_ids.shape[1]} tokens; a sequence has 2 to {self.context_tokens}")
         token_ids = token_ids.to(self.device)
-        hidden, _ = self.network.hidden(token_ids[:, :-1])
+        hidden = self.network.hidden(token_ids[:, :-1])
         log_probabilities = self.network.logits(hidden).log_softmax(-1)  # (B, T-1, V)
         chosen = log_probabilities.gather(-1, token_ids[:, 1:, None])
         return TokenScores(

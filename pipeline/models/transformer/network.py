@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 VALUE_MIX = 0.5
 """Of the value embeddings, at the beginning; each layer learns its own."""
-Cache = list[tuple[Tensor, Tensor]]
-"""Keys and values of each layer: (B, kv heads, T, head width)."""
 
 
 class RMSNorm(nn.Module):
@@ -108,7 +106,7 @@ class Attention(nn.Module):
         *,
         in_halves: bool = False,
         values: Float[Tensor, "batch seq values_width"] | None = None,
-    ) -> tuple[Float[Tensor, "batch seq width"], tuple[Tensor, Tensor]]:
+    ) -> Float[Tensor, "batch seq width"]:
         batch, length, _ = x.shape
         q, k, v = joint_products(x, self.q_proj, self.k_proj, self.v_proj)
         q = self.q_norm(q.view(batch, length, -1, self.head_width)).transpose(1, 2)  # (B, H, T, W)
@@ -126,7 +124,8 @@ class Attention(nn.Module):
             heard = functional.scaled_dot_product_attention(
                 q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=self.groups > 1
             )
-        return self.o_proj(heard.transpose(1, 2).reshape(batch, length, -1)), (k, v)
+        out: Tensor = self.o_proj(heard.transpose(1, 2).reshape(batch, length, -1))
+        return out
 
 
 class FeedForward(nn.Module):
@@ -170,11 +169,11 @@ class Layer(nn.Module):
         *,
         in_halves: bool = False,
         values: Float[Tensor, "batch seq values_width"] | None = None,
-    ) -> tuple[Float[Tensor, "batch seq width"], tuple[Tensor, Tensor]]:
+    ) -> Float[Tensor, "batch seq width"]:
         normed = self.input_layernorm(x).to(dtype)
-        heard, cache = self.self_attn(normed, cos, sin, mask, in_halves=in_halves, values=values)
-        x = x + self.dropout(heard)
-        return x + self.dropout(self.mlp(self.post_attention_layernorm(x).to(dtype))), cache
+        x = x + self.dropout(self.self_attn(normed, cos, sin, mask, in_halves=in_halves, values=values))
+        out: Tensor = x + self.dropout(self.mlp(self.post_attention_layernorm(x).to(dtype)))
+        return out
 
 
 class Body(nn.Module):
@@ -234,15 +233,9 @@ class Transformer(nn.Module):
                 bound = (3.0 / parameter.shape[1]) ** 0.5
                 parameter.uniform_(-bound, bound, generator=generator)
 
-    def hidden(
-        self,
-        token_ids: Int[Tensor, "batch seq"],
-        *,
-        positions: Int[Tensor, "batch seq"] | None = None,
-        mask: Tensor | None = None,
-    ) -> tuple[Float[Tensor, "batch seq width"], Cache]:
-        """The last norm's output, and each layer's keys and values."""
-        return self._layers(self.embedded(token_ids), positions=positions, mask=mask)
+    def hidden(self, token_ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq width"]:
+        """The last norm's output."""
+        return self._layers(self.embedded(token_ids))
 
     def embedded(self, token_ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch width_and_values"]:
         """What the first layer reads, and behind it, with value embeddings, what all layers add to their values."""
@@ -258,7 +251,7 @@ class Transformer(nn.Module):
         positions: Int[Tensor, "batch seq"] | None = None,
         mask: Tensor | None = None,
         in_halves: bool = False,
-    ) -> tuple[Float[Tensor, "batch seq width"], Cache]:
+    ) -> Float[Tensor, "batch seq width"]:
         values: Tensor | None = None
         if self.shape.value_embeddings:
             x, values = x[..., : self.shape.width], x[..., self.shape.width :]
@@ -266,11 +259,10 @@ class Transformer(nn.Module):
             cos, sin = self.cos[: x.shape[1]], self.sin[: x.shape[1]]
         else:
             cos, sin = self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)  # (B, 1, T, W)
-        seen: Cache = []
         for layer in self.model.layers:
-            x, kept = layer(x, cos, sin, self.compute_dtype, mask, in_halves=in_halves, values=values)
-            seen.append(kept)
-        return self.model.norm(x).to(self.compute_dtype), seen
+            x = layer(x, cos, sin, self.compute_dtype, mask, in_halves=in_halves, values=values)
+        hidden: Tensor = self.model.norm(x).to(self.compute_dtype)
+        return hidden
 
     def logits(self, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch vocab"]:
         """float32, the vocabulary's padding cut off."""
@@ -296,14 +288,14 @@ class Transformer(nn.Module):
         if torch.compiler.is_compiling() and embedded.device.type == "cpu":
             length = embedded.shape[1]
             if length <= LONGEST_IN_HALVES and mask is None:
-                hidden, _ = self._layers(embedded, mask=self.hidden_places[:length, :length], in_halves=True)
+                hidden = self._layers(embedded, mask=self.hidden_places[:length, :length], in_halves=True)
             else:
-                hidden, _ = self._layers(embedded, mask=mask, positions=positions)
+                hidden = self._layers(embedded, mask=mask, positions=positions)
             if self.shape.softcap is None:
                 flat = hidden.flatten(0, 1)
                 return mean_cross_entropy(flat, self.lm_head.weight, targets.flatten(), self.shape.vocab_size)
         else:
-            hidden, _ = self._layers(embedded, mask=mask, positions=positions)
+            hidden = self._layers(embedded, mask=mask, positions=positions)
         return mean_loss(self.logits, hidden, targets)
 
     def forward(

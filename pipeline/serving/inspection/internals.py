@@ -77,7 +77,7 @@ def _watching(parts: list[tuple[Any, list[Tensor]]]) -> Iterator[None]:
 
     def keeper(kept: list[Tensor]) -> Any:
         def keep(module: nn.Module, inputs: Any, output: Any) -> None:
-            kept.append(output[0] if isinstance(output, tuple) else output)
+            kept.append(output)
 
         return keep
 
