@@ -12,6 +12,7 @@ from rich.table import Table
 from pipeline.artifacts import ArtifactStore
 from pipeline.config import NgramConfig, Project
 from pipeline.config.starting import StartSettings
+from pipeline.environment import keep_memory
 from pipeline.errors import InputError
 from pipeline.plan import MODEL, SHARDS, START, Key, build_nodes
 
@@ -36,6 +37,7 @@ def show_forecast(project: Project, name: str) -> int:
         )
     from pipeline.training.forecast import forecast
 
+    keep_memory()  # as training does
     dataset = project.datasets[config.dataset]
     shards = ArtifactStore(project.storage_folder).current(SHARDS, config.dataset)
     counts = shards.manifest.counts if shards is not None else {}
@@ -66,6 +68,8 @@ def show_forecast(project: Project, name: str) -> int:
         "device": f"{how}, {hardware.num_threads} threads, {hardware.micro_windows} windows a forward pass",
         "memory": f"{megabytes(memory.total)}: weights {megabytes(memory.weights)}, gradients {megabytes(memory.gradients)}, "
         f"optimizer {megabytes(memory.optimizer)}, activations {megabytes(memory.activations)}",
+        "process": f"{megabytes(memory.process)} at most during these steps"
+        + ("; on a CPU, batches of many lengths come to hold more" if "task" in counts else ""),
         "speed": f"{found.tokens_per_second:,.0f} tokens/s",
         "time": f"{duration(found.seconds)}, validation and compiling not counted",
     }

@@ -21,6 +21,7 @@ from pipeline.training.derive import Derived, derive
 from pipeline.training.families import EncoderDecoderShape, Network, Shape, cpu_forward_tokens, network_of
 from pipeline.training.guard import SpikeGuard
 from pipeline.training.hardware import Hardware, choose_device, choose_hardware, count_processes
+from pipeline.training.monitor import memory_bytes
 from pipeline.training.optimizer import Optimizer
 from pipeline.training.sgd import Sgd
 from pipeline.training.spec import EPOCHS_WORTH_READING
@@ -40,6 +41,8 @@ class Memory:
     optimizer: int
     activations: int
     """What a forward pass keeps for its backward pass."""
+    process: int
+    """What this process held at most, the probe's steps included: of the device's memory, on a CPU with all libraries."""
 
     @property
     def total(self) -> int:
@@ -161,7 +164,11 @@ def _probe(config: NetworkConfig, run: Derived, hardware: Hardware, batch: Batch
     gradients = sum(parameter.nbytes for parameter in network.parameters() if parameter.requires_grad)
     parts = hardware.num_processes if hardware.strategy == "fsdp" else 1
     memory = Memory(
-        weights=weights // parts, gradients=gradients // parts, optimizer=state // parts, activations=activations
+        weights=weights // parts,
+        gradients=gradients // parts,
+        optimizer=state // parts,
+        activations=activations,
+        process=torch.cuda.max_memory_reserved() if hardware.device == "cuda" else memory_bytes(),
     )
     return hardware, memory, statistics.median(seconds[1:])
 

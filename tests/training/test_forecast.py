@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
 from torch import Tensor
 
@@ -35,6 +36,8 @@ def test_a_transformers_sizes() -> None:
     padded = 4 * (53_248 + 2 * 128 * 64 + 320)
     assert found.memory.weights == found.memory.gradients == padded
     assert found.memory.optimizer == pytest.approx(4 * 53_248 + 2 * (padded - 4 * 53_248), abs=100)
+    # the process's peak is what it holds now, or was more; torch alone is 150 MB
+    assert found.memory.process >= 0.99 * psutil.Process().memory_info().rss > 150e6
     # at least the logits and each layer's inputs of a forward pass of 256 tokens
     assert found.memory.activations > 4 * 256 * (100 + 4 * 64)
     assert found.seconds == pytest.approx(4096 / found.tokens_per_second)
@@ -115,7 +118,7 @@ def test_check_model_prints_it_before_anything_is_built(tmp_path: Path, capsys: 
     assert check("writer") == 0
     printed = capsys.readouterr().out
     assert "known once the dataset is built" in printed
-    assert all(word in printed for word in ("parameters", "FLOPs", "memory", "tokens/s", "time"))
+    assert all(word in printed for word in ("parameters", "FLOPs", "memory", "process", "tokens/s", "time"))
     assert check("counts") == 1
     assert "counted in one pass" in capsys.readouterr().err
     assert check("wrter") == 1
