@@ -28,6 +28,7 @@ from pipeline.models.seq2seq_rnn.network import Seq2SeqRnn
 from pipeline.models.seq2seq_rnn.shape import Seq2SeqRnnShape
 from pipeline.models.seq2seq_transformer.network import Seq2SeqTransformer
 from pipeline.models.seq2seq_transformer.shape import Seq2SeqTransformerShape
+from pipeline.models.token_scores import score_states
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -95,8 +96,8 @@ class Seq2SeqModel(NetworkModel[Seq2SeqTransformer | Seq2SeqRnn]):
         wanted = _padded(targets, self.pad_id, self.device)
         begun = torch.full_like(wanted[:, :1], self.bos_id)
         hidden, _ = self.network.decode(torch.cat((begun, wanted[:, :-1]), dim=1), self._begin(sources))
-        scores = self.network.logits(hidden).log_softmax(-1).gather(-1, wanted[..., None])
-        found: np.ndarray[Any, Any] = scores.squeeze(-1).cpu().numpy()
+        scores = score_states(self.network.logits, hidden, wanted)
+        found: np.ndarray[Any, Any] = scores.log_probabilities.cpu().numpy()
         return found
 
     @torch.inference_mode()

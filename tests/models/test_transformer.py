@@ -112,6 +112,33 @@ def test_scores_are_the_log_softmax_at_the_tokens() -> None:
             assert scores.confidences[row, position].item() == pytest.approx(column.max().exp().item(), abs=1e-5)
 
 
+def test_many_tokens_are_scored_as_few_are() -> None:
+    model = model_of(context_tokens=256)
+    token_ids = tokens(3, 250)  # more than are scored at once
+    expected = logits_of(model, token_ids)[:, :-1].log_softmax(-1)
+    chosen = expected.gather(-1, token_ids[:, 1:, None])
+    scores = model.score(token_ids)
+    torch.testing.assert_close(scores.log_probabilities, chosen[..., 0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(scores.confidences, expected.exp().amax(-1), atol=1e-5, rtol=0)
+    assert (
+        scores.ranks == (expected > chosen + 1e-5).sum(-1)
+    ).float().mean() > 0.99  # but for words as likely as the one
+    assert scores.ranks.shape == (3, 249)
+
+
+def test_a_product_without_a_gradient_is_the_product() -> None:
+    x, weight = torch.randn(2, 3, 16), torch.randn(40, 16, requires_grad=True)
+    expected = torch.einsum("btw,vw->btv", x.double(), weight.double()).float()
+    with torch.no_grad():
+        torch.testing.assert_close(products.linear(x, weight), expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(products.linear(x.mT.contiguous().mT, weight), expected, atol=1e-5, rtol=0)
+        assert products.linear(x[:0], weight).shape == (0, 3, 40)
+        assert products.linear(x.bfloat16(), weight).dtype == torch.bfloat16
+    products.linear(x, weight).sum().backward()
+    assert weight.grad is not None
+    torch.testing.assert_close(weight.grad[0], x.sum((0, 1)), atol=1e-5, rtol=0)
+
+
 def test_a_sequence_longer_than_the_context_is_refused() -> None:
     with pytest.raises(ValueError, match="17 tokens; a sequence has 2 to 16"):
         model_of().score(tokens(1, 17))

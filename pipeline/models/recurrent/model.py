@@ -27,6 +27,7 @@ from pipeline.models.recurrent.shape import RecurrentShape
 from pipeline.models.sampling import draw
 from pipeline.models.saving import save_network
 from pipeline.models.target_scores import score_in_rows
+from pipeline.models.token_scores import joined, score_logarithms, score_states
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 CONTEXT_TOKENS = 4096
 """The longest row that `score` takes: the state has no length, a row's memory has."""
 _SPAN_TOKENS = 256
-"""Tokens of a row whose logits are held at once."""
+"""Tokens of a row that a cache takes part in at once."""
 
 
 class RecurrentModel(NetworkModel[Recurrent]):
@@ -65,21 +66,19 @@ class RecurrentModel(NetworkModel[Recurrent]):
         if not 2 <= token_ids.shape[1] <= self.context_tokens:
             raise ValueError(f"{token_ids.shape[1]} tokens; a sequence has 2 to {self.context_tokens}")
         token_ids = token_ids.to(self.device)
+        if cache is None:
+            hidden, _ = self.network.hidden(token_ids[:, :-1])
+            return score_states(self.network.logits, hidden, token_ids[:, 1:])
         state: State | None = None
-        found: list[tuple[Tensor, Tensor, Tensor]] = []
+        found: list[TokenScores] = []
         spans = zip(
             *(torch.split(ids, _SPAN_TOKENS, dim=1) for ids in (token_ids[:, :-1], token_ids[:, 1:])), strict=True
         )
         for inputs, targets in spans:
             hidden, state = self.network.hidden(inputs, state=state)
             log_probabilities = self.network.logits(hidden).log_softmax(-1)  # (B, span, V)
-            if cache is not None:
-                log_probabilities = cache.mixed(log_probabilities, hidden, targets)
-            chosen = log_probabilities.gather(-1, targets[..., None])
-            ranks = (log_probabilities > chosen).sum(-1)
-            found.append((chosen.squeeze(-1), ranks, log_probabilities.amax(-1).exp()))
-        scores, ranks, confidences = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
-        return TokenScores(log_probabilities=scores, ranks=ranks, confidences=confidences)
+            found.append(score_logarithms(cache.mixed(log_probabilities, hidden, targets), targets))
+        return joined(found, dim=1)
 
     def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray[Any, np.dtype[Any]]]:
         """Scores each target after its prompt; see `target_scores.py`.

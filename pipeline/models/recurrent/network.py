@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.models.loss import mean_loss
+from pipeline.models.products import linear
 from pipeline.models.recurrent.shape import NUM_GATES, RecurrentShape
 
 if TYPE_CHECKING:
@@ -122,8 +123,7 @@ class Recurrent(nn.Module):
 
     def logits(self, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch vocab"]:
         """float32."""
-        dtype = self.compute_dtype
-        return functional.linear(hidden.to(dtype), self.lm_head.weight.to(dtype)).float()
+        return linear(hidden.to(self.compute_dtype), self.lm_head.weight).float()
 
     def forward(self, token_ids: Int[Tensor, "batch seq"], targets: Int[Tensor, "batch seq"]) -> Float[Tensor, ""]:
         """Mean cross entropy in nats, from a state of zeros."""

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from pipeline.models.encoder_decoder import EncoderDecoder
+from pipeline.models.products import linear
 from pipeline.models.seq2seq_rnn.shape import NUM_GATES, Seq2SeqRnnShape
 
 if TYPE_CHECKING:
@@ -198,5 +198,4 @@ class Seq2SeqRnn(EncoderDecoder):
 
     def logits(self, hidden: Float[Tensor, "*batch embedding"]) -> Float[Tensor, "*batch vocab"]:
         """float32."""
-        dtype = self.compute_dtype
-        return functional.linear(hidden.to(dtype), self.lm_head.weight.to(dtype)).float()
+        return linear(hidden.to(self.compute_dtype), self.lm_head.weight).float()

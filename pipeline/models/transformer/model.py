@@ -21,6 +21,7 @@ from pipeline.models.network_model import NetworkModel
 from pipeline.models.sampling import next_tokens
 from pipeline.models.saving import save_network
 from pipeline.models.target_scores import score_in_rows
+from pipeline.models.token_scores import score_states
 from pipeline.models.transformer.beams import longest_text, search
 from pipeline.models.transformer.decoding import Cache, Decoder
 from pipeline.models.transformer.hugging_face import config_of
@@ -50,14 +51,7 @@ class TransformerModel(NetworkModel[Transformer]):
         if not 2 <= token_ids.shape[1] <= self.context_tokens:
             raise ValueError(f"{token_ids.shape[1]} tokens; a sequence has 2 to {self.context_tokens}")
         token_ids = token_ids.to(self.device)
-        hidden = self.network.hidden(token_ids[:, :-1])
-        log_probabilities = self.network.logits(hidden).log_softmax(-1)  # (B, T-1, V)
-        chosen = log_probabilities.gather(-1, token_ids[:, 1:, None])
-        return TokenScores(
-            log_probabilities=chosen.squeeze(-1),
-            ranks=(log_probabilities > chosen).sum(-1),
-            confidences=log_probabilities.amax(-1).exp(),
-        )
+        return score_states(self.network.logits, self.network.hidden(token_ids[:, :-1]), token_ids[:, 1:])
 
     def score_targets(self, prompts: list[list[int]], targets: list[list[int]]) -> list[np.ndarray[Any, np.dtype[Any]]]:
         """Scores each target after its prompt; see `target_scores.py`.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.models.loss import mean_loss
+from pipeline.models.products import linear
 from pipeline.models.transformer.kernels import LONGEST_IN_HALVES, causal_attention, mean_cross_entropy
 from pipeline.models.transformer.shape import TransformerShape
 
@@ -45,7 +46,7 @@ class Linear(nn.Linear):
         super().__init__(num_inputs, num_outputs, bias=False)
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
-        return functional.linear(x, self.weight.to(x.dtype))
+        return linear(x, self.weight)
 
 
 def joint_products(x: Float[Tensor, "*batch inputs"], *layers: Linear) -> tuple[Tensor, ...]:
