@@ -24,8 +24,9 @@ INTERRUPTED = 130
 def program() -> int:
     """`textmill` as a process of its own: `main`, and an end without taking apart what was imported.
 
-    Python looks through every object three times before it ends, a third of a second where Dagster is imported. Here the
-    process ends after the last function of `atexit`, which is the one that was registered first.
+    Python looks through every object several times before it ends, a third of a second where Dagster is imported. Here the
+    process ends after the last function of `atexit`, which is the one that was registered first; nothing that is imported
+    before registers any.
     """
     code = 1  # of an error that nobody expected
 
@@ -40,6 +41,7 @@ def program() -> int:
         code = main()
     except SystemExit as end:  # of usage and of --help
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        raise
     return code
 
 
