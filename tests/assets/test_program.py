@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+BUFFERED = {**os.environ, "PYTHONUNBUFFERED": ""}
+"""Output to a pipe is written at the end."""
 PROGRAM = """
 import atexit, sys
 import assets.cli
@@ -33,19 +36,21 @@ sys.exit(assets.cli.program())
 )
 def test_it_ends_with_the_code_of_main_and_runs_what_was_registered(main: str, code: int) -> None:
     program = PROGRAM.format(main=f"print('said'); {main}")
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=BUFFERED)
     assert done.returncode == code
     assert done.stdout.splitlines() == [
         "said",
         "registered in it",
-    ]  # a pipe is written when it is full, or flushed at the end
+    ]
     assert ("ValueError: what nobody expected" in done.stderr) == ("ValueError" in main)
     assert (done.stderr == "no\n") == ("'no'" in main)
 
 
 def test_a_reader_that_is_gone_before_the_end_is_no_error() -> None:
     code = PROGRAM.format(main="print('x'); return 0")
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=BUFFERED
+    ) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
