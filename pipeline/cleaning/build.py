@@ -21,6 +21,7 @@ from pipeline.cleaning.mojibake import repair
 from pipeline.cleaning.pii.redact import redact
 from pipeline.cleaning.report import make_report
 from pipeline.config import EngineConfig
+from pipeline.engine import server_is_prepared
 from pipeline.files import fingerprint
 from pipeline.part_cache import EXCERPT_CHARACTERS, CachedPart, PartWriter, build_parts, link_parts, write_part
 from pipeline.progress import Progress
@@ -64,7 +65,14 @@ def build_clean_documents(
         num_bytes = _text_bytes(path)
         task = _Task(key=key, raw=path, num_bytes=num_bytes, parts_folder=parts_folder, where=where, kinds=kinds)
         tasks.append(task)
-    built = build_parts(tasks, _build_part, parts_folder=parts_folder, engine=engine, progress=progress)
+    built = build_parts(
+        tasks,
+        _build_part,
+        parts_folder=parts_folder,
+        engine=engine,
+        progress=progress,
+        small_work_bytes=0 if server_is_prepared() else None,  # the language model takes half a second to make here
+    )
     if built.num_built < len(tasks):
         progress.note(f"{len(tasks) - built.num_built} of {len(tasks)} parts were there already")
     rows = link_parts(built.parts, draft)

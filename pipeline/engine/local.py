@@ -18,6 +18,8 @@ from typing import Any
 
 from pipeline.engine.attempt import Attempt, attempt
 
+_prepared: set[str] = set()
+"""Modules that the server imports beside what every worker needs."""
 _IMPORTED_BY_ALL = ["pipeline.config", "pyarrow.parquet"]
 
 
@@ -25,6 +27,12 @@ def start_server(modules: Sequence[str]) -> None:
     """Has the server import these modules from now on, beside what this process does; later workers start with them."""
     multiprocessing.get_context("forkserver").set_forkserver_preload([*_IMPORTED_BY_ALL, *modules])
     multiprocessing.forkserver.ensure_running()
+    _prepared.update(modules)
+
+
+def server_is_prepared() -> bool:
+    """A worker starts in milliseconds with what this process would have to import and make first."""
+    return bool(_prepared)
 
 
 class ThisProcess:
