@@ -188,9 +188,8 @@ def stream_parquet(path: Path, batches: pa.Table | Iterable[pa.RecordBatch], sch
         schema, batches = batches.schema, batches.to_batches()
     assert schema is not None, "record batches need their schema"
     num_rows = 0
-    pending = pa.Table.from_batches(
-        [], schema
-    )  # not `empty_table`, whose arrays make PyArrow import pandas: a quarter second
+    # not `schema.empty_table()`: it makes arrays, for which PyArrow imports pandas, a quarter second
+    pending = pa.Table.from_batches([], schema)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in batches:
             num_rows += batch.num_rows
