@@ -107,10 +107,11 @@ class Decoder:
             angles = self._weights.angles[positions.clamp_(min=0)][:, None]  # (B, 1, T, head width / 2)
         here = cache.kept[..., start:end, :]  # (layers, B, twice kv heads, T, W)
         keys_and_values = cache.kept[..., :end, :].tensor_split(2, dim=2)
-        num_turning = shape.num_heads + shape.num_kv_heads
+        num_turning, is_exact = shape.num_heads + shape.num_kv_heads, self._dtype == torch.float32
         x, *added_values = (functional.embedding(token_ids.flatten(), table) for table in self._weights.embeddings)
         for weights, place, keys, values in zip(self._weights.layers, here, *keys_and_values, strict=True):
-            made = weights.queries_keys_values(self._normed(x)).float()
+            made = weights.queries_keys_values(self._normed(x))
+            made = made if is_exact else made.float()
             made = made.view(batch, length, -1, shape.head_width).transpose(1, 2)  # (B, heads, T, W)
             turning = made[:, :num_turning]
             if weights.norm_weights is not None:
@@ -123,7 +124,8 @@ class Decoder:
             if length > 1 and weights is self._weights.layers[-1]:  # whose answers to earlier tokens nobody reads
                 made, x = made[:, :, -1:], x.view(batch, length, -1)[:, -1]
                 length, mask = 1, None if mask is None else mask[..., -1:, :]
-            heard = self._attended(made[:, : shape.num_heads].to(self._dtype), keys, values, mask)
+            queries = made[:, : shape.num_heads]
+            heard = self._attended(queries if is_exact else queries.to(self._dtype), keys, values, mask)
             x = weights.output(heard, plus=x)
             wide = weights.gate_up(self._normed(x))
             if shape.relu_squared:
