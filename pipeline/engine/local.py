@@ -14,12 +14,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from multiprocessing.context import ForkServerContext
+from threading import Event
 from typing import Any
 
 from pipeline.engine.attempt import Attempt, attempt
 
-_prepared: set[str] = set()
-"""Modules that the server imports beside what every worker needs."""
+_prepared = Event()
+"""Set once the server imports more than what every worker needs."""
 _IMPORTED_BY_ALL = ["pipeline.config", "pyarrow.parquet"]
 
 
@@ -27,12 +28,12 @@ def start_server(modules: Sequence[str]) -> None:
     """Has the server import these modules from now on, beside what this process does; later workers start with them."""
     multiprocessing.get_context("forkserver").set_forkserver_preload([*_IMPORTED_BY_ALL, *modules])
     multiprocessing.forkserver.ensure_running()
-    _prepared.update(modules)
+    _prepared.set()
 
 
 def server_is_prepared() -> bool:
     """A worker starts in milliseconds with what this process would have to import and make first."""
-    return bool(_prepared)
+    return _prepared.is_set()
 
 
 class ThisProcess:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
 HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+# by name these operators would be looked up at every call, which takes a tenth of a small product
+_MULTIPLY: Any = torch.ops.mkldnn._linear_pointwise.default if HAS_ONEDNN else None
+_MULTIPLY_AND_ADD: Any = torch.ops.mkldnn._linear_pointwise.binary if HAS_ONEDNN else None
 ONE_THREAD_BYTES = 32 << 20
 """Weights up to this stay in a processor's caches, and one row's products are so short that a second thread costs more to wake
 than it does."""
@@ -96,9 +99,6 @@ class PackedProduct:
     ) -> None:
         """`row_weight` (inputs, outputs) is filled, and NumPy multiplies one row with it; without it, oneDNN does."""
         self.row_weight = row_weight
-        # by name they would be looked up at every call, which takes a tenth of a small product
-        self._multiply = torch.ops.mkldnn._linear_pointwise.default
-        self._multiply_and_add = torch.ops.mkldnn._linear_pointwise.binary
         self._packed = _packed(weight) if row_weight is None else None
         if row_weight is not None:
             row_weight[:] = weight.T.numpy()
@@ -110,9 +110,9 @@ class PackedProduct:
         if self._packed is None:
             self._packed = _packed(torch.from_numpy(self.row_weight).T)
         if plus is None:
-            made: Tensor = self._multiply(x, self._packed, None, "none", [], None)
+            made: Tensor = _MULTIPLY(x, self._packed, None, "none", [], None)
         else:
-            made = self._multiply_and_add(x, plus, self._packed, None, "add")
+            made = _MULTIPLY_AND_ADD(x, plus, self._packed, None, "add")
         return made
 
 
@@ -130,7 +130,7 @@ def linear(x: Float[Tensor, "*batch inputs"], weight: Float[Tensor, "outputs inp
         and not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
     ):
-        made: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], None)
+        made: Tensor = _MULTIPLY(x, weight, None, "none", [], None)
         return made
     return functional.linear(x, weight)
 
