@@ -12,12 +12,13 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pipeline.errors import RegistryError
-from pipeline.registry.connection import connection, registry_lock
+from pipeline.registry.connection import connection, registry_lock, version_numbers
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -106,9 +107,9 @@ def promote(name: str, version: str, *, uri: str, reason: str = "promoted by han
         RegistryError: no such model or version, it holds the alias already, or the server cannot be reached.
     """
     with connection(uri, doing=f"promote {name}") as client, registry_lock(uri):
-        versions = _versions(client, name)
+        versions = existing_versions(client, name)
         if version not in versions:
-            known = ", ".join(sorted(versions, key=int)) or "none"
+            known = ", ".join(versions)
             raise RegistryError(f"{name} has no version {version}; it has {known}. `textmill models` lists them.")
         before = holder(client, name)
         if before == version:
@@ -123,7 +124,7 @@ def rollback(name: str, *, uri: str, reason: str = "rolled back by hand") -> Mov
         RegistryError: no such model, nobody held the alias before, or the server cannot be reached.
     """
     with connection(uri, doing=f"rollback {name}") as client, registry_lock(uri):
-        versions = _versions(client, name)
+        versions = existing_versions(client, name)
         now = holder(client, name)
         before = previous_holder(history(client, name), now, versions)
         if before is None:
@@ -135,7 +136,7 @@ def rollback(name: str, *, uri: str, reason: str = "rolled back by hand") -> Mov
         return move(client, name, before, action="rollback", reason=reason, expected_holder=now)
 
 
-def previous_holder(moves: list[Move], now: str | None, versions: set[str]) -> str | None:
+def previous_holder(moves: list[Move], now: str | None, versions: Collection[str]) -> str | None:
     """Who held the alias before `now` did, among the versions that still exist.
 
     A rollback takes back the move before it, so 1 -> 2 -> 3 rolled back twice is 1, not 2 and 3 in turn.
@@ -155,8 +156,13 @@ def previous_holder(moves: list[Move], now: str | None, versions: set[str]) -> s
     return next((version for version in reversed(held) if version in versions and version != now), None)
 
 
-def _versions(client: MlflowClient, name: str) -> set[str]:
-    found = {str(version.version) for version in client.search_model_versions(f"name='{name}'")}
+def existing_versions(client: MlflowClient, name: str) -> list[str]:
+    """The versions of a model, oldest first.
+
+    Raises:
+        RegistryError: there is no such model.
+    """
+    found = version_numbers(client, name)
     if not found:
         raise RegistryError(f"{name} is not in the registry; `textmill models` lists what is.")
     return found

@@ -189,6 +189,15 @@ def find_or_create_experiment(client: MlflowClient, uri: str, name: str) -> str:
         return str(found.experiment_id)
 
 
+def version_numbers(client: MlflowClient, name: str) -> list[str]:
+    """The versions of a registered model, oldest first; none where there is no such model."""
+    quote = '"' if "'" in name else "'"
+    if quote in name:
+        return []  # a filter cannot say it, so nothing of that name can be found
+    found = client.search_model_versions(f"name={quote}{name}{quote}")
+    return sorted((str(version.version) for version in found), key=int)
+
+
 @contextmanager
 def file_lock(path: Path) -> Iterator[None]:
     """Held by one process at a time; freed when it ends, however it ends."""

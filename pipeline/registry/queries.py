@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import RegistryError
-from pipeline.registry.aliases import ALIAS, Move, history
+from pipeline.registry.aliases import ALIAS, Move, existing_versions, history
 from pipeline.registry.connection import connection
 from pipeline.registry.gate import Comparison, compare_bits
 from pipeline.registry.rivals import (
@@ -133,9 +133,7 @@ def resolve(client: MlflowClient, reference: str) -> Registered:
 
     name, _, version = reference.partition("/")
     name, _, alias = name.partition("@")
-    versions = sorted((str(v.version) for v in client.search_model_versions(f"name='{name}'")), key=int)
-    if not versions:
-        raise RegistryError(f"{reference}: {name} is not in the registry; `textmill models` lists what is.")
+    versions = existing_versions(client, name)
     if version:
         if version not in versions:
             raise RegistryError(f"{reference}: {name} has no version {version}; it has {', '.join(versions)}.")

@@ -21,7 +21,7 @@ from pipeline.corpus.layout import train_files
 from pipeline.errors import RegistryError
 from pipeline.files import write_json
 from pipeline.registry.aliases import ALIAS
-from pipeline.registry.connection import connection, database_file, displayed
+from pipeline.registry.connection import connection, database_file, displayed, version_numbers
 from pipeline.registry.rivals import (
     CONTENT_TAG,
     TRAINING_DOCUMENTS,
@@ -123,13 +123,13 @@ def _ask_file(database: Path, reference: Reference) -> tuple[str, str | None]:
 
 def _ask_client(uri: str, reference: Reference) -> tuple[str, str | None]:
     with connection(uri, doing=f"init_from models:/{reference}") as client:
-        known = [str(found.version) for found in client.search_model_versions(f"name='{reference.name}'")]
+        known = version_numbers(client, reference.name)
         version = reference.version
         if version is None and known:
             aliases = client.get_registered_model(reference.name).aliases
             version = str(aliases[reference.alias]) if reference.alias in aliases else None
         if version is None or version not in known:
-            raise _missing(reference, sorted(known, key=int))
+            raise _missing(reference, known)
         return version, client.get_model_version(reference.name, version).tags.get(CONTENT_TAG)
 
 

@@ -387,7 +387,8 @@ def test_two_versions_are_compared_document_by_document(project: Project) -> Non
 @pytest.mark.parametrize(
     ("reference", "sentence"),
     [
-        ("nothing", "nothing is not in the registry"),
+        ("nothing@champion", "^nothing is not in the registry"),
+        ("o'brien", "o'brien is not in the registry"),
         ("gpt/7", "gpt has no version 7; it has 1"),
         ("gpt@best", "no version of gpt has the alias best"),
     ],
