@@ -53,7 +53,7 @@ class OurLoop:
         )
         self._guard = SpikeGuard(sigma=6.0, max_skipped_steps=20, device=hardware.device)
         self._loss_of, self.hardware = make_ready(
-            self.network, hardware, Batch.of_windows(windows), may_change=True, note=print
+            self.network, hardware, Batch.of_windows(windows), may_halve=True, may_give_up_compiling=True, note=print
         )
 
     def step(self, windows: Tensor, *, scale: float = 1.0) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.training import Fraction, ModelSection, Positive, TrainConfig
+from pipeline.transformer_sizes import encoder_decoder_width_and_heads
 
 
 class Seq2SeqSection(ModelSection):
@@ -53,10 +54,7 @@ class Seq2SeqTransformerConfig(Seq2SeqSection):
 
     @model_validator(mode="after")
     def _shapes(self) -> Seq2SeqTransformerConfig:
-        if self.num_heads and self.width and self.width % (2 * self.num_heads):
-            raise ValueError(
-                f"has width {self.width}, which {self.num_heads} heads do not divide into even parts. Change one"
-            )
+        encoder_decoder_width_and_heads(depth=self.depth, width=self.width, num_heads=self.num_heads)
         return self
 
 

@@ -12,6 +12,7 @@ from pipeline.config.metric_names import MetricName
 from pipeline.config.recurrent import IN_PLACE_OF, AveragedSgdConfig, CacheConfig
 from pipeline.config.sections import Name, PathText, Section
 from pipeline.config.starting import LoraConfig, StartSettings
+from pipeline.transformer_sizes import decoder_width_and_heads
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=10)]
@@ -26,6 +27,7 @@ class TrainConfig(Section):
             "device",
             "devices",
             "strategy",
+            "micro_batch_tokens",
             "log_every_steps",
             "checkpoint_every_seconds",
             "checkpoint_every_steps",
@@ -285,8 +287,8 @@ class TransformerConfig(StartSettings, ModelSection):
             raise ValueError("sets lora without init_from, so there is nothing to adapt. Set init_from")
         if self.lora is not None and self.freeze:
             raise ValueError("sets lora, which freezes all but its adapters, and freeze. Remove freeze")
-        if heads and self.width and not self.head_width and self.width % (2 * heads):
-            raise ValueError(f"has width {self.width}, which {heads} heads do not divide into even parts. Change one")
+        if self.init_from is None:  # else the sizes that are left open are those of the beginning
+            decoder_width_and_heads(depth=self.depth, width=self.width, num_heads=heads, head_width=self.head_width)
         if kv_heads and not heads:
             raise ValueError("sets num_kv_heads without num_heads. Set both")
         if kv_heads and heads and heads % kv_heads:

@@ -59,9 +59,10 @@ def draw(
     alive = list(range(len(seeds)))
     for length in range(1, parameters.max_new_tokens + 1):
         latest = next_tokens(logits, parameters, [generators[number] for number in alive])
-        going = [row for row, token in enumerate(latest.tolist()) if token not in parameters.stop_ids]
+        tokens: list[int] = latest.tolist()
+        going = [row for row, token in enumerate(tokens) if token not in parameters.stop_ids]
         for row in going:
-            texts[alive[row]].append(int(latest[row]))
+            texts[alive[row]].append(tokens[row])
         if not going or length == parameters.max_new_tokens:
             break
         if len(going) < len(alive):

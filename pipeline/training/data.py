@@ -7,7 +7,7 @@ targets that count. Micro-batches weigh in by how many of those they hold, so th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -97,14 +97,26 @@ class Batch:
         """On the device, copied while the host goes on; views of one tensor travel as that one."""
         if device == "cpu":
             return self
-        moved: dict[int, Tensor] = {}
+
+        def send(tensor: Tensor) -> Tensor:
+            return (tensor.pin_memory() if device.startswith("cuda") else tensor).to(device, non_blocking=True)
+
+        return self.sent(send)
+
+    def sent(self, send: Callable[[Tensor], Tensor]) -> Batch:
+        """With each tensor as `send` gives it, or as a view of what it gives for the tensor that several are views of."""
+        done: dict[int, Tensor] = {}
+
+        def once(tensor: Tensor) -> Tensor:
+            if id(tensor) not in done:
+                done[id(tensor)] = send(tensor)
+            return done[id(tensor)]
 
         def move(tensor: Tensor) -> Tensor:
-            base = tensor if tensor._base is None else tensor._base
-            if id(base) not in moved:
-                pinned = base.pin_memory() if device.startswith("cuda") else base
-                moved[id(base)] = pinned.to(device, non_blocking=True)
-            return moved[id(base)].as_strided(tensor.size(), tensor.stride(), tensor.storage_offset())
+            base = tensor._base
+            if base is None or not base.is_contiguous():  # a copy of another layout has other strides
+                return once(tensor)
+            return once(base).as_strided(tensor.size(), tensor.stride(), tensor.storage_offset())
 
         return replace(self, inputs=tuple(move(tensor) for tensor in self.inputs), targets=move(self.targets))
 

@@ -145,9 +145,16 @@ def _probe(config: NetworkConfig, run: Derived, hardware: Hardware, batch: Batch
     network.to(hardware.device)
     optimizer = _optimizer(config, run, network, hardware.dtype, adapter_rate=lora["learning_rate"] if lora else 0.0)
     batch = batch.rows(0, hardware.num_processes).to(hardware.device)
+    loss_of, hardware = make_ready(
+        network,
+        hardware,
+        batch,
+        may_halve=run.micro_windows is None,
+        may_give_up_compiling=config.train.compile == "auto",
+        note=lambda _: None,
+    )
     micro_rows = batch.rows_within(hardware.micro_windows * run.shape.context_tokens)
     activations = _kept_bytes(network, batch.part(slice(micro_rows)))
-    loss_of, hardware = make_ready(network, hardware, batch, may_change=True, note=lambda _: None)
     guard = SpikeGuard(sigma=run.spike_sigma, max_skipped_steps=PROBE_STEPS + 1, device=hardware.device)
     seconds = []
     for _ in range(PROBE_STEPS + 1):

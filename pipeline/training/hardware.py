@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -75,7 +77,7 @@ def choose_hardware(
             f"Raise batch_tokens to {num_processes * context_tokens} or lower devices."
         )
     if precision == "auto":
-        precision = "bfloat16" if device == "cuda" or _cpu_has_bfloat16() else "float32"
+        precision = "bfloat16" if _has_bfloat16(device) else "float32"
     has_compiler = can_compile(device)
     if compile == "on" and not has_compiler:
         raise ConfigurationError(
@@ -95,6 +97,11 @@ def choose_hardware(
         num_processes=num_processes,
         strategy=strategy,
     )
+
+
+def same_device(device: str) -> Callable[[], None] | None:
+    """Gives a thread the GPU of this one, since a new thread's current device is the first; None where there is nothing to do."""
+    return partial(torch.cuda.set_device, torch.cuda.current_device()) if device == "cuda" else None
 
 
 def choose_device(asked: str) -> str:
@@ -130,8 +137,12 @@ def count_processes(devices: int | str, *, device: str) -> int:
     return int(devices)
 
 
-def resumed(began: Hardware, *, chosen: Hardware) -> tuple[Hardware, str | None]:
-    """What a run goes on with that began on `began` where a new one would choose `chosen`, and a remark if bits will differ."""
+def resumed(began: Hardware, *, chosen: Hardware, has_chosen_windows: bool = False) -> tuple[Hardware, str | None]:
+    """What a run goes on with that began on `began` where a new one would choose `chosen`, and a remark if bits will differ.
+
+    `has_chosen_windows`: the settings say how large a forward pass is. A smaller one than before is taken, for a run that ended
+    for want of memory.
+    """
     if began.device != chosen.device:
         return chosen, f"The run began on {began.device} and goes on on {chosen.device}: its last bits will differ."
     if (began.num_processes, began.strategy) != (chosen.num_processes, chosen.strategy):
@@ -143,6 +154,11 @@ def resumed(began: Hardware, *, chosen: Hardware) -> tuple[Hardware, str | None]
         return replace(
             began, compiled=False
         ), "The run began compiled and there is no compiler now: its last bits will differ."
+    if has_chosen_windows and chosen.micro_windows < began.micro_windows:
+        return replace(began, micro_windows=chosen.micro_windows), (
+            f"The run began with forward passes of {began.micro_windows} windows and goes on with {chosen.micro_windows}: its "
+            "last bits will differ."
+        )
     return began, None
 
 
@@ -209,8 +225,10 @@ def peak_flops(device: str) -> float | None:
     return next((peak for known, peak in PEAK_FLOPS.items() if known in name), None)
 
 
-def _cpu_has_bfloat16() -> bool:
-    """AMX or AVX512-BF16: without them bfloat16 products are emulated, and slower than float32."""
+def _has_bfloat16(device: str) -> bool:
+    """In hardware, on a CPU AMX or AVX512-BF16: where its products are emulated they are slower than those of float32."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     try:
         flags = Path("/proc/cpuinfo").read_text().split()
     except OSError:

@@ -189,6 +189,8 @@ def _kind(name: str, parameter: Tensor, names: Sequence[str]) -> str:
     """Which rule updates a parameter. A tied table is the head's: its gradients are a head's, and so is its scale."""
     if name.endswith(ADAPTERS):
         return "adapter"
+    if "value_embed_tokens" in name:  # never tied
+        return "embedding"
     if "embed_tokens" in name:
         return "embedding" if any("lm_head" in other for other in names) else "head"
     if "lm_head" in name:

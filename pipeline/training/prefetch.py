@@ -14,11 +14,11 @@ T = TypeVar("T")
 
 
 class Prefetcher(Generic[T]):
-    """Calls `make(step)` for the step after the one that is asked for."""
+    """Calls `make(step)` for the step after the one that is asked for, in a thread that has called `prepare` first."""
 
-    def __init__(self, make: Callable[[int], T]) -> None:
+    def __init__(self, make: Callable[[int], T], *, prepare: Callable[[], None] | None = None) -> None:
         self._make = make
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="prefetch", initializer=prepare)
         self._ahead: tuple[int, Future[T]] | None = None
 
     def get(self, step: int) -> T:

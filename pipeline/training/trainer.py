@@ -30,7 +30,15 @@ from pipeline.training.data import Batch
 from pipeline.training.distributed import ALONE, Alone
 from pipeline.training.families import Network, cpu_forward_tokens, network_of, shape_of
 from pipeline.training.guard import SpikeGuard, Verdict
-from pipeline.training.hardware import Hardware, choose_device, choose_hardware, halved, peak_flops, resumed
+from pipeline.training.hardware import (
+    Hardware,
+    choose_device,
+    choose_hardware,
+    halved,
+    peak_flops,
+    resumed,
+    same_device,
+)
 from pipeline.training.keeping import Keep
 from pipeline.training.monitor import Monitor
 from pipeline.training.open_data import open_data
@@ -98,7 +106,7 @@ class Trainer:
         self._peak = None if peak is None else peak * ranks.size
         self._monitor = Monitor(device=self.hardware.device)
         self._profile = Profile(spec.profile_steps if ranks.is_first else None, Path(spec.spool_folder))
-        self._ahead = Prefetcher(self._batch_of)
+        self._ahead = Prefetcher(self._batch_of, prepare=same_device(self.hardware.device))
         self._tokenizer = Tokenizer.load(Path(spec.tokenizer_file))
 
     def _new_network(self) -> Network:
@@ -459,7 +467,11 @@ class Trainer:
         )
         if checkpoint is None:
             return chosen
-        hardware, remark = resumed(Hardware(**checkpoint.state["hardware"]), chosen=chosen)
+        hardware, remark = resumed(
+            Hardware(**checkpoint.state["hardware"]),
+            chosen=chosen,
+            has_chosen_windows=spec.micro_windows is not None,
+        )
         if remark is not None:
             self._console.note(remark)
         return hardware
@@ -471,7 +483,8 @@ class Trainer:
             self.network,
             self.hardware,
             self._batch_of(self._step),
-            may_change=self._step == 0 and self.spec.compile == "auto" and self.spec.micro_windows is None,
+            may_halve=self._step == 0 and self.spec.micro_windows is None,
+            may_give_up_compiling=self._step == 0 and self.spec.compile == "auto",
             note=self._console.note,
             ranks=self._ranks,
         )

@@ -47,14 +47,15 @@ def make_ready(
     hardware: Hardware,
     batch: Batch,
     *,
-    may_change: bool,
+    may_halve: bool,
+    may_give_up_compiling: bool,
     note: Callable[[str], None],
     ranks: Alone = ALONE,
 ) -> tuple[LossFunction, Hardware]:
     """The loss function, and the hardware as it turned out to be able to run one step's batch.
 
-    `may_change`: the settings are `auto` and no step was taken yet, so that compiling may be given up, and the forward pass
-    halved until it fits the GPU. Several processes go on with what suits all of them.
+    What is left open, while no step was taken, may change: the forward pass is halved until it fits the GPU, and compiling given
+    up. Several processes go on with what suits all of them.
 
     Raises:
         TrainingError: it does not compile, or not even one window fits the memory.
@@ -76,7 +77,7 @@ def make_ready(
                 some = batch.part(slice(rows * together.size))
                 accumulate(loss_of, network, some, micro_rows=rows, ranks=together)
         except torch.OutOfMemoryError as error:
-            if hardware.micro_windows == 1 or not may_change:
+            if hardware.micro_windows == 1 or not may_halve:
                 raise TrainingError(
                     f"A forward pass of {hardware.micro_windows} windows of {batch.tokens_per_row} tokens does not fit the GPU's "
                     "memory. Lower train.micro_batch_tokens, context_tokens or the model's size."
@@ -87,7 +88,7 @@ def make_ready(
             if not hardware.compiled:
                 raise
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            if not may_change:
+            if not may_give_up_compiling:
                 raise TrainingError(
                     f"The model does not compile ({reason}). Set train.compile to off, or mend the compiler."
                 ) from error

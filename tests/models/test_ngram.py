@@ -153,6 +153,7 @@ def test_discounts_follow_chen_and_goodmans_equation() -> None:
     scale = 40 / 70
     expected = (1 - 2 * scale * 15 / 40, 2 - 3 * scale * 8 / 15, 3 - 4 * scale * 5 / 8)
     assert modified_discounts([40, 15, 8, 5]) == (pytest.approx(expected), False)
+    assert modified_discounts([40, 10, 10, 10]) == (FALLBACK_DISCOUNTS, True)  # D_2 = 2 - 3 * 2/3 = 0
 
 
 def test_counts_equal_those_of_a_dictionary() -> None:

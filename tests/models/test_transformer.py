@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipeline.models import products
 from pipeline.models.interface import GenerationParameters
 from pipeline.models.loading import load_model
 from pipeline.models.sampling import filtered
+from pipeline.models.transformer import continuing
 from pipeline.models.transformer.decoding import Decoder
 from pipeline.models.transformer.model import TransformerModel
 from pipeline.models.transformer.network import Transformer, rotary_angles, rotate
@@ -53,7 +55,7 @@ def test_sizes_follow_from_the_depth_by_the_written_rules() -> None:
 
 
 def test_a_wrong_number_of_heads_is_refused() -> None:
-    with pytest.raises(ValueError, match="width 64 cannot be divided into 5 heads"):
+    with pytest.raises(ValueError, match="width 64, which 5 heads do not divide"):
         derive_shape(vocab_size=10, context_tokens=8, depth=1, num_heads=5)
 
 
@@ -157,6 +159,29 @@ def test_decoding_with_the_cache_is_full_recomputation_for_prompts_of_unequal_le
     together = model.generate(prompts, GREEDY)
     assert together == [recomputed(model, prompt, 20) for prompt in prompts]
     assert together == [model.generate([prompt], GREEDY)[0] for prompt in prompts]
+
+
+@pytest.mark.parametrize("stop_ids", [(), (5,), tuple(range(4, 50))])
+def test_texts_that_outgrow_the_context_go_on_as_they_would_alone(stop_ids: tuple[int, ...]) -> None:
+    model = model_of(context_tokens=16)
+    prompts = [tokens(length).tolist() for length in (20, 13, 3, 16, 15)]
+    parameters = replace(GREEDY, max_new_tokens=40, stop_ids=stop_ids)
+    together = model.generate(prompts, parameters)
+    assert together == [model.generate([prompt], parameters)[0] for prompt in prompts]
+
+
+def test_more_prompts_than_are_followed_at_once_are_each_continued_from_their_own_seed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = model_of(context_tokens=32)
+    prompts = [tokens(length).tolist() for length in (5, 2, 9, 4, 7)]
+    parameters = GenerationParameters(max_new_tokens=8, temperature=1.0, seed=3)
+    expected = model.generate(prompts, parameters)
+    assert expected == [
+        model.generate([prompt], replace(parameters, seed=3 + row))[0] for row, prompt in enumerate(prompts)
+    ]
+    monkeypatch.setattr(continuing, "_BATCH_ROWS", 2)
+    assert model.generate(prompts, parameters) == expected
 
 
 @pytest.mark.parametrize(

@@ -97,3 +97,12 @@ def test_views_of_one_tensor_travel_as_one() -> None:
     assert token_ids._base is moved.targets._base is not None
     assert (token_ids.storage_offset(), moved.targets.storage_offset()) == (0, 1)
     assert token_ids.shape == moved.targets.shape == (2, 5)
+
+
+def test_views_of_a_tensor_with_gaps_travel_each_alone() -> None:
+    batch = Batch.of_windows(torch.arange(28).view(2, 14)[:, ::2])
+    sent = batch.sent(torch.clone)
+    assert torch.equal(sent.targets, batch.targets) and torch.equal(sent.inputs[0], batch.inputs[0])
+    gaps = torch.from_numpy(np.arange(14).reshape(2, 7)[:, :-1])  # its base is NumPy's, so torch sees none
+    sent = Batch.of((gaps[:, :-1],), gaps[:, 1:]).sent(torch.clone)
+    assert sent.targets.tolist() == [[1, 2, 3, 4, 5], [8, 9, 10, 11, 12]]

@@ -61,6 +61,24 @@ def test_a_forward_pass_is_what_was_asked_for_or_what_suits_the_device() -> None
     assert choose_hardware(**settings, micro_windows=16, cpu_forward_tokens=8_192).micro_windows == 16
 
 
+@pytest.mark.parametrize(("has_it", "precision"), [(True, "bfloat16"), (False, "float32")])
+def test_a_gpu_that_only_emulates_bfloat16_computes_in_float32(
+    monkeypatch: pytest.MonkeyPatch, has_it: bool, precision: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or has_it)
+    found = choose_hardware(
+        device="auto",
+        precision="auto",
+        compile="off",
+        total_flops=1.0,
+        batch_windows=64,
+        micro_windows=None,
+        context_tokens=256,
+    )
+    assert (found.device, found.precision) == ("cuda", precision)
+
+
 def test_recurrent_networks_alone_take_as_many_rows_as_their_logits_leave_room_for() -> None:
     def sizes(vocab_size: int) -> RecurrentShape:
         return derive_recurrent_shape(cell="lstm", vocab_size=vocab_size, context_tokens=256, depth=2)
@@ -115,9 +133,13 @@ def test_the_hardware_in_a_checkpoint_is_used_again(
     )
     with pytest.raises(TrainingInterrupted):
         trainer.run()
-    again = Trainer(spec_of(tiny_data, tmp_path, micro_windows=3, precision="float32"), StopRequest())
+    again = Trainer(spec_of(tiny_data, tmp_path, micro_windows=None, precision="float32"), StopRequest())
     assert again.hardware == trainer.hardware
     assert again.network.compute_dtype == torch.bfloat16
+    smaller = Trainer(spec_of(tiny_data, tmp_path, micro_windows=1), StopRequest())
+    assert smaller.hardware == replace(trainer.hardware, micro_windows=1)
+    larger = Trainer(spec_of(tiny_data, tmp_path, micro_windows=10_000), StopRequest())
+    assert larger.hardware == trainer.hardware
 
 
 def broken_compiler(*words: Any, **settings: Any) -> Any:
@@ -131,13 +153,15 @@ def test_a_compiler_that_fails_is_done_without_while_nothing_depends_on_it(monke
     monkeypatch.setattr(torch, "compile", broken_compiler)
     batch, notes = Batch.of_windows(torch.zeros(8, 9, dtype=torch.int64)), []
     built = network()
-    loss_of, hardware = make_ready(built, COMPILED, batch, may_change=True, note=notes.append)
+    loss_of, hardware = make_ready(
+        built, COMPILED, batch, may_halve=False, may_give_up_compiling=True, note=notes.append
+    )
     assert hardware == PLAIN
     assert loss_of(*batch.inputs, batch.targets) > 0
     assert notes == ["does not compile and runs uncompiled (RuntimeError: g++: internal compiler error)"]
     assert all(parameter.grad is None for parameter in built.parameters())
     with pytest.raises(TrainingError, match="does not compile .* Set train.compile to off"):
-        make_ready(built, COMPILED, batch, may_change=False, note=notes.append)
+        make_ready(built, COMPILED, batch, may_halve=True, may_give_up_compiling=False, note=notes.append)
 
 
 def test_a_forward_pass_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,14 +173,16 @@ def test_a_forward_pass_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPa
     batch, notes = Batch.of_windows(torch.zeros(8, 9, dtype=torch.int64)), []
     on_gpu = replace(PLAIN, device="cuda")
     fits = 1
-    _, hardware = make_ready(network(), on_gpu, batch, may_change=True, note=notes.append)
+    _, hardware = make_ready(network(), on_gpu, batch, may_halve=True, may_give_up_compiling=False, note=notes.append)
     assert hardware.micro_windows == 1
     assert notes[0] == "out of GPU memory: forward passes of 2 windows from now on"
     fits = 0
     with pytest.raises(
         TrainingError, match="1 windows of 8 tokens does not fit the GPU's memory. Lower train.micro_batch"
     ):
-        make_ready(network(), on_gpu, batch, may_change=True, note=notes.append)
+        make_ready(network(), on_gpu, batch, may_halve=True, may_give_up_compiling=False, note=notes.append)
+    with pytest.raises(TrainingError, match="4 windows of 8 tokens does not fit"):
+        make_ready(network(), on_gpu, batch, may_halve=False, may_give_up_compiling=True, note=notes.append)
 
 
 def test_every_generator_goes_on_where_it_was() -> None:

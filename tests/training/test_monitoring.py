@@ -94,7 +94,8 @@ def test_the_next_batch_is_made_while_this_one_is_used_and_dropped_where_it_is_n
             raise ValueError("no such batch")
         return 10 * step
 
-    ahead = Prefetcher(make)
+    prepared: list[str] = []
+    ahead = Prefetcher(make, prepare=lambda: prepared.append(threading.current_thread().name))
     assert ahead.get(3) == 30
     assert ready[4].wait(10)
     assert ahead.get(4) == 40
@@ -103,6 +104,7 @@ def test_the_next_batch_is_made_while_this_one_is_used_and_dropped_where_it_is_n
     assert ready[9].wait(10)
     assert [step for step, _ in made] == [3, 4, 5, 8, 9]
     assert [name.startswith("prefetch") for _, name in made] == [False, True, True, False, True]
+    assert prepared == [made[1][1]]  # once, by the thread that makes
     with pytest.raises(ValueError, match="no such batch"):
         ahead.get(7)
     ahead.close()

@@ -57,6 +57,16 @@ def test_batches_are_the_pairs_padded_with_the_ends_to_predict(
     assert len(seen) == loader.num_pairs == 200
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_batches_that_are_copied_elsewhere_hold_the_same(
+    tiny_data: Path, tiny_pairs: Path, tmp_path: Path, family: str
+) -> None:
+    batch = Trainer(pair_spec(tiny_data, tiny_pairs, tmp_path, family=family), StopRequest())._batch_of(0)
+    copied = batch.sent(torch.clone)  # as a GPU has it: dense, whatever the strides of the original
+    for mine, yours in zip((*batch.inputs, batch.targets), (*copied.inputs, copied.targets), strict=True):
+        assert torch.equal(mine, yours) and mine.data_ptr() != yours.data_ptr()
+
+
 def test_a_decoder_alone_reads_the_pair_in_one_row_and_predicts_the_target(
     tiny_data: Path, tiny_pairs: Path, tmp_path: Path
 ) -> None:

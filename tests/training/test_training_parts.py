@@ -94,6 +94,20 @@ def test_one_step_is_adamw_for_tables_and_vectors_and_muon_for_matrices() -> Non
     assert ADAM_BETAS == (0.8, 0.95)
 
 
+def test_a_tied_table_learns_at_the_heads_rate_and_the_table_of_values_at_its_own() -> None:
+    shape = derive_shape(
+        vocab_size=20, context_tokens=8, depth=1, width=16, num_heads=2, tie_embeddings=True, value_embeddings=True
+    )
+    network = Transformer(shape)
+    network.initialise(seed=0)
+    before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer_of(network).step(scale=1.0)
+    for name, rate in (("model.embed_tokens.weight", 0.01), ("model.value_embed_tokens.weight", 0.1)):
+        assert torch.allclose(network.get_parameter(name), before[name] - rate, atol=1e-5), name
+
+
 def test_the_optimizers_state_carries_on_exactly() -> None:
     networks = [small_network(), small_network()]
     optimizers = [optimizer_of(network) for network in networks]

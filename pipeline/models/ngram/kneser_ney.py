@@ -58,7 +58,7 @@ def modified_discounts(seen: Sequence[int]) -> tuple[tuple[float, float, float],
         return FALLBACK_DISCOUNTS, True
     scale = seen[0] / (seen[0] + 2 * seen[1])
     first, second, third = (k - (k + 1) * scale * seen[k] / seen[k - 1] for k in (1, 2, 3))
-    if not (0 <= first <= 1 and 0 <= second <= 2 and 0 <= third <= 3):
+    if not (0 < first <= 1 and 0 < second <= 2 and 0 < third <= 3):  # without a discount nothing is left for the unseen
         return FALLBACK_DISCOUNTS, True
     return (first, second, third), False
 

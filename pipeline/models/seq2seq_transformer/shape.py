@@ -1,8 +1,7 @@
 """The sizes of an encoder-decoder Transformer, derived from its depth.
 
-Rules: as many decoder layers as encoder layers; width 64 per layer, 256 at least, the classic small one (three layers of 256 in
-JoeyNMT's examples); heads of 64; feed-forward 8/3 of the width, rounded up to a multiple of 64, as in the decoder-only family.
-Imports no torch.
+Rules: as many decoder layers as encoder layers; width and heads see `transformer_sizes.py`; feed-forward 8/3 of the width,
+rounded up to a multiple of 64, as in the decoder-only family. Imports no torch.
 """
 
 from __future__ import annotations
@@ -10,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.models.encoder_decoder_sizes import EncoderDecoderSizes
-
-WIDTH_PER_LAYER, LEAST_WIDTH = 64, 256
+from pipeline.transformer_sizes import encoder_decoder_width_and_heads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +68,7 @@ def derive_seq2seq_transformer_shape(
     Raises:
         ValueError: the heads do not divide the width, or one table is to serve two vocabularies.
     """
-    width = width or max(LEAST_WIDTH, WIDTH_PER_LAYER * depth)
-    num_heads = num_heads or max(1, width // 64)
-    if width % (2 * num_heads):
-        raise ValueError(f"width {width} cannot be divided into {num_heads} heads of even size; set num_heads")
+    width, num_heads = encoder_decoder_width_and_heads(depth=depth, width=width, num_heads=num_heads)
     return Seq2SeqTransformerShape(
         source_vocab_size=source_vocab_size,
         vocab_size=vocab_size,

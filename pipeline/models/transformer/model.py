@@ -18,12 +18,11 @@ from pipeline.errors import InputError
 from pipeline.models.interface import GenerationParameters, TokenScores
 from pipeline.models.loading import read_card, token_ids_of, weights_of
 from pipeline.models.network_model import NetworkModel
-from pipeline.models.sampling import next_tokens
 from pipeline.models.saving import save_network
 from pipeline.models.target_scores import score_in_rows
 from pipeline.models.token_scores import score_states
-from pipeline.models.transformer.beams import longest_text, search
-from pipeline.models.transformer.decoding import Cache, Decoder
+from pipeline.models.transformer.continuing import continuations, kept_of_prompt
+from pipeline.models.transformer.decoding import Decoder
 from pipeline.models.transformer.hugging_face import config_of
 from pipeline.models.transformer.network import Transformer
 from pipeline.models.transformer.shape import TransformerShape
@@ -76,43 +75,13 @@ class TransformerModel(NetworkModel[Transformer]):
             raise InputError("A prompt has no tokens; begin it with the BOS token.")
         self._decoder = self._decoder or Decoder(self.network)
         with self._decoder.threads(len(prompts) * parameters.num_beams):
-            if parameters.num_beams > 1:
-                return search(
-                    self._decoder, prompts, parameters, context_tokens=self.context_tokens, pad_id=self.pad_id
-                )
-            return self._continued(self._decoder, prompts, parameters)
-
-    def _continued(
-        self, decoder: Decoder, prompts: list[list[int]], parameters: GenerationParameters
-    ) -> list[list[int]]:
-        texts = [list(prompt) for prompt in prompts]
-        generators = [torch.Generator().manual_seed(parameters.seed + row) for row in range(len(prompts))]
-        alive = set(range(len(prompts)))
-        cache: Cache | None = None
-        latest = torch.empty(0)
-        for number in range(parameters.max_new_tokens):
-            if cache is None or cache.is_full:
-                windows = [text[-self.kept_of_prompt(len(text), parameters) :] for text in texts]
-                num_steps = parameters.max_new_tokens - number - 1
-                logits, cache = decoder.read(windows, num_steps=num_steps, pad_id=self.pad_id)
-            else:
-                logits = decoder.step(cache, latest)
-            latest = next_tokens(logits, parameters, generators)
-            for row, token in enumerate(latest.tolist()):
-                if row in alive and token in parameters.stop_ids:
-                    alive.discard(row)
-                elif row in alive:
-                    texts[row].append(token)
-            if not alive:
-                break
-        return [text[len(prompt) :] for text, prompt in zip(texts, prompts, strict=True)]
+            return continuations(
+                self._decoder, prompts, parameters, context_tokens=self.context_tokens, pad_id=self.pad_id
+            )
 
     def kept_of_prompt(self, length: int, parameters: GenerationParameters) -> int:
-        """How much of a text becomes context when it is read anew: all that fits with a token to spare, else half; for beams all
-        that fits before what they write."""
-        if parameters.num_beams > 1:
-            return min(length, self.context_tokens - longest_text(parameters, context_tokens=self.context_tokens))
-        return length if length < self.context_tokens else max(1, self.context_tokens // 2)
+        """How many of a prompt's tokens, the last ones, become context."""
+        return kept_of_prompt(length, parameters, context_tokens=self.context_tokens)
 
     def save(self, folder: Path) -> None:
         """Writes the model so that `from_pretrained` of Qwen3 (without query and key norms: Llama) gives equal logits. With parts

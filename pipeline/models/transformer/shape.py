@@ -1,15 +1,15 @@
 """The sizes of a Transformer, derived from its depth.
 
-Rules: width 64 per layer (nanochat's aspect ratio); heads of 64, and of 128 from width 1024 on, where attention kernels are
-at their best; feed-forward 8/3 of the width, rounded up to a multiple of 64, which gives SwiGLU as many parameters as the
-classical factor 4 (Shazeer 2020, arXiv 2002.05202). Imports no torch.
+Rules: width and heads see `transformer_sizes.py`; feed-forward 8/3 of the width, rounded up to a multiple of 64, which gives
+SwiGLU as many parameters as the classical factor 4 (Shazeer 2020, arXiv 2002.05202). Imports no torch.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-WIDTH_PER_LAYER = 64
+from pipeline.transformer_sizes import decoder_width_and_heads
+
 VOCABULARY_MULTIPLE = 64
 """Matrix products are fastest where sizes are multiples of this; the padding is never predicted nor saved."""
 
@@ -106,10 +106,7 @@ def derive_shape(
     Raises:
         ValueError: the heads do not divide the width into even parts.
     """
-    width = width or WIDTH_PER_LAYER * depth
-    num_heads = num_heads or max(1, width // (128 if width >= 1024 else 64))
-    if head_width is None and width % (2 * num_heads):
-        raise ValueError(f"width {width} cannot be divided into {num_heads} heads of even size; set num_heads")
+    width, num_heads = decoder_width_and_heads(depth=depth, width=width, num_heads=num_heads, head_width=head_width)
     return TransformerShape(
         vocab_size=vocab_size,
         context_tokens=context_tokens,
