@@ -1,6 +1,7 @@
 """How good a trained model is: bits per byte and its kin on held-out text, samples, plots and one page to read.
 
 scoring.py       log-probabilities of documents of any length, in batches of bounded memory
+spelling.py      the bits of text that a vocabulary cannot say
 baseline.py      the unigram-frequency model every trained model must beat
 test_split.py    which documents are measured, and their texts
 metrics/         what figures mean: bits per byte and its kin, and metrics of written texts with intervals
@@ -18,4 +19,4 @@ html.py          the one-page report: self-contained, no scripts, every text esc
 build.py         the stage
 """
 
-CODE_VERSION = "6"
+CODE_VERSION = "7"

@@ -121,8 +121,8 @@ def measure_texts(
     figures = summarise(documents, scores)
     if figures["unknown_fraction"]:
         notes.append(
-            f"{100 * figures['unknown_fraction']:.2f} % of the test tokens stand for text outside the vocabulary, so "
-            "bits per byte flatters this model."
+            f"{100 * figures['unknown_fraction']:.2f} % of the test tokens stand for text outside the vocabulary, "
+            "which counts with 8 bits a byte, as if it were spelt out."
         )
     return Measured(
         documents=documents,

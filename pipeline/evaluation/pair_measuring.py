@@ -20,6 +20,7 @@ from pipeline.evaluation.measured import Measured, check_finite, documents_table
 from pipeline.evaluation.metrics.scored import Estimate, estimate, ratio_of
 from pipeline.evaluation.metrics.totals import Documents, summarise, summarise_sources
 from pipeline.evaluation.scoring import NUM_BINS, DocumentScores
+from pipeline.evaluation.spelling import unknown_bits
 from pipeline.evaluation.task_outputs import Pair, baseline_outputs, group_pairs, majority, measure
 from pipeline.evaluation.test_split import PairRow, chosen_ids, read_pairs
 from pipeline.files import fingerprint
@@ -115,7 +116,14 @@ def _documents(rows: Sequence[PairRow]) -> Documents:
 
 
 def _unigram_bits(asked: PairModel, rows: Sequence[PairRow], unigram: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return np.array([unigram[asked.tokenizer.encode(row.target)].sum() for row in rows])
+    tokenizer = asked.tokenizer
+    encoded = [tokenizer.encode(row.target) for row in rows]
+    return np.array(
+        [
+            unigram[ids].sum() + (unknown_bits(tokenizer, row.target) if tokenizer.unk_id in ids else 0.0)
+            for row, ids in zip(rows, encoded, strict=True)
+        ]
+    )
 
 
 def _scores(

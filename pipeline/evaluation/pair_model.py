@@ -18,6 +18,7 @@ import numpy as np
 
 from pipeline.errors import ArtifactDamaged, InputError
 from pipeline.evaluation.continuation import DEFAULTS, continue_texts, defaults_of, generation_parameters
+from pipeline.evaluation.spelling import spelt_bits, unknown_bits
 from pipeline.evaluation.targets import split_tokens, total_bits
 from pipeline.models.loading import load_model
 from pipeline.progress import Progress, SilentProgress
@@ -133,10 +134,11 @@ class PairModel:
             )
 
     def score(self, texts: Sequence[str], targets: Sequence[str], *, progress: Progress | None = None) -> PairScores:
-        """Bits of each target given its text; progress counts pairs."""
+        """Bits of each target given its text, what is unknown or does not fit the model spelt out; progress counts pairs."""
         progress = progress or SilentProgress()
         found: list[np.ndarray[Any, Any]] = []
         cut: list[bool] = []
+        spelt: list[float] = []
         for first in range(0, len(texts), _BLOCK_PAIRS):
             wanted = [self.tokenizer.encode(target) for target in targets[first : first + _BLOCK_PAIRS]]
             asked = [
@@ -149,9 +151,14 @@ class PairModel:
                 for (_, was_cut), ids in zip(asked, wanted, strict=True)
             ]
             found += self.model.score_targets([ids for ids, _ in asked], [ids[:limit] for ids in wanted])
+            spelt += [
+                (unknown_bits(self.tokenizer, target) if self.tokenizer.unk_id in ids else 0.0)
+                + (spelt_bits(self.tokenizer.decode(ids[limit:])) if limit is not None and len(ids) > limit else 0.0)
+                for target, ids in zip(targets[first : first + _BLOCK_PAIRS], wanted, strict=True)
+            ]
             progress.advance(len(wanted))
         return PairScores(
-            bits=np.array([total_bits(log_probabilities) for log_probabilities in found]),
+            bits=np.array([total_bits(log_probabilities) for log_probabilities in found]) + spelt,
             num_tokens=np.array([len(log_probabilities) for log_probabilities in found], dtype=np.int64),
             was_cut=np.array(cut, dtype=bool),
         )

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from pipeline.evaluation.spelling import unknown_bits
 from pipeline.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class DocumentScores:
     """One row a document, in the order of the texts."""
 
     bits: np.ndarray[Any, Any]
-    """float64 (D,): minus log2 of the probability of all its tokens."""
+    """float64 (D,): minus log2 of the probability of all its tokens, and what they leave unsaid spelt out."""
     baseline_bits: np.ndarray[Any, Any]
     """float64 (D,): the same under the table of bits a token that was passed, or zeros."""
     num_tokens: np.ndarray[Any, Any]
@@ -53,7 +54,7 @@ class DocumentScores:
     num_top5: np.ndarray[Any, Any]
     """int64 (D,): tokens among the model's five most likely ones."""
     num_unknown: np.ndarray[Any, Any]
-    """int64 (D,): tokens that stand for text outside the vocabulary; their bits undercount."""
+    """int64 (D,): tokens that stand for text outside the vocabulary, which is spelt out, see `spelling.py`."""
     calibration: np.ndarray[Any, Any]
     """float64 (D, 15, 3): for each confidence bin the number of predictions, their summed confidence, the hits."""
 
@@ -121,15 +122,17 @@ def _score_block(
 ) -> DocumentScores:
     token_ids = [np.asarray(ids, dtype=np.int64) for ids in tokenizer.encode_batch(texts)] if texts else []
     size = len(texts)
+    num_unknown = np.array([(ids == tokenizer.unk_id).sum() for ids in token_ids], dtype=np.int64)
+    spelt = np.array([unknown_bits(tokenizer, text) if n else 0.0 for text, n in zip(texts, num_unknown, strict=True)])
     scores = DocumentScores(
-        bits=np.zeros(size),
-        baseline_bits=np.array([bits_per_token[ids].sum() for ids in token_ids] or [], dtype=np.float64)
+        bits=spelt.copy(),
+        baseline_bits=spelt + np.array([bits_per_token[ids].sum() for ids in token_ids])
         if bits_per_token is not None
         else np.zeros(size),
         num_tokens=np.array([len(ids) for ids in token_ids], dtype=np.int64),
         num_top1=np.zeros(size, dtype=np.int64),
         num_top5=np.zeros(size, dtype=np.int64),
-        num_unknown=np.array([(ids == tokenizer.unk_id).sum() for ids in token_ids], dtype=np.int64),
+        num_unknown=num_unknown,
         calibration=np.zeros((size, NUM_BINS, 3)),
     )
     plan = [

@@ -33,6 +33,9 @@ class CharacterTokenizer:
     def encode_batch(self, texts: Sequence[str], *, num_threads: int = 1) -> list[np.ndarray]:
         return [np.array(self.encode(text), dtype=np.int32) for text in texts]
 
+    def spans(self, text: str) -> list[tuple[int, int, int]]:
+        return [(token, place, place + 1) for place, token in enumerate(self.encode(text))]
+
     def decode(self, ids: Sequence[int]) -> str:
         return "".join({A: "a", B: "b"}.get(token, "\ufffd") for token in ids)
 
@@ -81,6 +84,7 @@ class PositionModel(BigramModel):
 
 
 def bits_by_hand(text: str, table: np.ndarray = TABLE) -> float:
-    """Minus log2 of the product of the table's entries along the text."""
+    """Minus log2 of the product of the table's entries along the text, and 8 for each byte and each end of what is unknown."""
+    spelt = sum(8 * (len(character.encode()) + 1) for character in text if character not in CHARACTERS)
     ids = [BOS, *(CHARACTERS.get(character, UNK) for character in text)]
-    return float(-sum(np.log2(table[before, after]) for before, after in pairwise(ids)))
+    return spelt + float(-sum(np.log2(table[before, after]) for before, after in pairwise(ids)))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
-from bigram_model import BOS, TABLE, A, B, BigramModel, CharacterTokenizer, PositionModel, bits_by_hand
+from bigram_model import BOS, TABLE, UNK, A, B, BigramModel, CharacterTokenizer, PositionModel, bits_by_hand
 
 from pipeline.evaluation.scoring import NUM_BINS, score_documents, windows
 
@@ -78,6 +80,21 @@ def test_confidences_fall_into_equal_bins() -> None:
 def test_unknown_tokens_are_counted() -> None:
     scores = score_documents(BigramModel(), CharacterTokenizer(), ["axyb"])
     assert scores.num_unknown.tolist() == [2]
+
+
+def test_what_unknown_tokens_stand_for_is_spelt_out() -> None:
+    table = np.zeros(6)
+    known, lost, longer = score_documents(
+        BigramModel(), CharacterTokenizer(), ["ab", "axb", "aéb"], bits_per_token=table
+    ).bits.tolist()
+    (said,) = score_documents(BigramModel(), CharacterTokenizer(), ["axb"]).baseline_bits.tolist()
+    assert said == 0.0  # asked for no baseline
+    assert longer - lost == pytest.approx(8)  # one byte more behind the same token
+    predicted = -sum(math.log2(TABLE[row, column]) for row, column in ((BOS, A), (A, UNK), (UNK, B)))
+    assert lost == pytest.approx(predicted + 16)  # a byte and its end
+    assert known == pytest.approx(-math.log2(TABLE[BOS, A]) - math.log2(TABLE[A, B]))
+    spelt = score_documents(BigramModel(), CharacterTokenizer(), ["axéb"], bits_per_token=table).baseline_bits
+    assert spelt.tolist() == [16 + 24]
 
 
 def test_a_table_of_bits_per_token_is_summed_over_the_text_alone() -> None:
