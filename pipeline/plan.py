@@ -9,19 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pipeline import cleaning, corpus, evaluation, ingestion, registry, shards, stats, tokenizer, training
 from pipeline.artifacts import Artifact, ArtifactRef, ArtifactStore, Draft
 from pipeline.config import DatasetConfig, NgramConfig, Project
 from pipeline.config.starting import StartSettings
-from pipeline.errors import ArtifactDamaged, ConfigurationError, InputError
+from pipeline.errors import ArtifactDamaged, ArtifactMissing, ConfigurationError, InputError
 from pipeline.files import fingerprint, sha256_file
 from pipeline.ingestion.parts import list_parts
 from pipeline.progress import Progress
 from pipeline.registry.connection import tracking_uri
 from pipeline.training.start_folder import arpa_content, folder_content
 
+NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 RAW, CLEAN, CORPUS, STATS = "raw_documents", "clean_documents", "corpus", "corpus_stats"
 TOKENIZER, SHARDS = "tokenizer", "token_shards"
 MODEL, EVALUATION, REGISTERED = "trained_model", "evaluation", "registered_model"
@@ -68,6 +70,9 @@ class Node:
     """The settings that change the result; for a source this reads its files' hashes."""
     loose: frozenset[str] = field(default=frozenset())
     """Roles whose content does not change the version: a tokenizer that stays as its corpus grows."""
+    through: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: NOTHING)
+    """Role -> another role, and the way from that to what it was built from: a model is measured on the corpus that it was
+    trained on, also when another one is in use by now."""
 
     @property
     def code_version(self) -> str:
@@ -89,8 +94,9 @@ def build_nodes(project: Project) -> dict[Key, Node]:
         inputs: Mapping[str, Key],
         literals: Callable[[], dict[str, Any]],
         loose: frozenset[str] = frozenset(),
+        through: Mapping[str, tuple[str, ...]] = NOTHING,
     ) -> None:
-        nodes.append(Node(key=Key(stage, name), inputs=inputs, literals=literals, loose=loose))
+        nodes.append(Node(key=Key(stage, name), inputs=inputs, literals=literals, loose=loose, through=through))
 
     for name in project.sources:
         add(RAW, name, {}, lambda name=name: _source_literals(project, name))  # type: ignore[misc]
@@ -118,21 +124,24 @@ def build_nodes(project: Project) -> dict[Key, Node]:
         dataset = project.datasets[model.dataset]
         corpus_key, shards_key, model_key = Key(CORPUS, dataset.corpus), Key(SHARDS, model.dataset), Key(MODEL, name)
         inputs, loose = {"shards": shards_key, **_tokenizers(dataset)}, frozenset[str]()
+        through: Mapping[str, tuple[str, ...]] = NOTHING
         if (begun := _start_model(project, name)) is not None:
             inputs[START] = Key(MODEL, begun)
             inputs[START_CORPUS] = Key(CORPUS, project.datasets[project.models[begun].dataset].corpus)
-            loose = frozenset({START_CORPUS})
+            loose, through = frozenset({START_CORPUS}), {START_CORPUS: (START, "shards", "corpus")}
         elif (waited := _start_registered(project, name)) is not None:
             # only the version that the reference then means counts, by its content, see _training_literals
             inputs[START], loose = Key(REGISTERED, waited), frozenset({START})
-        add(MODEL, name, inputs, lambda name=name: _training_literals(project, name), loose)  # type: ignore[misc]
+        add(MODEL, name, inputs, lambda name=name: _training_literals(project, name), loose, through)  # type: ignore[misc]
         inputs = {"model": model_key, "corpus": corpus_key, "shards": shards_key}
-        add(EVALUATION, name, inputs, lambda name=name: _evaluation_literals(project, name))  # type: ignore[misc]
+        through = {"shards": ("model", "shards"), "corpus": ("shards", "corpus")}
+        add(EVALUATION, name, inputs, lambda name=name: _evaluation_literals(project, name), through=through)  # type: ignore[misc]
         inputs = {"evaluation": Key(EVALUATION, name), "model": model_key, "corpus": corpus_key, "shards": shards_key}
         if model.promote.must_beat != "unigram":
             inputs["baseline"] = Key(REGISTERED, model.promote.must_beat)
         # the champion a challenger meets is outside the version: what was decided once is not decided again
-        add(REGISTERED, name, inputs, model.promote.literals, frozenset({"baseline"}))
+        through = {role: ("evaluation", role) for role in ("model", "shards", "corpus")}
+        add(REGISTERED, name, inputs, model.promote.literals, frozenset({"baseline"}), through)
     return {node.key: node for node in _after_what_they_read(nodes)}
 
 
@@ -300,7 +309,7 @@ def make_plan(project: Project, store: ArtifactStore, names: tuple[str, ...] = (
             status: Literal["would run", "depends"] = "would run" if current is None else "depends"
             steps[key] = Step(key=key, status=status, reason=f"after {', '.join(map(str, waiting))}")
             continue
-        inputs = {role: found.ref for role, up in node.inputs.items() if (found := store.current(up.stage, up.name))}
+        inputs = {role: found.ref for role, found in inputs_of(node, store).items()}
         literals = node.literals()
         version = node.version(inputs, literals)
         if current is not None and current.ref.version == version:
@@ -353,6 +362,38 @@ def changed_settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> lis
     return changed
 
 
+def inputs_of(node: Node, store: ArtifactStore) -> dict[str, Artifact]:
+    """What a node would read today, by role, unverified; what is not there is left out."""
+    in_use = {role: store.current(upstream.stage, upstream.name) for role, upstream in node.inputs.items()}
+    found = {role: artifact for role, artifact in in_use.items() if artifact is not None}
+    for role, (owner, *way) in node.through.items():
+        artifact, ref = found.get(owner), None
+        for step in way:
+            ref = None if artifact is None else artifact.manifest.inputs[step]
+            artifact = None if ref is None else store.find(ref.stage, ref.name, ref.version)
+        if ref is not None and role in found and ref.content_hash == found[role].ref.content_hash:
+            continue  # equal, and made from what is in use
+        if artifact is not None:
+            found[role] = artifact
+        else:
+            found.pop(role, None)
+    return found
+
+
+def _verified_inputs(node: Node, store: ArtifactStore) -> dict[str, Artifact]:
+    found = inputs_of(node, store)
+    for role in (*(role for role in node.inputs if role not in node.through), *node.through):
+        upstream = node.inputs[role]
+        if role not in found:
+            in_use = store.require(upstream.stage, upstream.name)
+            owner = node.inputs[node.through[role][0]]
+            raise ArtifactMissing(
+                f"{owner} was built from another {upstream} than {in_use.ref}, and that one is gone; run `textmill run {owner}`."
+            )
+        store.verify(found[role])
+    return {role: found[role] for role in node.inputs}
+
+
 def find_or_build(
     node: Node, store: ArtifactStore, build: Callable[[Draft, Mapping[str, Artifact]], Artifact], progress: Progress
 ) -> tuple[Artifact, bool]:
@@ -365,7 +406,7 @@ def find_or_build(
         ArtifactDamaged: an input does not match its manifest.
     """
     key = node.key
-    inputs = {role: store.require(upstream.stage, upstream.name) for role, upstream in node.inputs.items()}
+    inputs = _verified_inputs(node, store)
     refs = {role: artifact.ref for role, artifact in inputs.items()}
     literals = node.literals()
     version = node.version(refs, literals)

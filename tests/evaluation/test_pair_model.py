@@ -96,7 +96,9 @@ def test_an_encoder_decoder_reads_the_source_between_its_marks() -> None:
     scores = pairs.score(["ab", "abab"], ["a", "abaaab"])
     assert model.asked == [[BOS, A, B, EOS], [BOS, A, B, EOS]]
     assert scores.was_cut.tolist() == [False, True]
-    assert scores.bits.tolist() == pytest.approx([1.0, 4.0 + 24])  # what is too long to be written is spelt out: two bytes and the end
+    assert scores.bits.tolist() == pytest.approx(
+        [1.0, 4.0 + 24]
+    )  # what is too long to be written is spelt out: two bytes and the end
     assert pairs.write(["ab"], GenerationParameters()) == ["ab"]
 
 

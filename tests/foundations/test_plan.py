@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ import pytest
 
 from pipeline.artifacts import Artifact, ArtifactStore, Draft, Report
 from pipeline.config import Project, load_project
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ArtifactMissing, ConfigurationError
 from pipeline.plan import Key, build_nodes, find_or_build, make_plan, select
 from pipeline.progress import SilentProgress
 
@@ -145,6 +146,64 @@ def test_a_tokenizer_stays_as_its_corpus_grows_unless_told_otherwise(folder: Pat
         build(project, store, key, content="more")
     assert reason(project, store, SMALL).startswith("version ")
     assert reason(project, store, FRESH) == "corpus/english changed"
+
+
+CHAIN = [RAW, CLEAN, CORPUS, SMALL, Key("token_shards", "tokens"), Key("trained_model", "base")]
+EVALUATION, REGISTERED = Key("evaluation", "base"), Key("registered_model", "base")
+
+
+def read_by(artifact: Artifact) -> dict[str, str]:
+    return {role: ref.version for role, ref in artifact.manifest.inputs.items()}
+
+
+def test_a_model_is_measured_on_the_corpus_it_was_trained_on_whatever_is_in_use_by_now(folder: Path) -> None:
+    project, store = project_of(folder)
+    *_, corpus, _, shards, model = (build(project, store, key)[0] for key in CHAIN)
+    (folder / "notes" / "b.txt").write_text("second note")
+    *_, corpus_now, _, shards_now = (build(project, store, key, content="y")[0] for key in CHAIN[:-1])
+    assert (corpus.ref, shards.ref) != (corpus_now.ref, shards_now.ref)
+    evaluation, _ = build(project, store, EVALUATION)
+    assert read_by(evaluation) == {
+        "model": model.ref.version, "corpus": corpus.ref.version, "shards": shards.ref.version
+    }  # fmt: skip
+    model_now, _ = build(project, store, CHAIN[-1], content="other weights")
+    registered, _ = build(project, store, REGISTERED)  # alone: of the model that was measured
+    assert read_by(registered) == {**read_by(evaluation), "evaluation": evaluation.ref.version}
+    assert model_now.ref != model.ref
+    again, reused = build(project, store, EVALUATION, content="z")
+    assert not reused
+    assert read_by(again) == {
+        "model": model_now.ref.version, "corpus": corpus_now.ref.version, "shards": shards_now.ref.version
+    }  # fmt: skip
+    assert statuses(project, store)["evaluation/base"] == "up to date"
+
+
+def test_other_test_documents_are_read_where_the_training_documents_are_the_same(folder: Path) -> None:
+    project, store = project_of(folder)
+    for key in CHAIN:
+        build(project, store, key)
+    (folder / "notes" / "b.txt").write_text("second note")
+    for key in CHAIN[:3]:
+        corpus, _ = build(project, store, key, content="y")
+    for key in CHAIN[3:5]:
+        shards, _ = build(project, store, key)  # of another corpus, with equal content
+    evaluation, _ = build(project, store, EVALUATION)
+    assert read_by(evaluation)["corpus"] == corpus.ref.version
+    assert read_by(evaluation)["shards"] == shards.ref.version
+
+
+def test_a_model_whose_corpus_is_gone_is_not_measured_on_another(folder: Path) -> None:
+    project, store = project_of(folder)
+    *_, shards, _ = (build(project, store, key)[0] for key in CHAIN)
+    (folder / "notes" / "b.txt").write_text("second note")
+    for key in CHAIN[:-1]:
+        build(project, store, key, content="y")
+    shutil.rmtree(shards.folder)
+    with pytest.raises(
+        ArtifactMissing, match="trained_model/base was built from another token_shards/tokens than .* gone"
+    ):
+        build(project, store, EVALUATION)
+    assert statuses(project, store)["evaluation/base"] != "up to date"
 
 
 def test_a_damaged_version_is_rebuilt_in_the_same_run(folder: Path) -> None:
