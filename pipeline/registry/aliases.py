@@ -136,6 +136,13 @@ def rollback(name: str, *, uri: str, reason: str = "rolled back by hand") -> Mov
         return move(client, name, before, action="rollback", reason=reason, expected_holder=now)
 
 
+def taken_away(moves: list[Move], version: str) -> Move | None:
+    """The move by hand that took the alias from a version, unless it was given back since."""
+    about = [entry for entry in moves if entry.done and version in (entry.from_version, entry.to_version)]
+    is_by_hand = bool(about) and about[-1].from_version == version and about[-1].action != "gate"
+    return about[-1] if is_by_hand else None
+
+
 def previous_holder(moves: list[Move], now: str | None, versions: Collection[str]) -> str | None:
     """Who held the alias before `now` did, among the versions that still exist.
 

@@ -5,6 +5,7 @@ and why) and `registration.json` (the registry's numbers, which differ between s
 
 - The champion, and the model that must be beaten, are scored again on the challenger's test documents that they were
   not trained on, with their own tokenizers.
+- What a person took the alias from, by a rollback or for another version, does not get it back by the gate.
 - A decision is written to the registry before the alias moves, under this artifact's version: a run that was killed in
   between takes the decision up instead of meeting itself as the champion, and what was decided is not decided again.
 
@@ -29,7 +30,7 @@ from pipeline.errors import RegistryError
 from pipeline.evaluation.test_split import read_pairs, read_texts
 from pipeline.files import write_json
 from pipeline.progress import Progress
-from pipeline.registry.aliases import ALIAS, history, holder, move
+from pipeline.registry.aliases import ALIAS, Move, history, holder, move, taken_away
 from pipeline.registry.connection import connection, displayed, registry_lock
 from pipeline.registry.gate import Comparison, Verdict, compare_bits, decide
 from pipeline.registry.registering import Registration, register
@@ -109,7 +110,10 @@ def build_registered_model(
         for _ in range(ATTEMPTS):
             champion = find_champion(client, name)
             if decision is None:
-                decision = _decide(client, uri, name, config, model, evaluation, test, champion, rival_name, progress)
+                removal = taken_away(history(client, name), registration.version)
+                decision = _decide(
+                    client, uri, name, config, model, evaluation, test, champion, rival_name, removal, progress
+                )
             with registry_lock(uri):
                 if _apply(client, name, registration, draft.version, decision, champion):
                     break
@@ -161,6 +165,7 @@ def _decide(
     test: _Test,
     champion: Registered | None,
     rival_name: str | None,
+    removal: Move | None,
     progress: Progress,
 ) -> dict[str, Any]:
     """The decision record; the same inputs and the same champion give the same bytes."""
@@ -182,6 +187,13 @@ def _decide(
         verdict = Verdict(promoted=False, reason=f"This model holds the alias {ALIAS} already; nothing changes.")
     else:
         verdict = decide(against_champion, baseline, confidence=config.confidence, min_documents=config.min_documents)
+    if verdict.promoted and removal is not None:  # a person knows more than the bits
+        version = removal.from_version
+        verdict = Verdict(
+            promoted=False,
+            reason=f"The alias {ALIAS} was taken from version {version} by hand ({removal.reason}), so it stays where it is; "
+            f"`textmill promote {name} {version}` gives it back.",
+        )
     return {
         "format": FORMAT,
         "model": name,

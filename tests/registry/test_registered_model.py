@@ -132,7 +132,7 @@ def test_registering_twice_makes_one_version_and_the_same_decision(project: Proj
 
 def test_other_gate_settings_meet_the_champion_that_is_the_model_itself(project: Project) -> None:
     project.register("fair")
-    decision = decision_of(project.register("fair", config=PromoteConfig(confidence=0.9, num_resamples=500)))
+    decision = decision_of(project.register("fair", config=PromoteConfig(confidence=0.9, num_resamples=600)))
     assert (decision["promoted"], decision["holds_alias"]) == (False, True)
     assert "holds the alias champion already" in decision["reason"]
     assert len(project.client().search_model_versions("name='gpt'")) == 1
@@ -172,6 +172,23 @@ def test_what_was_decided_once_is_not_decided_again_after_a_rollback(project: Pr
     again = project.register("good", storage=tmp_path / "elsewhere")
     assert again.ref == first.ref
     assert project.champion() == "1"
+
+
+def test_what_a_person_took_the_alias_from_does_not_get_it_back_by_another_decision(project: Project) -> None:
+    project.register("fair")
+    project.register("good")
+    aliases.rollback("gpt", uri=project.uri, reason="it swears")
+    decision = decision_of(project.register("good", config=PromoteConfig(num_resamples=600)))
+    assert decision["promoted"] is False
+    assert decision["champion"]["difference"] > 0  # the bits would have it
+    assert "taken from version 2 by hand (it swears)" in decision["reason"]
+    assert "`textmill promote gpt 2` gives it back" in decision["reason"]
+    assert project.champion() == "1"
+    aliases.promote("gpt", "2", uri=project.uri)
+    aliases.promote("gpt", "1", uri=project.uri)
+    assert decision_of(project.register("good", config=PromoteConfig(num_resamples=601)))["promoted"] is False
+    aliases.promote("gpt", "2", uri=project.uri)
+    assert decision_of(project.register("good", config=PromoteConfig(num_resamples=602)))["holds_alias"] is True
 
 
 def test_rollback_and_promotion_by_hand_are_on_record(project: Project) -> None:
