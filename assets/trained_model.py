@@ -54,8 +54,6 @@ def _build(work: Work) -> Artifact:
         experiment=work.project.name,
         run_name=work.name,
         tags={
-            "textmill.training_version": work.draft.version,
-            "textmill.model": work.name,
             "textmill.dagster_run_id": work.context.run_id,
             "textmill.started_from": origin,
         },

@@ -34,7 +34,7 @@ from pipeline.registry.rivals import (
     read_before,
     write_training_documents,
 )
-from pipeline.registry.tracking import TRAINING_TAG, dataset_input, find_run
+from pipeline.registry.tracking import MODEL_TAG, TRAINING_TAG, dataset_input, find_run
 from pipeline.shards.reader import PAIR_INDEX
 
 if TYPE_CHECKING:
@@ -118,13 +118,13 @@ def _find_or_create_run(
     client: MlflowClient, uri: str, name: str, model: Artifact, lineage_tags: Mapping[str, str]
 ) -> Any:
     """The training's run; where its spool never arrived here, one with what the model's manifest says."""
-    run = find_run(client, model.ref.version)
+    run = find_run(client, name, model.ref.version)
     if run is None:
         experiment = find_or_create_experiment(client, uri, lineage_tags.get("textmill.project", name))
         run = client.create_run(
             experiment,
             start_time=int((model.manifest.created_at - model.manifest.seconds) * 1000),
-            tags={TRAINING_TAG: model.ref.version},
+            tags={MODEL_TAG: name, TRAINING_TAG: model.ref.version},
             run_name=f"{name} {model.ref.version}",
         )
         client.set_terminated(run.info.run_id, "FINISHED", end_time=int(model.manifest.created_at * 1000))

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["ShipResult", "find_run", "prepare", "ship", "ship_all", "tracking_uri"]
 
 EVENTS, SHIPPED = "events.jsonl", "shipped.json"
-TRAINING_TAG = "textmill.training_version"
+MODEL_TAG, TRAINING_TAG = "textmill.model", "textmill.training_version"
 MAX_METRICS = 1000
 """A request of MLflow's log_batch takes no more."""
 MAX_TAGS = 100
@@ -100,12 +100,12 @@ def ship_all(storage: Path) -> list[ShipResult]:
     return results
 
 
-def find_run(client: MlflowClient, training_version: str) -> Any | None:
-    """The MLflow run of a training, wherever its experiment, or None."""
+def find_run(client: MlflowClient, name: str, training_version: str) -> Any | None:
+    """The MLflow run of a model's training, wherever its experiment, or None. Models of equal settings have equal versions."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     if not experiments:
         return None
-    filter_string = f"tags.`{TRAINING_TAG}` = '{training_version}'"
+    filter_string = f"tags.`{TRAINING_TAG}` = '{training_version}' and tags.`{MODEL_TAG}` = '{name}'"
     found = client.search_runs(experiments, filter_string, max_results=1, order_by=["attributes.start_time ASC"])
     return found[0] if found else None
 
@@ -115,7 +115,7 @@ class _Shipper:
 
     def __init__(self, folder: Path, uri: str) -> None:
         self._folder, self._uri = folder, uri
-        self._version = folder.name
+        self._name, self._version = folder.parent.name, folder.name
         self._state = _read_state(folder, uri)
         self._num_metrics = 0
         self._batch: list[Any] = []
@@ -182,7 +182,7 @@ class _Shipper:
 
     def _find_run(self) -> None:
         """Checks that the server knows the run; if it does not, everything is sent from the start."""
-        run = find_run(self._client, self._version)
+        run = find_run(self._client, self._name, self._version)
         run_id: str | None = None if run is None else run.info.run_id
         if run_id == self._state.run_id and run_id is not None:
             return
@@ -216,7 +216,7 @@ class _Shipper:
             run = client.create_run(
                 experiment,
                 start_time=event["time_ms"],
-                tags={TRAINING_TAG: self._version},
+                tags={MODEL_TAG: self._name, TRAINING_TAG: self._version},
                 run_name=event["run_name"],
             )
             self._state.run_id = run.info.run_id
@@ -225,7 +225,7 @@ class _Shipper:
             if run.info.status != "RUNNING":
                 client.update_run(self._run_id, status="RUNNING")
         self._log_params({key: value for key, value in event.get("params", {}).items() if key not in run.data.params})
-        self._log_tags({**event.get("tags", {}), TRAINING_TAG: self._version})
+        self._log_tags({**event.get("tags", {}), MODEL_TAG: self._name, TRAINING_TAG: self._version})
         self._log_inputs(event.get("inputs", []))
 
     def _log_params(self, params: dict[str, Any]) -> None:

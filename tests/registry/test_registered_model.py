@@ -317,7 +317,7 @@ def test_lineage_metrics_and_report_are_in_mlflow(project: Project) -> None:
     metrics = {metric.key: metric for metric in model.metrics}
     assert metrics["bits_per_byte"].value == pytest.approx(chain.evaluations["fair"].manifest.counts["bits_per_byte"])
     assert metrics["bits_per_byte"].step == STEPS["fair"]
-    run = find_run(client, chain.models["fair"].ref.version)
+    run = find_run(client, "gpt", chain.models["fair"].ref.version)
     assert run.info.run_id == registration["run_id"] == version.run_id
     assert run.info.status == "FINISHED"
     inputs = {entry.dataset.name: entry.dataset.digest for entry in run.inputs.dataset_inputs}

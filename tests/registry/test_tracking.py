@@ -62,8 +62,17 @@ def client(uri: str) -> Any:
 
 
 def steps(uri: str, key: str) -> list[int]:
-    run = find_run(client(uri), "version1")
+    run = find_run(client(uri), "gpt", "version1")
     return [metric.step for metric in client(uri).get_metric_history(run.info.run_id, key)]
+
+
+def test_models_of_equal_settings_have_a_run_each(spool: Path, uri: str) -> None:
+    twin = spool.parents[1] / "twin" / spool.name
+    append(spool, START, metrics(1, loss=3.0), FINISH)
+    append(twin, START | {"run_name": "twin abc"}, metrics(1, loss=3.0), FINISH)
+    runs = [ship(folder, uri).run_id for folder in (spool, twin)]
+    assert runs == [find_run(client(uri), name, "version1").info.run_id for name in ("gpt", "twin")]
+    assert len(set(runs)) == 2
 
 
 def test_a_whole_run_arrives_with_parameters_tags_inputs_curve_texts_and_times(
@@ -80,7 +89,7 @@ def test_a_whole_run_arrives_with_parameters_tags_inputs_curve_texts_and_times(
     )
     result = ship(spool, uri)
     assert (result.problem, result.num_metrics, result.num_bytes_pending) == (None, 3, 0)
-    run = find_run(client(uri), "version1")
+    run = find_run(client(uri), "gpt", "version1")
     assert run.info.run_id == result.run_id
     assert run.info.run_name == "gpt abc"
     assert (run.info.start_time, run.info.end_time, run.info.status) == (1_000, 9_000, "FINISHED")
@@ -164,10 +173,10 @@ def test_a_server_that_was_wiped_gets_everything_again(spool: Path, uri: str) ->
 def test_a_run_that_goes_on_is_running_again(spool: Path, uri: str) -> None:
     append(spool, START, {**FINISH, "status": "KILLED"})
     ship(spool, uri)
-    assert find_run(client(uri), "version1").info.status == "KILLED"
+    assert find_run(client(uri), "gpt", "version1").info.status == "KILLED"
     append(spool, {**START, "time_ms": 20_000}, metrics(1, loss=1.0))
     ship(spool, uri)
-    assert find_run(client(uri), "version1").info.status == "RUNNING"
+    assert find_run(client(uri), "gpt", "version1").info.status == "RUNNING"
 
 
 def test_more_metrics_than_a_request_takes_go_in_several(spool: Path, uri: str) -> None:

@@ -106,7 +106,7 @@ def test_the_whole_registry_works_through_a_server(
         append(store.root / "spool" / "gpt" / version, START, metrics(1, loss=3.0), FINISH)
         registered = make_registered(store, make_evaluation(store, model, corpus, shards), model, corpus, shards)
         assert registered.manifest.counts["promoted"]
-        run = find_run(MlflowClient(server.uri), version)
+        run = find_run(MlflowClient(server.uri), "gpt", version)
         assert run.info.run_name == "gpt abc"  # the model is in the run that the training made
     assert load_champion("gpt", server.uri).generate(["the red"], {"max_new_tokens": 3})[0]
     assert queries.compare(server.uri, "gpt", "gpt/1").confidence == 1.0
