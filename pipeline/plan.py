@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from pipeline.errors import ArtifactDamaged, ArtifactMissing, ConfigurationError
 from pipeline.files import fingerprint, sha256_file
 from pipeline.ingestion.parts import list_parts
 from pipeline.progress import Progress
-from pipeline.registry.connection import tracking_uri
+from pipeline.registry.connection import named_server, tracking_uri
 from pipeline.training.start_folder import arpa_content, folder_content
 
 NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
@@ -99,7 +100,7 @@ def build_nodes(project: Project) -> dict[Key, Node]:
         nodes.append(Node(key=Key(stage, name), inputs=inputs, literals=literals, loose=loose, through=through))
 
     for name in project.sources:
-        add(RAW, name, {}, lambda name=name: _source_literals(project, name))  # type: ignore[misc]
+        add(RAW, name, {}, partial(_source_literals, project, name))
     for name in project.sources:
         add(CLEAN, name, {"raw": Key(RAW, name)}, project.sources[name].cleaning_literals)
     for name in project.corpora_in_order():
@@ -107,7 +108,7 @@ def build_nodes(project: Project) -> dict[Key, Node]:
         read = {source: Key(CLEAN, source) for source in corpus_config.sources}
         for other in corpus_config.decontaminate.against if corpus_config.decontaminate else ():
             read[f"{AGAINST}{other}"] = Key(CORPUS if other in project.corpora else CLEAN, other)
-        add(CORPUS, name, read, lambda name=name: _corpus_literals(project, name))  # type: ignore[misc]
+        add(CORPUS, name, read, partial(_corpus_literals, project, name))
     for name, corpus_config in project.corpora.items():
         # the sources' rejects are counted too, so the statistics read the stages before the corpus
         upstream = {f"raw_{source}": Key(RAW, source) for source in corpus_config.sources}
@@ -132,16 +133,23 @@ def build_nodes(project: Project) -> dict[Key, Node]:
         elif (waited := _start_registered(project, name)) is not None:
             # only the version that the reference then means counts, by its content, see _training_literals
             inputs[START], loose = Key(REGISTERED, waited), frozenset({START})
-        add(MODEL, name, inputs, lambda name=name: _training_literals(project, name), loose, through)  # type: ignore[misc]
+        add(MODEL, name, inputs, partial(_training_literals, project, name), loose, through)
         inputs = {"model": model_key, "corpus": corpus_key, "shards": shards_key}
         through = {"shards": ("model", "shards"), "corpus": ("shards", "corpus")}
-        add(EVALUATION, name, inputs, lambda name=name: _evaluation_literals(project, name), through=through)  # type: ignore[misc]
+        add(EVALUATION, name, inputs, partial(_evaluation_literals, project, name), through=through)
         inputs = {"evaluation": Key(EVALUATION, name), "model": model_key, "corpus": corpus_key, "shards": shards_key}
         if model.promote.must_beat != "unigram":
             inputs["baseline"] = Key(REGISTERED, model.promote.must_beat)
         # the champion a challenger meets is outside the version: what was decided once is not decided again
         through = {role: ("evaluation", role) for role in ("model", "shards", "corpus")}
-        add(REGISTERED, name, inputs, model.promote.literals, frozenset({"baseline"}), through)
+        add(
+            REGISTERED,
+            name,
+            inputs,
+            partial(_promotion_literals, project, name),
+            frozenset({"baseline"}),
+            through,
+        )
     return {node.key: node for node in _after_what_they_read(nodes)}
 
 
@@ -223,6 +231,11 @@ def _source_literals(project: Project, name: str) -> dict[str, Any]:
     except InputError as error:
         raise InputError(f"{project.file.name}: sources.{name}.{error}") from error
     return {"source": name, **config.literals(), "parts": [part.key for part in parts]}
+
+
+def _promotion_literals(project: Project, name: str) -> dict[str, Any]:
+    """The gate's settings and the registry: what is registered on one server is not there on another."""
+    return {**project.models[name].promote.literals(), "server": named_server()}
 
 
 def _evaluation_literals(project: Project, name: str) -> dict[str, Any]:

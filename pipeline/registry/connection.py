@@ -43,6 +43,12 @@ def tracking_uri(storage: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage.resolve() / 'mlflow' / 'mlflow.db'}"
 
 
+def named_server() -> str | None:
+    """The server that `MLFLOW_TRACKING_URI` names, without user and password; None for the project's own database."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    return displayed(uri) if uri else None
+
+
 def displayed(uri: str) -> str:
     """The address without user and password, for messages and records."""
     parts = urlsplit(uri)

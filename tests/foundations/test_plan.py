@@ -178,6 +178,20 @@ def test_a_model_is_measured_on_the_corpus_it_was_trained_on_whatever_is_in_use_
     assert statuses(project, store)["evaluation/base"] == "up to date"
 
 
+def test_what_is_registered_on_one_server_is_not_on_another(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, store = project_of(folder)
+    for key in (*CHAIN, EVALUATION, REGISTERED):
+        build(project, store, key)
+    assert statuses(project, store)["registered_model/base"] == "up to date"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@tracker:5000/mlflow/")
+    assert statuses(project, store)["registered_model/base"] == "would run"
+    assert reason(project, store, REGISTERED) == "server None -> https://tracker:5000/mlflow/"
+    elsewhere, reused = build(project, store, REGISTERED)
+    assert not reused and "secret" not in str(elsewhere.manifest.to_json())
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert build(project, store, REGISTERED)[1] is True
+
+
 def test_other_test_documents_are_read_where_the_training_documents_are_the_same(folder: Path) -> None:
     project, store = project_of(folder)
     for key in CHAIN:
