@@ -163,11 +163,11 @@ class PromoteConfig(Section):
     metric: Literal["bits_per_byte"] = "bits_per_byte"
     """What better means: fewer bits for each UTF-8 byte of the test documents."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    """That the challenger is better on the common test documents, by paired bootstrap."""
+    """That the challenger is better on the common test documents, by a paired randomisation test."""
     must_beat: Name | Literal["unigram"] = "unigram"
     """The unigram-frequency baseline, or another model of the file (its champion)."""
     num_resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
-    """Of the bootstrap."""
+    """Of the test, and of the bootstrap that gives the difference its interval."""
     min_documents: Positive = 5
     """Fewer common test documents than this decide nothing: the alias stays."""
 

@@ -6,7 +6,7 @@ registering.py   one registry version for each trained model: weights, code, sig
 code_bundle.py   the source files that a registered model needs where Textmill is not installed
 pyfunc_model.py  the registered model's own program: prompts in, continuations out
 rivals.py        models taken back out of the registry and scored on documents that nobody trained on
-gate.py          is the challenger better? a paired bootstrap and the decision it leads to
+gate.py          is the challenger better? a paired randomisation test and the decision it leads to
 aliases.py       moves the champion alias, writes down who held it and why, and moves it back
 queries.py       leaderboard and comparison, from the registry alone
 build.py         the stage

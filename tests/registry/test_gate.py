@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.registry.gate import Comparison, compare_bits, decide, resample
+from pipeline.registry.gate import Comparison, compare_bits, confidence_of, decide, resample
 
 IDS = [f"{number:04x}" for number in range(1000)]
 
@@ -43,11 +43,29 @@ def test_scores_are_bits_per_byte_weighted_by_bytes() -> None:
     assert found.difference == pytest.approx(1.0)
 
 
-def test_confidence_is_the_exact_share_of_all_draws_where_all_can_be_listed() -> None:
-    saved = np.array([3.0, -1.0, -1.5])
-    exact = np.mean([saved[list(draw)].sum() > 0 for draw in product(range(3), repeat=3)])
-    found = compare(-saved, np.zeros(3), min_documents=1, num_resamples=200_000)
-    assert found.confidence == pytest.approx(exact, abs=0.005)
+def test_confidence_is_the_share_of_all_signs_that_add_up_to_less() -> None:
+    saved = np.array([3.0, -1.0, 1.5, 0.5, 2.0])
+    sums = [np.dot(signs, saved) for signs in product((1, -1), repeat=5)]
+    exact = np.mean([total < saved.sum() for total in sums])
+    assert exact == 1 - 3 / 32  # 6 as found, 8 and 7 with other signs
+    assert compare(-saved, np.zeros(5), num_resamples=32).confidence == pytest.approx(exact)
+
+
+def test_drawn_signs_come_near_to_all_of_them() -> None:
+    saved = np.random.default_rng(1).normal(0.4, 1.0, size=14)
+    listed, drawn = (confidence_of(saved, num_resamples=number, seed=0) for number in (2**14, 2**14 - 1))
+    assert drawn != listed
+    assert drawn == pytest.approx(listed, abs=0.01)
+
+
+@pytest.mark.parametrize("size", [5, 10, 30])
+def test_of_equal_models_one_in_twenty_seems_better_whatever_the_number_of_documents(size: int) -> None:
+    rng = np.random.default_rng(size)
+    trials = [
+        confidence_of(draw, num_resamples=1_000, seed=number)
+        for number, draw in enumerate(rng.standard_t(3, size=(2_000, size)))
+    ]
+    assert np.mean(np.array(trials) >= 0.95) == pytest.approx(0.05 if size > 5 else 1 / 32, abs=0.013)
 
 
 def test_the_spread_over_draws_is_the_standard_error_of_the_mean() -> None:
@@ -77,7 +95,7 @@ def test_an_equal_model_never_replaces_one() -> None:
 def test_a_better_challenger_is_promoted_and_the_reason_names_both_rivals() -> None:
     found = verdict(WON, WON)
     assert found.promoted
-    assert "champion by 1.0000 bits per byte (confidence 1.0000)" in found.reason
+    assert "champion by 1.0000 bits per byte (confidence 0.9995)" in found.reason
 
 
 def test_without_a_champion_the_baseline_alone_decides() -> None:

@@ -109,7 +109,7 @@ def test_the_whole_registry_works_through_a_server(
         run = find_run(MlflowClient(server.uri), "gpt", version)
         assert run.info.run_name == "gpt abc"  # the model is in the run that the training made
     assert load_champion("gpt", server.uri).generate(["the red"], {"max_new_tokens": 3})[0]
-    assert queries.compare(server.uri, "gpt", "gpt/1").confidence == 1.0
+    assert queries.compare(server.uri, "gpt", "gpt/1").confidence > 0.999
     assert [row.version for row in queries.leaderboard(server.uri)] == ["2", "1"]
     assert aliases.rollback("gpt", uri=server.uri).to_version == "1"
     server.stop()
