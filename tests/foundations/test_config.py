@@ -81,6 +81,9 @@ def test_a_good_file_loads_with_its_defaults_and_paths_relative_to_itself(tmp_pa
         ("notes/*.txt", "${TEXTMILL_NOT_SET}/x", "sources.notes.path names the environment variable TEXTMILL_NOT_SET, which is not set."),
         ('"notes/*.txt"', '["a.txt", "${TEXTMILL_NOT_SET}/x"]', "sources.notes.path.1 names the environment variable TEXTMILL_NOT_SET, which is not set."),
         ("0 2 * * *", "at two", "schedules.nightly.cron has no five cron fields"),
+        ("name: demo", "? [a]\n: 1\nname: demo", "line 2, column 3: a key is one value, and no list or mapping. Correct the YAML."),
+        ("name: demo", "name: 2024-13-45", "line 2, column 7: '2024-13-45' is no timestamp (month must be in 1..12). Correct the YAML."),
+        ("name: demo", "name: !!map x", "line 2, column 7: expected a mapping node, but found scalar. Correct the YAML."),
         ("name: demo", "name: demo\nname: demo", "line 3, column 1: the key 'name' is given twice. Correct the YAML."),
         ("name: demo", "name: !!python/object:os.system x", "could not determine a constructor"),
         ("name: demo", "name: \x00", "special characters are not allowed at position "),
@@ -117,6 +120,11 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, old: str, new: str, sentence:
     assert message.startswith("dagster_project.yaml: ")
     assert sentence in message
     assert "\n" not in message
+
+
+def test_lists_without_end_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"^dagster_project\.yaml nests its lists or keys too deeply[^\n]*$"):
+        load(tmp_path, "name: " + "[" * 3000 + "]" * 3000)
 
 
 def test_a_missing_file_names_the_flag(tmp_path: Path) -> None:
