@@ -193,6 +193,16 @@ class ModelSection(Section):
     owners: tuple[Annotated[str, AfterValidator(_owner)], ...] = ()
     """Shown in Dagster: an e-mail address, or `team:name`."""
 
+    @model_validator(mode="after")
+    def _may_be_promoted(self) -> ModelSection:
+        scored, asked = self.evaluate.max_documents, self.promote.min_documents
+        if scored is not None and scored < asked:
+            raise ValueError(
+                f"has evaluate.max_documents {scored} and promote.min_documents {asked}, so it would never be promoted. Raise "
+                "the first or lower the second"
+            )
+        return self
+
     def training_literals(self) -> dict[str, Any]:
         """The settings that change the trained model: evaluation, promotion and owners do not, and of a starting point its
         content does, which the plan adds."""

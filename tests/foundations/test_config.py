@@ -82,6 +82,7 @@ def test_a_good_file_loads_with_its_defaults_and_paths_relative_to_itself(tmp_pa
         ('"notes/*.txt"', '["a.txt", "${TEXTMILL_NOT_SET}/x"]', "sources.notes.path.1 names the environment variable TEXTMILL_NOT_SET, which is not set."),
         ("0 2 * * *", "at two", "schedules.nightly.cron has no five cron fields"),
         ("train: {tokens: 1000}", "owners: [not an owner]", "models.gpt.owners.0 is 'not an owner'; write an e-mail address, or team:NAME."),
+        ("train: {tokens: 1000}", "evaluate: {max_documents: 4}", "models.gpt has evaluate.max_documents 4 and promote.min_documents 5, so it would never be promoted. Raise the first or lower the second."),
         ("tokens: 1000", "spike_sigma: .inf", "models.gpt.train.spike_sigma is inf; input should be a finite number. Correct the value."),
         ("tokens: 1000", "gradient_clip: .inf", "models.gpt.train.gradient_clip is inf; input should be a finite number."),
         ("train: {tokens: 1000}", "rope_theta: .inf", "models.gpt.rope_theta is inf; input should be a finite number."),
