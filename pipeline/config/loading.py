@@ -101,6 +101,11 @@ def load_project(path: Path | str | None = None) -> Project:
     for name, model in project.models.items():
         if problem := misfit(model, project.datasets[model.dataset]):
             raise ConfigurationError(f"{file.name}: models.{name}.{problem}.")
+    if unlike := project.unlike_rival():
+        raise ConfigurationError(
+            f"{file.name}: models.{unlike[0]}.promote.must_beat names {unlike[1]!r}, whose dataset has another task. Name a "
+            "model of the same task."
+        )
     if circle := project.cycle():
         raise ConfigurationError(
             f"{file.name}: models must beat each other in a circle ({' > '.join(circle)}). Let one beat `unigram`."

@@ -165,6 +165,17 @@ class Project(Section):
                     return name, other
         return None
 
+    def unlike_rival(self) -> tuple[str, str] | None:
+        """A model and the one it must beat, where their datasets have different tasks, or None."""
+        for name, model in self.models.items():
+            rival = model.promote.must_beat
+            if rival in self.models and self._task(rival) != self._task(name):
+                return name, rival
+        return None
+
+    def _task(self, model: str) -> str:
+        return self.datasets[self.models[model].dataset].task
+
     def cycle(self) -> list[str] | None:
         """Models that must beat each other in a circle, or None."""
         for name in self.models:

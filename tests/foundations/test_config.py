@@ -135,6 +135,20 @@ def test_lists_without_end_are_one_sentence(tmp_path: Path) -> None:
         load(tmp_path, "name: " + "[" * 3000 + "]" * 3000)
 
 
+def test_a_model_must_beat_one_of_its_own_task(tmp_path: Path) -> None:
+    datasets = (
+        "tokens: {corpus: english, tokenizer: small}\n  pairs: {corpus: english, tokenizer: small, task: dialogue}"
+    )
+    models = "gpt: {family: lstm, dataset: pairs, promote: {must_beat: base}}\n  base: {family: lstm, dataset: pairs}"
+    text = GOOD.replace("tokens: {corpus: english, tokenizer: small}", datasets).replace(GPT, models)
+    load(tmp_path, text)
+    with pytest.raises(ConfigurationError) as error:
+        load(tmp_path, text.replace("base: {family: lstm, dataset: pairs}", "base: {family: lstm, dataset: tokens}"))
+    assert str(error.value).endswith(
+        "models.gpt.promote.must_beat names 'base', whose dataset has another task. Name a model of the same task."
+    )
+
+
 def test_a_missing_file_names_the_flag(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"nowhere\.yaml does not exist\. Name a project file with --config\."):
         load_project(tmp_path / "nowhere.yaml")
