@@ -209,7 +209,13 @@ def test_a_flipped_byte_fails_the_digest_check(project: Project) -> None:
 
 @pytest.mark.parametrize(
     ("losses", "passed"),
-    [([3.0] * 5 + [2.0] * 5, True), ([2.0] * 5 + [3.0] * 5, False), ([3.0, float("nan"), 1.0], False)],
+    [
+        ([3.0] * 5 + [2.0] * 5, True),
+        ([2.0] * 5 + [3.0] * 5, False),
+        ([3.0, float("nan"), 1.0], False),
+        ([3.0], True),
+        ([float("nan")], False),
+    ],
 )
 def test_the_loss_must_be_finite_and_fall(project: Project, losses: list[float], passed: bool) -> None:
     from assets.checks import LEARNT
