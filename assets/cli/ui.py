@@ -52,7 +52,7 @@ def serve(project: Project, *, port: int, mlflow_port: int) -> int:
         prepare(uri)
         addresses["MLflow"] = f"http://{HOST}:{mlflow_port}"
         commands["mlflow"] = _mlflow_command(uri, mlflow_port)
-        environment |= {"MLFLOW_ALLOW_MODEL_CODE_EXECUTION": "false", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     else:
         print(f"MLflow is served elsewhere: {uri}")
     signal.signal(signal.SIGTERM, _as_interrupt)
