@@ -38,7 +38,7 @@ def serve(project: Project, *, port: int, mlflow_port: int) -> int:
     for name, value in (("--port", port), ("--mlflow-port", mlflow_port)):
         _check_free(name, value)
     prepare_instance(project)
-    from pipeline.registry.connection import prepare, tracking_uri
+    from pipeline.registry.connection import displayed, prepare, tracking_uri
 
     uri = tracking_uri(project.storage_folder)
     addresses = {"Dagster": f"http://{HOST}:{port}"}
@@ -54,7 +54,7 @@ def serve(project: Project, *, port: int, mlflow_port: int) -> int:
         commands["mlflow"] = _mlflow_command(uri, mlflow_port)
         environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     else:
-        print(f"MLflow is served elsewhere: {uri}")
+        print(f"MLflow is served elsewhere: {displayed(uri)}")
     signal.signal(signal.SIGTERM, _as_interrupt)
     logs = project.storage_folder / "logs"  # not in the instance's folder: Dagster empties the one of that name
     with storage_errors(logs):
