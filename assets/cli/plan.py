@@ -9,7 +9,7 @@ from rich.table import Table
 
 from pipeline.artifacts import ArtifactStore
 from pipeline.config import Project
-from pipeline.plan import Step, build_nodes, make_plan
+from pipeline.plan import MODEL, Step, build_nodes, make_plan
 
 _STYLES = {"up to date": "green", "would run": "yellow", "depends": "cyan"}
 
@@ -54,9 +54,14 @@ def status(project: Project) -> int:
         built = time.strftime("%m-%d %H:%M", time.localtime(manifest.created_at))
         table.add_row(str(key), manifest.version, built, f"{num_bytes / 1e6:,.1f} MB", f"{manifest.seconds:,.1f} s")
     console.print(table)
-    checkpoints = sorted((project.storage_folder / "checkpoints").glob("*/*/step-*"))
-    if checkpoints:
-        newest = checkpoints[-1]
+    unfinished = [
+        checkpoint
+        for checkpoint in sorted((project.storage_folder / "checkpoints").glob("*/*/step-*"))
+        if store.find(MODEL, checkpoint.parent.parent.name, checkpoint.parent.name)
+        is None  # else some are kept for good
+    ]
+    if unfinished:
+        newest = unfinished[-1]
         console.print(f"Training of {newest.parent.parent.name} is under way or waits to be resumed at {newest.name}.")
     console.print("`textmill check` says what is stale and why; `textmill models` lists the registry.", highlight=False)
     return 0

@@ -134,6 +134,9 @@ def _compare_bits(console: Console, uri: str, first: str, second: str) -> None:
     table.add_row(first, f"{found.challenger_bits_per_byte:.4f}")
     table.add_row(second, f"{found.rival_bits_per_byte:.4f}")
     console.print(table)
+    if found.difference == found.low == found.high == 0:  # then no draw had a document on which they differ
+        console.print(f"They are equal on the {found.num_documents} documents that both held out.", highlight=False)
+        return
     better = first if found.difference > 0 else second
     confidence = max(found.confidence, 1 - found.confidence)
     console.print(

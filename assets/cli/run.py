@@ -100,14 +100,15 @@ def _first_failure(result: object) -> str:
     assert isinstance(result, dg.ExecuteInProcessResult)
     for event in result.all_events:
         if event.is_step_failure:
+            asset = str(event.step_key).replace("__", "/", 1)
             data = event.step_failure_data
             if data.user_failure_data is not None and data.user_failure_data.description:
-                return f"{str(event.step_key).replace('__', '/', 1)}: {data.user_failure_data.description}"
+                return f"{asset}: {data.user_failure_data.description}"
             error = data.error
             while error is not None and error.cause is not None:
                 error = error.cause
             if error is not None and "AssetCheck" not in (error.cls_name or ""):
-                return f"{event.step_key}: {error.cls_name}: {' '.join(error.message.split())}"
+                return f"{asset}: {' '.join(error.message.split())}"
     for evaluation in result.get_asset_check_evaluations():
         if not evaluation.passed:
             return f"{evaluation.asset_key.to_user_string()}: the check {evaluation.check_name} failed: {evaluation.description}"

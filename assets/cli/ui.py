@@ -38,7 +38,7 @@ def serve(project: Project, *, port: int, mlflow_port: int) -> int:
     for name, value in (("--port", port), ("--mlflow-port", mlflow_port)):
         _check_free(name, value)
     prepare_instance(project)
-    from pipeline.registry.connection import prepare, tracking_uri
+    from pipeline.registry.connection import displayed, prepare, tracking_uri
 
     uri = tracking_uri(project.storage_folder)
     addresses = {"Dagster": f"http://{HOST}:{port}"}
@@ -52,9 +52,9 @@ def serve(project: Project, *, port: int, mlflow_port: int) -> int:
         prepare(uri)
         addresses["MLflow"] = f"http://{HOST}:{mlflow_port}"
         commands["mlflow"] = _mlflow_command(uri, mlflow_port)
-        environment |= {"MLFLOW_ALLOW_MODEL_CODE_EXECUTION": "false", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     else:
-        print(f"MLflow is served elsewhere: {uri}")
+        print(f"MLflow is served elsewhere: {displayed(uri)}")
     signal.signal(signal.SIGTERM, _as_interrupt)
     logs = project.storage_folder / "logs"  # not in the instance's folder: Dagster empties the one of that name
     with storage_errors(logs):

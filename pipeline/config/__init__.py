@@ -16,6 +16,7 @@ recurrent.py averaged gradient descent, and the cache of recurrent models
 training.py  models: architecture, training, evaluation, promotion
 seq2seq.py   models: encoder-decoders
 families.py  every family's section as one
+cron.py      when schedules begin
 project.py   the whole file, its references and its automation
 loading.py   YAML in, one sentence per mistake out
 """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
+import reprlib
+from collections.abc import Hashable
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -23,12 +25,28 @@ CONFIG_VARIABLE = "TEXTMILL_CONFIG"
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice, which YAML would silently let win."""
+    """SafeLoader that refuses a key given twice, which YAML would silently let win, and says where a value is not what it is
+    written as."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, LookupError, AttributeError, OverflowError) as error:  # from deep within the constructor
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{reprlib.repr(node.value)} is no {kind} ({error})", node.start_mark
+            ) from error
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        if not isinstance(node, yaml.MappingNode):  # a tag says it were one
+            return super().construct_mapping(node, deep)
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key is one value, and no list or mapping", key_node.start_mark
+                )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} is given twice", key_node.start_mark
@@ -56,6 +74,8 @@ def load_project(path: Path | str | None = None) -> Project:
         value = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{file.name}: {_place_and_problem(error)}. Correct the YAML.") from error
+    except RecursionError as error:
+        raise ConfigurationError(f"{file.name} nests its lists or keys too deeply to be read. Flatten it.") from error
     if not isinstance(value, dict):
         raise ConfigurationError(f"{file.name} holds no keys. Start from the README's example.")
     try:
@@ -81,6 +101,11 @@ def load_project(path: Path | str | None = None) -> Project:
     for name, model in project.models.items():
         if problem := misfit(model, project.datasets[model.dataset]):
             raise ConfigurationError(f"{file.name}: models.{name}.{problem}.")
+    if unlike := project.unlike_rival():
+        raise ConfigurationError(
+            f"{file.name}: models.{unlike[0]}.promote.must_beat names {unlike[1]!r}, whose dataset has another task. Name a "
+            "model of the same task."
+        )
     if circle := project.cycle():
         raise ConfigurationError(
             f"{file.name}: models must beat each other in a circle ({' > '.join(circle)}). Let one beat `unigram`."

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import re
+import keyword
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_validator
 
+from pipeline.config.cron import check_cron
 from pipeline.config.data import CorpusConfig, DatasetConfig, SourceConfig, TokenizerConfig
 from pipeline.config.families import ModelConfig
 from pipeline.config.sections import Name, PathText, Section
 from pipeline.config.trainer import LocalTrainer, TrainerConfig
 
-_CRON_FIELD = re.compile(r"^[\d*/,\-A-Za-z]+$")
+_SENSORS = ("source_files", "pending_metrics", "dead_runs")
+"""Of every project."""
+_DAGSTERS_OWN = {
+    "context", "conf", "config", "meta", "arg_dict", "dict", "input_arg_dict", "output_arg_dict", "int", "str", "float", "bool",
+    "input", "output", "type", *keyword.kwlist,
+}  # fmt: skip
+"""Names that Dagster lets no schedule have."""
 
 
 class EngineConfig(Section):
@@ -40,19 +48,20 @@ class EngineConfig(Section):
 class ScheduleConfig(Section):
     """Retrains models by the clock; while a run that it began before is not finished, it begins no other."""
 
-    cron: str
+    cron: Annotated[str, AfterValidator(check_cron)]
     """Five fields: minute, hour, day, month, weekday."""
     models: Annotated[tuple[Name, ...], Field(min_length=1)]
     """Which models, each with all it is made from."""
     timezone: str = "UTC"
     """IANA name, such as Europe/Berlin."""
 
-    @field_validator("cron")
+    @field_validator("timezone")
     @classmethod
-    def _five_fields(cls, value: str) -> str:
-        fields = value.split()
-        if len(fields) != 5 or not all(_CRON_FIELD.match(field) for field in fields):
-            raise ValueError("has no five cron fields (minute hour day month weekday). Example: 0 2 * * *")
+    def _is_known(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # a folder of zones, too, is none
+            raise ValueError(f"is {value!r}, which is no time zone. Write one such as UTC or Europe/Berlin") from error
         return value
 
 
@@ -92,6 +101,23 @@ class Project(Section):
     """Retraining when files change."""
 
     _file: Path = PrivateAttr(default=Path("dagster_project.yaml"))
+
+    @field_validator("models")
+    @classmethod
+    def _unigram_is_the_baseline(cls, value: dict[str, ModelConfig]) -> dict[str, ModelConfig]:
+        if "unigram" in value:
+            raise ValueError("has the name 'unigram', by which must_beat means counting words alone. Rename that model")
+        return value
+
+    @field_validator("schedules")
+    @classmethod
+    def _names_are_free(cls, value: dict[str, ScheduleConfig]) -> dict[str, ScheduleConfig]:
+        for name in value:
+            if name in _SENSORS:
+                raise ValueError(f"has the name {name!r}, which is that of a sensor. Rename that schedule")
+            if name in _DAGSTERS_OWN:
+                raise ValueError(f"has the name {name!r}, which Dagster keeps for itself. Rename that schedule")
+        return value
 
     @property
     def file(self) -> Path:
@@ -164,6 +190,17 @@ class Project(Section):
                 if other in corpus.sources and other not in self.corpora:
                     return name, other
         return None
+
+    def unlike_rival(self) -> tuple[str, str] | None:
+        """A model and the one it must beat, where their datasets have different tasks, or None."""
+        for name, model in self.models.items():
+            rival = model.promote.must_beat
+            if rival in self.models and self._task(rival) != self._task(name):
+                return name, rival
+        return None
+
+    def _task(self, model: str) -> str:
+        return self.datasets[self.models[model].dataset].task
 
     def cycle(self) -> list[str] | None:
         """Models that must beat each other in a circle, or None."""

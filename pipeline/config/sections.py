@@ -12,9 +12,9 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class Section(BaseModel):
-    """A part of the project file: unknown keys are errors and nothing changes after loading."""
+    """A part of the project file: unknown keys are errors, numbers are finite, and nothing changes after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     not_in_fingerprint: ClassVar[frozenset[str]] = frozenset()
     """Keys that say where or how fast, not what: changing them recomputes nothing."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.config.benchmarks import BenchmarkConfig
 from pipeline.config.metric_names import MetricName
@@ -17,6 +18,8 @@ from pipeline.transformer_sizes import decoder_width_and_heads
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=10)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+_OWNER = re.compile(r"team:.+|\w[\w.%+-]*@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}", re.ASCII)
+"""What Dagster takes for one."""
 
 
 class TrainConfig(Section):
@@ -172,6 +175,12 @@ class PromoteConfig(Section):
     """Fewer common test documents than this decide nothing: the alias stays."""
 
 
+def _owner(text: str) -> str:
+    if _OWNER.fullmatch(text) is None:
+        raise ValueError(f"is {text!r}; write an e-mail address, or team:NAME")
+    return text
+
+
 class ModelSection(Section):
     """What every family has."""
 
@@ -181,8 +190,18 @@ class ModelSection(Section):
     """How it is measured."""
     promote: PromoteConfig = PromoteConfig()
     """When it becomes the champion."""
-    owners: tuple[str, ...] = ()
+    owners: tuple[Annotated[str, AfterValidator(_owner)], ...] = ()
     """Shown in Dagster: an e-mail address, or `team:name`."""
+
+    @model_validator(mode="after")
+    def _may_be_promoted(self) -> ModelSection:
+        scored, asked = self.evaluate.max_documents, self.promote.min_documents
+        if scored is not None and scored < asked:
+            raise ValueError(
+                f"has evaluate.max_documents {scored} and promote.min_documents {asked}, so it would never be promoted. Raise "
+                "the first or lower the second"
+            )
+        return self
 
     def training_literals(self) -> dict[str, Any]:
         """The settings that change the trained model: evaluation, promotion and owners do not, and of a starting point its

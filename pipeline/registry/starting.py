@@ -107,7 +107,7 @@ def _ask_file(database: Path, reference: Reference) -> tuple[str, str | None]:
     if not database.is_file():
         raise _missing(reference, [])
     try:
-        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connected:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connected:
             known = [str(row[0]) for row in connected.execute(_KNOWN, (reference.name,))]
             version = reference.version
             if version is None:

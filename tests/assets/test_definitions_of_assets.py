@@ -11,11 +11,12 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 import pytest
+from dagster._core.definitions.utils import DISALLOWED_NAMES
 
 from assets import building
 from pipeline.artifacts import Artifact, ArtifactStore, Report
 from pipeline.config import Project, load_project
-from pipeline.errors import TrainingDiverged, TrainingError
+from pipeline.errors import ConfigurationError, TrainingDiverged, TrainingError
 from pipeline.files import write_parquet
 from pipeline.training import CODE_VERSION
 
@@ -111,6 +112,25 @@ def test_jobs_schedules_and_sensors_come_from_the_file(definitions: dg.Definitio
     assert definitions.resolve_sensor_def("source_files").default_status == dg.DefaultSensorStatus.RUNNING
 
 
+@pytest.mark.parametrize(
+    "cron", ["*/5 0,12 1-15/2 jan-MAR,7 *", "0 22-2 29 2 fri-mon", "30 4 L * 7", "0 0 31 4,5 sun/2"]
+)
+def test_dagster_takes_the_times_and_owners_that_the_file_may_have(project: Project, cron: str) -> None:
+    from assets.definitions import make_definitions
+
+    owners = '["team:language", "a.b+c@mail.example.org"]'
+    text = PROJECT.replace("0 2 * * *", cron).replace('["team:language"]', owners)
+    project.file.write_text(text)
+    dg.Definitions.validate_loadable(make_definitions(load_project(project.file)))
+
+
+def test_no_schedule_has_a_name_that_a_sensor_or_dagster_has(project: Project, definitions: dg.Definitions) -> None:
+    for name in (*DISALLOWED_NAMES, *(sensor.name for sensor in definitions.sensors or ())):
+        project.file.write_text(PROJECT.replace("nightly:", f'"{name}":'))
+        with pytest.raises(ConfigurationError, match=f"schedules has the name '{name}'"):
+            load_project(project.file)
+
+
 def test_a_schedule_waits_for_the_run_that_it_began_before(definitions: dg.Definitions, tmp_path: Path) -> None:
     schedule, other = definitions.resolve_schedule_def("nightly"), {"dagster/schedule_name": "weekly"}
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
@@ -189,7 +209,13 @@ def test_a_flipped_byte_fails_the_digest_check(project: Project) -> None:
 
 @pytest.mark.parametrize(
     ("losses", "passed"),
-    [([3.0] * 5 + [2.0] * 5, True), ([2.0] * 5 + [3.0] * 5, False), ([3.0, float("nan"), 1.0], False)],
+    [
+        ([3.0] * 5 + [2.0] * 5, True),
+        ([2.0] * 5 + [3.0] * 5, False),
+        ([3.0, float("nan"), 1.0], False),
+        ([3.0], True),
+        ([float("nan")], False),
+    ],
 )
 def test_the_loss_must_be_finite_and_fall(project: Project, losses: list[float], passed: bool) -> None:
     from assets.checks import LEARNT

@@ -81,6 +81,28 @@ def test_a_good_file_loads_with_its_defaults_and_paths_relative_to_itself(tmp_pa
         ("notes/*.txt", "${TEXTMILL_NOT_SET}/x", "sources.notes.path names the environment variable TEXTMILL_NOT_SET, which is not set."),
         ('"notes/*.txt"', '["a.txt", "${TEXTMILL_NOT_SET}/x"]', "sources.notes.path.1 names the environment variable TEXTMILL_NOT_SET, which is not set."),
         ("0 2 * * *", "at two", "schedules.nightly.cron has no five cron fields"),
+        ("0 2 * * *", "61 2 * * *", "schedules.nightly.cron has the minute '61'. Write numbers from 0 to 59, ranges such as 1-3 or steps"),
+        ("0 2 * * *", "0 2 * * sun-8", "schedules.nightly.cron has the weekday 'sun-8'. Write numbers from 0 to 7,"),
+        ("0 2 * * *", "0 2 feb * *", "schedules.nightly.cron has the day 'feb'. Write numbers from 1 to 31,"),
+        ("0 2 * * *", "*/90 2 * * *", "schedules.nightly.cron has the minute '*/90'."),
+        ("0 2 * * *", "0 2 30 2 *", "schedules.nightly.cron is '0 2 30 2 *', and no such month has such a day. Correct the day or the month."),
+        ("0 2 * * *", "0 2 31 APR,jun *", "and no such month has such a day."),
+        ("models: [gpt]", "models: [gpt], timezone: Europe/Berln", "schedules.nightly.timezone is 'Europe/Berln', which is no time zone. Write one such as UTC or Europe/Berlin."),
+        ("models: [gpt]", "models: [gpt], timezone: Europe", "schedules.nightly.timezone is 'Europe', which is no time zone."),
+        ("nightly:", "source_files:", "schedules has the name 'source_files', which is that of a sensor. Rename that schedule."),
+        ("nightly:", "config:", "schedules has the name 'config', which Dagster keeps for itself. Rename that schedule."),
+        (GPT, "unigram: {family: ngram, dataset: tokens}", "models has the name 'unigram', by which must_beat means counting words alone. Rename that model."),
+        ("train: {tokens: 1000}", "owners: [not an owner]", "models.gpt.owners.0 is 'not an owner'; write an e-mail address, or team:NAME."),
+        ("train: {tokens: 1000}", "evaluate: {max_documents: 4}", "models.gpt has evaluate.max_documents 4 and promote.min_documents 5, so it would never be promoted. Raise the first or lower the second."),
+        ("tokens: 1000", "spike_sigma: .inf", "models.gpt.train.spike_sigma is inf; input should be a finite number. Correct the value."),
+        ("tokens: 1000", "gradient_clip: .inf", "models.gpt.train.gradient_clip is inf; input should be a finite number."),
+        ("train: {tokens: 1000}", "rope_theta: .inf", "models.gpt.rope_theta is inf; input should be a finite number."),
+        ("{notes: 1.0}", "{notes: 1.0}, quality: {overrides: {basic.min_characters: .nan}}", "quality.overrides.basic.min_characters is nan; input should be a finite number."),
+        ("{notes: 1.0}", "{notes: 1.0}, mixture: {weights: {notes: .inf}}", "mixture.weights.notes is inf; input should be a finite number."),
+        ("{notes: 1.0}", "{notes: 1.0}, mixture: {buckets: {by: letter_fraction, edges: [.inf], factors: [1, 1]}}", "mixture.buckets.edges.0 is inf; input should be a finite number."),
+        ("name: demo", "? [a]\n: 1\nname: demo", "line 2, column 3: a key is one value, and no list or mapping. Correct the YAML."),
+        ("name: demo", "name: 2024-13-45", "line 2, column 7: '2024-13-45' is no timestamp (month must be in 1..12). Correct the YAML."),
+        ("name: demo", "name: !!map x", "line 2, column 7: expected a mapping node, but found scalar. Correct the YAML."),
         ("name: demo", "name: demo\nname: demo", "line 3, column 1: the key 'name' is given twice. Correct the YAML."),
         ("name: demo", "name: !!python/object:os.system x", "could not determine a constructor"),
         ("name: demo", "name: \x00", "special characters are not allowed at position "),
@@ -117,6 +139,25 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, old: str, new: str, sentence:
     assert message.startswith("dagster_project.yaml: ")
     assert sentence in message
     assert "\n" not in message
+
+
+def test_lists_without_end_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"^dagster_project\.yaml nests its lists or keys too deeply[^\n]*$"):
+        load(tmp_path, "name: " + "[" * 3000 + "]" * 3000)
+
+
+def test_a_model_must_beat_one_of_its_own_task(tmp_path: Path) -> None:
+    datasets = (
+        "tokens: {corpus: english, tokenizer: small}\n  pairs: {corpus: english, tokenizer: small, task: dialogue}"
+    )
+    models = "gpt: {family: lstm, dataset: pairs, promote: {must_beat: base}}\n  base: {family: lstm, dataset: pairs}"
+    text = GOOD.replace("tokens: {corpus: english, tokenizer: small}", datasets).replace(GPT, models)
+    load(tmp_path, text)
+    with pytest.raises(ConfigurationError) as error:
+        load(tmp_path, text.replace("base: {family: lstm, dataset: pairs}", "base: {family: lstm, dataset: tokens}"))
+    assert str(error.value).endswith(
+        "models.gpt.promote.must_beat names 'base', whose dataset has another task. Name a model of the same task."
+    )
 
 
 def test_a_missing_file_names_the_flag(tmp_path: Path) -> None:

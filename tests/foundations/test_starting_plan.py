@@ -11,8 +11,10 @@ import pytest
 from test_plan import PROJECT, build, project_of, reason, statuses
 
 from pipeline.config import load_project
+from pipeline.config.starting import Reference
 from pipeline.errors import ConfigurationError, InputError, RegistryError
 from pipeline.plan import Key, build_nodes, make_plan
+from pipeline.registry.starting import resolve_start
 
 BASE, GPT = Key("trained_model", "base"), Key("trained_model", "gpt")
 UPSTREAM = [
@@ -172,6 +174,14 @@ def test_a_version_that_is_not_there_is_refused_in_one_sentence(folder: Path, re
     registry(folder)
     with pytest.raises(RegistryError, match=f"init_from names {reference}.*{sentence}"):
         make_plan(*project_of(write(folder, f'"init_from": "{reference}"')))
+
+
+@pytest.mark.parametrize("name", ["a#b", "a%25b", "a?b"])
+def test_a_version_is_found_whatever_the_storage_folder_is_called(folder: Path, name: str) -> None:
+    (folder / name).mkdir()
+    registry(folder / name)
+    uri = f"sqlite:///{folder / name / 'data' / 'mlflow' / 'mlflow.db'}"
+    assert resolve_start(uri, Reference("other", None, "champion")).content_hash == "aaa"
 
 
 def test_a_registry_version_of_the_files_own_model_is_waited_for(folder: Path) -> None:

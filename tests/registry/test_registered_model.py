@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 import tiny_chain
 from tiny_chain import chain_of, default_texts, make_corpus, make_evaluation, make_model, make_registered, make_shards
 
+from assets.cli.registry import dispatch
 from pipeline.artifacts import Artifact, ArtifactStore
+from pipeline.config import load_project
 from pipeline.config.training import EvaluateConfig, PromoteConfig
 from pipeline.errors import RegistryError
 from pipeline.registry import aliases, build, queries
@@ -399,6 +402,19 @@ def test_two_versions_are_compared_document_by_document(project: Project) -> Non
     assert found.confidence > 0.999
     back = queries.compare(project.uri, "gpt/1", "gpt")
     assert back.difference == pytest.approx(-found.difference)
+
+
+def test_a_model_is_no_better_than_itself(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    project.register("fair")
+    project.register("good")
+    parsed = argparse.Namespace(command="compare", first="gpt", second="gpt/2")
+    dispatch(load_project(Path(__file__).parents[2] / "dagster_project.yaml"), parsed)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "They are equal on the 30 documents that both held out." in said
+    assert "better" not in said
+    parsed.second = "gpt/1"
+    dispatch(load_project(Path(__file__).parents[2] / "dagster_project.yaml"), parsed)
+    assert "gpt is better by" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
