@@ -5,7 +5,6 @@ sentence, checks, metadata. A check runs with its asset, so that a failed blocki
 """
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import dagster as dg
 
 from assets.metadata import artifact_metadata
 from assets.processes import join_run
+from assets.stopping import was_stopped
 from pipeline.artifacts import Artifact, ArtifactStore, Draft
 from pipeline.config import Project
 from pipeline.errors import ConfigurationError, TextmillError, TrainingDiverged, TrainingInterrupted
@@ -24,10 +24,6 @@ from pipeline.records import Ledger
 
 TERMINAL_VARIABLE = "TEXTMILL_TERMINAL"
 """Set by the command line: progress goes to its terminal instead of Dagster's log."""
-
-
-was_stopped = threading.Event()
-"""Set when an asset of this process was interrupted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +103,7 @@ def make_asset(project: Project, node: Node, stage: StageAsset) -> dg.AssetsDefi
     )
     def materialise(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         with one_sentence():
-            if was_stopped.is_set():  # two signals at once: Dagster answers the first, and goes on
+            if was_stopped.is_set():  # Dagster goes on after a signal between two steps
                 raise dg.DagsterExecutionInterruptedError("Stopped as asked.")
             join_run(context.instance, context.run)
             started = time.monotonic()

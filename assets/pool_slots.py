@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dagster._core.errors import DagsterExecutionInterruptedError, raise_execution_interrupts
 from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
 
-from assets.building import was_stopped
+from assets.stopping import was_stopped
 
 PAUSE_SECONDS = 0.05
 """Short, since an executor with other steps at work handles one event of each between two claims."""

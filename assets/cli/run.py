@@ -15,6 +15,7 @@ from rich.console import Console
 from assets.cli.instance import database_errors, prepare_instance
 from assets.cli.plan import plan_table
 from assets.cli.summary import print_summary
+from assets.stopping import was_stopped, watch_signals
 from pipeline.artifacts import ArtifactStore
 from pipeline.config import Project
 from pipeline.engine import start_server
@@ -58,9 +59,10 @@ def _materialise(keys: list[Key], console: Console) -> None:
     os.environ["TEXTMILL_TERMINAL"] = "1"
     warnings.filterwarnings("ignore", module=r"dagster\..*")
     signal.signal(signal.SIGTERM, _as_interrupt)
+    watch_signals()
     import dagster as dg
 
-    from assets.building import asset_key, was_stopped
+    from assets.building import asset_key
     from assets.definitions import defs
     from assets.pool_slots import pause_between_claims
     from assets.processes import PROCESS_TAG, end_dead_runs, process_tag

@@ -12,7 +12,7 @@ import pytest
 from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
 
 from assets import pool_slots
-from assets.building import was_stopped
+from assets.stopping import was_stopped
 
 POOLS = {"concurrency": {"pools": {"default_limit": 1, "granularity": "op"}}}
 HOLDER = "another-run"
