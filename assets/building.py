@@ -70,6 +70,8 @@ class StageAsset:
     build: Callable[[Work], Artifact]
     checks: tuple[Check, ...] = ()
     owners: Callable[[Project, str], tuple[str, ...]] = field(default=lambda project, name: ())
+    still_holds: Callable[[Project, Artifact], bool] = field(default=lambda project, artifact: True)
+    """Whether what was built for today's settings is still so outside the storage folder."""
     pool: str | None = None
     retry_policy: dg.RetryPolicy | None = None
     extra_metadata: Callable[[Project, Artifact], Mapping[str, dg.MetadataValue]] = field(
@@ -122,7 +124,9 @@ def make_asset(project: Project, node: Node, stage: StageAsset) -> dg.AssetsDefi
                     )
                 )
 
-            artifact, reused = find_or_build(node, store, build, progress)
+            artifact, reused = find_or_build(
+                node, store, build, progress, still_holds=lambda existing: stage.still_holds(project, existing)
+            )
             outcomes = [(check, check.judge(project, artifact)) for check in stage.checks]
             seconds = time.monotonic() - started
             made = f"{'up to date' if reused else 'built'} in {seconds:.1f} s"

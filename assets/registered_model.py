@@ -16,6 +16,7 @@ from pipeline.accounts.leaderboard import leaderboard, write_leaderboard
 from pipeline.artifacts import Artifact, ArtifactStore
 from pipeline.config import Project
 from pipeline.plan import REGISTERED
+from pipeline.registry.connection import tracking_uri
 
 
 def _describe(project: Project, name: str) -> str:
@@ -61,6 +62,12 @@ def _shown(project: Project, artifact: Artifact) -> Mapping[str, dg.MetadataValu
     }
 
 
+def _still_holds(project: Project, artifact: Artifact) -> bool:
+    from pipeline.registry.build import is_registered
+
+    return is_registered(artifact, tracking_uri(project.storage_folder))
+
+
 REGISTERED_MODEL = StageAsset(
     stage=REGISTERED,
     group="registry",
@@ -70,4 +77,5 @@ REGISTERED_MODEL = StageAsset(
     checks=(GENERATES,),
     owners=lambda project, name: project.models[name].owners,
     extra_metadata=_shown,
+    still_holds=_still_holds,
 )

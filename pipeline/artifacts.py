@@ -321,12 +321,16 @@ class ArtifactStore:
                 problem = "does not match its sha256"
             else:
                 continue
-            ref = artifact.ref
-            evidence = artifact.folder.with_name(f"damaged-{ref.version}-{uuid.uuid4().hex[:8]}")
-            os.rename(artifact.folder, evidence)
+            evidence = self.set_aside(artifact)
             raise ArtifactDamaged(
-                f"{ref}: {entry.path} {problem}. The version was moved to {evidence.name}; run again to rebuild it."
+                f"{artifact.ref}: {entry.path} {problem}. The version was moved to {evidence.name}; run again to rebuild it."
             )
+
+    def set_aside(self, artifact: Artifact) -> Path:
+        """Moves a version out of the way, so that it is built again; where it lies now."""
+        evidence = artifact.folder.with_name(f"damaged-{artifact.ref.version}-{uuid.uuid4().hex[:8]}")
+        os.rename(artifact.folder, evidence)
+        return evidence
 
     @contextmanager
     def building(self, stage: str, name: str, version: str) -> Iterator[None]:

@@ -21,7 +21,7 @@ from pipeline.errors import ArtifactDamaged, ArtifactMissing, ConfigurationError
 from pipeline.files import fingerprint, sha256_file
 from pipeline.ingestion.parts import list_parts
 from pipeline.progress import Progress
-from pipeline.registry.connection import named_server, tracking_uri
+from pipeline.registry.connection import database_file, named_server, tracking_uri
 from pipeline.training.start_folder import arpa_content, folder_content
 
 NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
@@ -325,7 +325,9 @@ def make_plan(project: Project, store: ArtifactStore, names: tuple[str, ...] = (
         inputs = {role: found.ref for role, found in inputs_of(node, store).items()}
         literals = node.literals()
         version = node.version(inputs, literals)
-        if current is not None and current.ref.version == version:
+        if current is not None and current.ref.version == version and _lost_its_registry(project, key):
+            steps[key] = Step(key=key, status="would run", reason="the registry's database is gone")
+        elif current is not None and current.ref.version == version:
             steps[key] = Step(key=key, status="up to date", reason=f"version {version}")
         elif store.find(key.stage, key.name, version) is not None:
             steps[key] = Step(key=key, status="would run", reason=f"takes up version {version}, which was built before")
@@ -340,6 +342,11 @@ def _look_for_files(project: Project, node: Node) -> None:
     begins_in_registry = isinstance(model, StartSettings) and model.registry_reference is not None
     if node.key.stage == EVALUATION or (node.key.stage == MODEL and not begins_in_registry):
         node.literals()
+
+
+def _lost_its_registry(project: Project, key: Key) -> bool:
+    database = database_file(tracking_uri(project.storage_folder))
+    return key.stage == REGISTERED and database is not None and not database.is_file()
 
 
 def _why(node: Node, current: Artifact | None, inputs: Mapping[str, ArtifactRef], literals: Mapping[str, Any]) -> str:
@@ -408,11 +415,17 @@ def _verified_inputs(node: Node, store: ArtifactStore) -> dict[str, Artifact]:
 
 
 def find_or_build(
-    node: Node, store: ArtifactStore, build: Callable[[Draft, Mapping[str, Artifact]], Artifact], progress: Progress
+    node: Node,
+    store: ArtifactStore,
+    build: Callable[[Draft, Mapping[str, Artifact]], Artifact],
+    progress: Progress,
+    *,
+    still_holds: Callable[[Artifact], bool] = lambda artifact: True,
 ) -> tuple[Artifact, bool]:
     """The node's artifact for today's inputs and settings, made the current one; True when it was there already.
 
-    `build` writes into the draft, given the verified inputs by role, and returns what `draft.commit` gave.
+    `build` writes into the draft, given the verified inputs by role, and returns what `draft.commit` gave. `still_holds` says
+    of one that is there whether the world outside is as it says; else it is built again.
 
     Raises:
         ArtifactMissing: an input was never built.
@@ -428,8 +441,10 @@ def find_or_build(
         if existing is not None:
             try:
                 store.verify(existing)
-                store.set_current(existing)
-                return existing, True
+                if still_holds(existing):
+                    store.set_current(existing)
+                    return existing, True
+                store.set_aside(existing)
             except ArtifactDamaged as damage:
                 progress.note(f"{damage} Rebuilding now.")
         with store.draft(

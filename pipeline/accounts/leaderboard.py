@@ -8,7 +8,7 @@ comparable among models of one corpus (of pairs: of the targets).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from pipeline.config import Project
 from pipeline.errors import ConfigurationError
 from pipeline.files import write_parquet
 from pipeline.plan import EVALUATION, MODEL, REGISTERED
+from pipeline.registry.champions import champions
+from pipeline.registry.connection import tracking_uri
 
 FILE = "leaderboard.parquet"
 
@@ -78,6 +80,7 @@ class Row:
     version: str | None
     """In the registry."""
     is_champion: bool
+    """It holds the alias now; where the registry cannot be asked, it got it when it was registered."""
 
 
 def leaderboard(project: Project, store: ArtifactStore, names: Sequence[str] = ()) -> list[Row]:
@@ -89,11 +92,11 @@ def leaderboard(project: Project, store: ArtifactStore, names: Sequence[str] = (
     unknown = [name for name in names if name not in project.models]
     if unknown:
         raise ConfigurationError(f"{unknown[0]!r} is no model of this project. Known: {', '.join(project.models)}.")
-    rows = []
+    rows, holders = [], champions(tracking_uri(project.storage_folder))
     for name in project.models:
         evaluation = store.current(EVALUATION, name)
         if evaluation is not None and (not names or name in names):
-            rows.append(_row(project, store, name, evaluation))
+            rows.append(_row(project, store, name, evaluation, holders))
     return sorted(rows, key=lambda row: (row.dataset, *_rank(row), row.model))
 
 
@@ -112,7 +115,9 @@ def _rank(row: Row) -> tuple[bool, float]:
     return False, row.quality if row.metric in ("bits_per_byte", "ter") else -row.quality
 
 
-def _row(project: Project, store: ArtifactStore, name: str, evaluation: Artifact) -> Row:
+def _row(
+    project: Project, store: ArtifactStore, name: str, evaluation: Artifact, holders: Mapping[str, str] | None
+) -> Row:
     config = project.models[name]
     counts = evaluation.manifest.counts
     metrics = {"task": TEXTS, "benchmarks": {}, **json.loads(evaluation.file("metrics.json").read_text())}
@@ -122,6 +127,8 @@ def _row(project: Project, store: ArtifactStore, name: str, evaluation: Artifact
     timings = [json.loads(path.read_text()) for path in evaluation.files("timings.json")]
     seconds = timings[0]["scoring_seconds"] if timings else None
     trained: dict[str, Any] = {} if model is None else dict(model.manifest.counts)
+    version = None if registered is None else str(_registration(registered)["version"])
+    was_promoted = registered is not None and bool(registered.manifest.counts["holds_alias"])
     centred = [row["centred_accuracy"] for row in metrics["benchmarks"].values()]
     return Row(
         model=name,
@@ -137,8 +144,8 @@ def _row(project: Project, store: ArtifactStore, name: str, evaluation: Artifact
         training_seconds=None if model is None else model.manifest.seconds,
         training_tokens_per_second=None if model is None else _training_speed(model),
         scoring_tokens_per_second=counts["num_tokens"] / seconds if seconds else None,
-        version=None if registered is None else str(_registration(registered)["version"]),
-        is_champion=registered is not None and bool(registered.manifest.counts["holds_alias"]),
+        version=version,
+        is_champion=was_promoted if holders is None else version is not None and holders.get(name) == version,
     )
 
 

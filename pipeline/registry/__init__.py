@@ -8,6 +8,7 @@ pyfunc_model.py  the registered model's own program: prompts in, continuations o
 rivals.py        models taken back out of the registry and scored on documents that nobody trained on
 gate.py          is the challenger better? a paired randomisation test and the decision it leads to
 aliases.py       moves the champion alias, writes down who held it and why, and moves it back
+champions.py     who holds the alias now, at once
 queries.py       leaderboard and comparison, from the registry alone
 build.py         the stage
 

@@ -33,7 +33,7 @@ from pipeline.progress import Progress
 from pipeline.registry.aliases import ALIAS, Move, history, holder, move, taken_away
 from pipeline.registry.connection import connection, displayed, registry_lock
 from pipeline.registry.gate import Comparison, Verdict, compare_bits, decide
-from pipeline.registry.registering import Registration, register
+from pipeline.registry.registering import Registration, is_attached, register
 from pipeline.registry.rivals import Registered, find_champion, hashes, read_before, score_rival
 from pipeline.registry.tracking import EVENTS, ship, tracking_uri
 
@@ -138,6 +138,17 @@ def build_registered_model(
     )
     counts = {"promoted": decision["promoted"], "holds_alias": decision["holds_alias"], "reason": decision["reason"]}
     return draft.commit(counts=counts, report=_report(decision), volatile=("registration.json",))
+
+
+def is_registered(artifact: Artifact, uri: str) -> bool:
+    """Whether the registry still has what a `registered_model` says it put there; True where it cannot be asked."""
+    record = json.loads(artifact.file("registration.json").read_text())
+    inputs, name = artifact.manifest.inputs, artifact.ref.name
+    try:
+        with connection(uri, doing=f"registered_model/{name}") as client:
+            return is_attached(client, name, record["version"], model=inputs["model"], evaluation=inputs["evaluation"])
+    except RegistryError:
+        return True
 
 
 def _read_test(evaluation: Artifact, corpus: Artifact, model: Artifact) -> _Test:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from pipeline.artifacts import Artifact, ArtifactRef
 from pipeline.corpus.layout import train_files
 from pipeline.files import fingerprint
 from pipeline.registry.code_bundle import write_code_bundle
-from pipeline.registry.connection import find_or_create_experiment
+from pipeline.registry.connection import find_or_create_experiment, version_numbers
 from pipeline.registry.rivals import (
     CONTENT_TAG,
     MODEL_FOLDER,
@@ -102,6 +103,14 @@ def lineage(model: Artifact, evaluation: Artifact, corpus: Artifact, shards: Art
         STARTED_TAG: str(model.manifest.counts.get("started_from", "random weights")),
         **{f"textmill.{role}": _described(ref) for role, ref in refs.items()},
     }
+
+
+def is_attached(client: MlflowClient, name: str, version: str, *, model: ArtifactRef, evaluation: ArtifactRef) -> bool:
+    """Whether a version of the registry is this model, with this evaluation the last one attached."""
+    if version not in version_numbers(client, name):
+        return False
+    tags = client.get_model_version(name, version).tags
+    return tags.get(CONTENT_TAG) == model.content_hash and tags.get(EVALUATION_TAG) == _described(evaluation)
 
 
 def _described(ref: ArtifactRef) -> str:
@@ -240,13 +249,14 @@ def _attach_evaluation(
     digest = fingerprint([corpus.ref.content_hash, evaluation.manifest.counts["num_documents"]])
     context = {"source": f"{corpus.ref.stage}/{corpus.ref.name}/{corpus.ref.version}", "context": "evaluation"}
     client.log_inputs(run_id, [dataset_input(name=test, digest=digest, **context)])
+    now = int(time.time() * 1000)  # of several evaluations that were attached the last one counts, whichever is older
     sources = json.loads(evaluation.file("metrics.json").read_text())["sources"]
     by_source = {f"bits_per_byte/{source}": figures["bits_per_byte"] for source, figures in sources.items()}
     metrics = [
         Metric(
             key,
             float(value),
-            int(evaluation.manifest.created_at * 1000),
+            now,
             int(model.manifest.counts["steps"]),
             model_id=model_id,
             dataset_name=test,

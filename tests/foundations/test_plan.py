@@ -182,6 +182,10 @@ def test_what_is_registered_on_one_server_is_not_on_another(folder: Path, monkey
     project, store = project_of(folder)
     for key in (*CHAIN, EVALUATION, REGISTERED):
         build(project, store, key)
+    assert reason(project, store, REGISTERED) == "the registry's database is gone"
+    database = project.storage_folder / "mlflow" / "mlflow.db"
+    database.parent.mkdir()
+    database.touch()
     assert statuses(project, store)["registered_model/base"] == "up to date"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@tracker:5000/mlflow/")
     assert statuses(project, store)["registered_model/base"] == "would run"
@@ -190,6 +194,23 @@ def test_what_is_registered_on_one_server_is_not_on_another(folder: Path, monkey
     assert not reused and "secret" not in str(elsewhere.manifest.to_json())
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert build(project, store, REGISTERED)[1] is True
+
+
+def test_what_no_longer_holds_outside_is_built_again(folder: Path) -> None:
+    project, store = project_of(folder)
+    first, _ = build(project, store, RAW, content="x")
+    node = build_nodes(project)[RAW]
+
+    def write(draft: Draft, inputs: Mapping[str, Artifact]) -> Artifact:
+        draft.path("content.txt").write_text("y")
+        return draft.commit(counts={}, report=Report())
+
+    again, reused = find_or_build(node, store, write, SilentProgress(), still_holds=lambda artifact: False)
+    assert not reused
+    assert again.ref.version == first.ref.version
+    assert again.file("content.txt").read_text() == "y"
+    kept, reused = find_or_build(node, store, write, SilentProgress(), still_holds=lambda artifact: True)
+    assert reused and kept.ref == again.ref
 
 
 def test_other_test_documents_are_read_where_the_training_documents_are_the_same(folder: Path) -> None:

@@ -18,6 +18,7 @@ from pipeline.config import load_project
 from pipeline.config.training import EvaluateConfig, PromoteConfig
 from pipeline.errors import RegistryError
 from pipeline.registry import aliases, build, queries
+from pipeline.registry.champions import champions
 from pipeline.registry.connection import connection
 from pipeline.registry.tracking import find_run
 from pipeline.serving.generate import load_champion
@@ -199,8 +200,13 @@ def test_rollback_and_promotion_by_hand_are_on_record(project: Project) -> None:
     with pytest.raises(RegistryError, match="nobody held the alias champion before version 1"):
         aliases.rollback("gpt", uri=project.uri)
     project.register("good")
+    assert champions(project.uri) == {"gpt": "2"}
     aliases.rollback("gpt", uri=project.uri, reason="the new one swears")
+    assert champions(project.uri) == {"gpt": "1"}
     aliases.promote("gpt", "2", uri=project.uri)
+    assert champions(project.uri) == {"gpt": "2"}
+    assert champions(f"sqlite:///{project.storage / 'nothing.db'}") is None
+    assert champions("http://127.0.0.1:9") is None
     trail = queries.alias_history(project.uri, "gpt")
     assert [(move.action, move.from_version, move.to_version) for move in trail] == [
         ("gate", None, "1"),
@@ -371,6 +377,28 @@ def test_a_new_evaluation_of_the_same_model_updates_its_version(project: Project
     (row,) = queries.leaderboard(project.uri)
     assert row.metrics["num_documents"] == 9
     assert row.metrics["bits_per_byte/left"] > 0
+
+
+def test_the_registry_is_asked_whether_it_still_has_what_was_registered(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain, store = project.chain, ArtifactStore(project.storage)
+    whole = project.register("fair")
+    assert build.is_registered(whole, project.uri)
+    config = EvaluateConfig(max_documents=9, num_samples=1, sample_tokens=4)
+    evaluation = make_evaluation(store, chain.models["fair"], chain.corpus, chain.shards, config)
+    part = make_registered(store, evaluation, chain.models["fair"], chain.corpus, chain.shards)
+    assert build.is_registered(part, project.uri)
+    assert not build.is_registered(whole, project.uri)  # another evaluation is attached by now
+    store.set_aside(whole)
+    again = project.register("fair")
+    assert build.is_registered(again, project.uri)
+    (row,) = queries.leaderboard(project.uri)
+    assert row.metrics["num_documents"] == 30  # the older evaluation, which counts again
+    assert build.is_registered(again, "http://127.0.0.1:9")  # nobody answers, so nothing can be mended
+    elsewhere = f"sqlite:///{tmp_path / 'elsewhere' / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", elsewhere)
+    assert not build.is_registered(again, elsewhere)
 
 
 def test_a_server_nobody_runs_is_one_sentence(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
