@@ -117,7 +117,8 @@ def _pending_metrics(project: Project) -> dg.SensorDefinition:
 
         results = ship_all(project.storage_folder)
         sent = sum(result.num_metrics for result in results)
-        problems = [result.problem for result in results if result.problem]
-        return dg.SkipReason(problems[0] if problems else f"{sent} metrics sent." if sent else "Nothing waits.")
+        said = [f"{sent} metrics sent."] if sent else []
+        said += [result.problem for result in results if result.problem]
+        return dg.SkipReason(" ".join(said) or "Nothing waits.")
 
     return pending_metrics

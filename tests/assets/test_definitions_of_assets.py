@@ -298,6 +298,23 @@ def test_the_sensor_asks_for_one_run_for_each_new_state_of_the_files(
     assert len({*runs, *back, *forth}) == 3, "files that go back and forth are a new run each time"
 
 
+def test_the_sensor_that_ships_says_what_is_wrong_with_each_spool(
+    project: Project, definitions: dg.Definitions, tracking: str
+) -> None:
+    start = {"kind": "start", "time_ms": 1, "experiment": "demo", "run_name": "gpt"}
+    loss = {"kind": "metrics", "time_ms": 2, "step": 1, "metrics": {"loss": 3.0}}
+    for version, events in {"a": [loss], "b": [start, loss], "c": [loss]}.items():
+        folder = project.storage_folder / "spool" / "gpt" / version
+        folder.mkdir(parents=True)
+        (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    found = definitions.resolve_sensor_def("pending_metrics").evaluate_tick(dg.build_sensor_context())
+    spools = project.storage_folder / "spool" / "gpt"
+    assert found.skip_message == (
+        f"1 metrics sent. {spools / 'a'}: the spool does not begin with a start; it is left alone. "
+        f"{spools / 'c'}: the spool does not begin with a start; it is left alone."
+    )
+
+
 @pytest.mark.parametrize(
     ("error", "allow_retries"),
     [(TrainingError("x"), True), (TrainingDiverged("x"), False), (KeyboardInterrupt(), False)],
