@@ -1,9 +1,15 @@
-"""Sensors: new or changed source files start a retraining; metrics that wait for a tracker are shipped; dead runs are ended."""
+"""Sensors: new or changed source files start a retraining; metrics that wait for a tracker are shipped; dead runs are ended.
+
+A retraining that failed is tried again after 1, 2, 4 ... minutes, at most an hour, until what the files ask for is built.
+"""
 
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 
 import dagster as dg
 
@@ -15,9 +21,10 @@ from pipeline.config import Project
 from pipeline.errors import TextmillError
 from pipeline.files import fingerprint
 from pipeline.ingestion.parts import list_parts
-from pipeline.plan import RAW, REGISTERED, Key, Node, select
+from pipeline.plan import RAW, REGISTERED, Key, Node, make_plan, select
 
 DEFAULT_INTERVAL_SECONDS = 30
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 60, 3600
 
 
 def source_states(project: Project, sources: list[str]) -> dict[str, list[str]]:
@@ -58,37 +65,90 @@ def _source_files(project: Project, nodes: Mapping[Key, Node]) -> dg.SensorDefin
     )
     def source_files(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
-            now = source_states(project, sources)
+            return _look(context, project, models, sources)
         except TextmillError as error:
             return dg.SkipReason(str(error))
-        state = fingerprint(now)
-        before, num_changes = _read_cursor(context.cursor)
-        if before is None:  # the first look: what the versions in use were made from
-            before = fingerprint({**now, **built_states(project, sources)})
-        if state == before:
-            return dg.SensorResult(skip_reason="No file is new, changed or gone.", cursor=_cursor(state, num_changes))
-        # the cursor stays, so that what changes while a run goes on is one more run after it
-        waits = unfinished(context.instance, "sensor", "source_files")
-        if waits:
-            return waits
-        # a sensor killed between launch and cursor asks for the same key again, and Dagster launches nothing twice; the
-        # number lets files go back to an earlier state
-        changed = json.dumps({name: len(parts) for name, parts in now.items()})
-        request = dg.RunRequest(run_key=f"{num_changes + 1}-{state}", tags={"textmill/files": changed})
-        return dg.SensorResult(run_requests=[request], cursor=_cursor(state, num_changes + 1))
 
     return source_files
 
 
-def _cursor(state: str, num_changes: int) -> str:
-    return json.dumps({"state": state, "num_changes": num_changes})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What the last look saw; Dagster keeps it as the sensor's cursor."""
+
+    state: str
+    """Of the files."""
+    num_changes: int
+    num_tries: int = 0
+    """Runs asked for since the files are in this state; none once it is built."""
+    not_before: float | None = None
+    """Unix seconds of the next try, from when the last is known to have failed."""
+
+    @property
+    def run_key(self) -> str:
+        """A sensor killed between launch and cursor asks for the same key again, and Dagster launches nothing twice; the number
+        of changes lets files go back to an earlier state."""
+        key = f"{self.num_changes}-{self.state}"
+        return key if self.num_tries == 1 else f"{key}-{self.num_tries}"
 
 
-def _read_cursor(cursor: str | None) -> tuple[str | None, int]:
-    if cursor is None:
-        return None, 0
-    known = json.loads(cursor)
-    return known["state"], known["num_changes"]
+def _look(
+    context: dg.SensorEvaluationContext, project: Project, models: list[str], sources: list[str]
+) -> dg.SensorResult | dg.SkipReason:
+    now = source_states(project, sources)
+    state = fingerprint(now)
+    # the first look compares with what the versions in use were made from
+    seen = _read_cursor(context.cursor) or _Seen(state=fingerprint(built_states(project, sources)), num_changes=0)
+    if state == seen.state and not seen.num_tries:
+        return _skip("No file is new, changed or gone.", seen)
+    # the cursor stays, so that what changes while a run goes on is one more run after it
+    waits = unfinished(context.instance, "sensor", "source_files")
+    if waits:
+        return waits
+    if state != seen.state:
+        return _ask(now, _Seen(state=state, num_changes=seen.num_changes + 1, num_tries=1))
+    return _try_again(context.instance, project, models, now, seen)
+
+
+def _try_again(
+    instance: dg.DagsterInstance, project: Project, models: list[str], now: dict[str, list[str]], seen: _Seen
+) -> dg.SensorResult:
+    """A run after a pause, unless the last one, or somebody's own, built what the files ask for."""
+    if seen.not_before is None or time.time() >= seen.not_before:
+        if _has_succeeded(instance, seen.run_key) or _is_built(project, models):
+            return _skip("What the files ask for is built.", replace(seen, num_tries=0, not_before=None))
+        if seen.not_before is not None:
+            return _ask(now, replace(seen, num_tries=seen.num_tries + 1, not_before=None))
+        pause = min(FIRST_PAUSE_SECONDS * 2 ** (seen.num_tries - 1), LONGEST_PAUSE_SECONDS)
+        seen = replace(seen, not_before=time.time() + pause)
+    assert seen.not_before is not None
+    num_minutes = math.ceil((seen.not_before - time.time()) / 60)
+    return _skip(f"The last run failed; it is tried again in {num_minutes} min unless this sensor is turned off.", seen)
+
+
+def _has_succeeded(instance: dg.DagsterInstance, run_key: str) -> bool:
+    """Asked before the plan, in which a model whose `init_from` is its own champion is never up to date."""
+    runs = dg.RunsFilter(tags={"dagster/run_key": run_key}, statuses=[dg.DagsterRunStatus.SUCCESS])
+    return bool(instance.get_runs(runs, limit=1))
+
+
+def _is_built(project: Project, models: list[str]) -> bool:
+    names = tuple(f"{REGISTERED}/{model}" for model in models)
+    return all(step.status == "up to date" for step in make_plan(project, ArtifactStore(project.storage_folder), names))
+
+
+def _ask(now: dict[str, list[str]], seen: _Seen) -> dg.SensorResult:
+    changed = json.dumps({name: len(parts) for name, parts in now.items()})
+    request = dg.RunRequest(run_key=seen.run_key, tags={"textmill/files": changed})
+    return dg.SensorResult(run_requests=[request], cursor=json.dumps(asdict(seen)))
+
+
+def _skip(reason: str, seen: _Seen) -> dg.SensorResult:
+    return dg.SensorResult(skip_reason=reason, cursor=json.dumps(asdict(seen)))
+
+
+def _read_cursor(cursor: str | None) -> _Seen | None:
+    return None if cursor is None else _Seen(**json.loads(cursor))
 
 
 def _dead_runs() -> dg.SensorDefinition:
@@ -117,7 +177,8 @@ def _pending_metrics(project: Project) -> dg.SensorDefinition:
 
         results = ship_all(project.storage_folder)
         sent = sum(result.num_metrics for result in results)
-        problems = [result.problem for result in results if result.problem]
-        return dg.SkipReason(problems[0] if problems else f"{sent} metrics sent." if sent else "Nothing waits.")
+        said = [f"{sent} metrics sent."] if sent else []
+        said += [result.problem for result in results if result.problem]
+        return dg.SkipReason(" ".join(said) or "Nothing waits.")
 
     return pending_metrics

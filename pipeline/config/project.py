@@ -66,7 +66,8 @@ class ScheduleConfig(Section):
 
 
 class WatchConfig(Section):
-    """Retrains models when a source's files change: the sensor is on when this section is there."""
+    """Retrains models when a source's files change: the sensor is on when this section is there. What was never built is built,
+    and a run that failed is tried again after 1, 2, 4 ... minutes, at most an hour."""
 
     models: Annotated[tuple[Name, ...], Field(min_length=1)]
     """Retrained when a file of their sources is new or changed."""

@@ -9,15 +9,16 @@ MLflow's client is let near it: that one retries for four minutes when nobody li
 from __future__ import annotations
 
 import fcntl
+import http.client
 import json
 import os
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 from pipeline.errors import RegistryError
 from pipeline.files import storage_errors, write_json
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 ARTIFACTS = "artifacts"
 PROBE_SECONDS = 3.0
+
+_CREDENTIALS = re.compile("(?<=://)[^/].*@")
+"""User and password, up to the last @: a password that should have been percent-encoded is not shown in parts."""
 
 _BOUNDS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -51,10 +55,7 @@ def named_server() -> str | None:
 
 def displayed(uri: str) -> str:
     """The address without user and password, for messages and records."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return _CREDENTIALS.sub("", uri, count=1)
 
 
 def database_file(uri: str) -> Path | None:
@@ -71,12 +72,13 @@ def artifact_location(uri: str, experiment: str) -> str | None:
 def why_unreachable(uri: str) -> str | None:
     """One clause of reason where nobody answers at the address within seconds, else None.
 
-    Any answer counts, also a refusal: who may do what is settled by the request itself.
+    Any answer in HTTP counts, also a refusal: who may do what is settled by the request itself, so this one goes without user
+    and password, which urllib does not take from an address.
     """
     if not uri.startswith(("http://", "https://")):
         return None
-    request = urllib.request.Request(uri.rstrip("/") + "/health")  # noqa: S310 - the scheme is checked above
     try:
+        request = urllib.request.Request(displayed(uri).rstrip("/") + "/health")  # noqa: S310 - the scheme is checked above
         with urllib.request.urlopen(request, timeout=PROBE_SECONDS):  # noqa: S310
             return None
     except urllib.error.HTTPError as error:
@@ -84,6 +86,10 @@ def why_unreachable(uri: str) -> str | None:
     except (OSError, ValueError) as error:
         cause = getattr(error, "reason", error)  # a URLError holds what happened
         return str(getattr(cause, "strerror", None) or cause).lower()
+    except http.client.InvalidURL as error:
+        return str(error)
+    except http.client.HTTPException:
+        return "what answers there does not speak HTTP"
 
 
 def prepare(uri: str) -> None:
@@ -142,9 +148,9 @@ def connection(uri: str, *, doing: str) -> Iterator[MlflowClient]:
             yield MlflowClient(uri, uri)
     except tracker_faults() as error:
         raise RegistryError(
-            f"{doing}: the tracking server at {displayed(uri)} failed: {first_line(error)}. Run again when it is well; "
+            f"{doing}: the tracking server at {displayed(uri)} failed: {first_line(error, uri)}. Run again when it is well; "
             "nothing is lost."
-        ) from error
+        ) from (error if displayed(uri) == uri else None)  # MLflow's own text has the password
 
 
 @contextmanager
@@ -170,9 +176,22 @@ def tracker_faults() -> tuple[type[Exception], ...]:
     return MlflowException, RequestException, SQLAlchemyError, CommandError
 
 
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, at most 200 characters."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+def is_refusal(error: Exception) -> bool:
+    """Whether the server answered and refused this one request, so that others may succeed; false where it was not reached."""
+    from mlflow.exceptions import MlflowException, RestException
+
+    if isinstance(error, RestException):
+        return True
+    # what MLflow itself raises for a connection that failed counts as a server error, 500
+    return isinstance(error, MlflowException) and error.get_http_status_code() < 500  # type: ignore[no-untyped-call]
+
+
+def first_line(error: Exception, uri: str) -> str:
+    """The first line of an error's text, at most 200 characters, without user and password of the server it is about."""
+    text = str(error)
+    if credentials := _CREDENTIALS.search(uri):
+        text = text.replace(credentials.group(), "")
+    lines = text.strip().splitlines() or [type(error).__name__]
     return lines[0][:200].rstrip(".")
 
 

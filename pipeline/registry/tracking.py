@@ -27,6 +27,7 @@ from pipeline.registry.connection import (
     displayed,
     find_or_create_experiment,
     first_line,
+    is_refusal,
     prepare,
     set_bounds,
     tracker_faults,
@@ -60,7 +61,9 @@ class ShipResult:
     num_bytes_pending: int
     """Of the spool, still to be shipped."""
     problem: str | None
-    """One sentence where the server could not be reached or refused."""
+    """One sentence where the server could not be reached or refused, or the spool is at fault."""
+    is_outage: bool
+    """Whether that is because the server was not reached: any other spool would wait for it too."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,9 +76,10 @@ class _State:
 
 
 def ship(spool_folder: Path, uri: str) -> ShipResult:
-    """Sends what one spool holds and the server lacks; never raises for a fault of the server or the disk."""
+    """Sends what one spool holds and the server lacks; never raises for a fault of the server, the disk or the spool."""
     shipper = _Shipper(spool_folder, uri)
     try:
+        shipper.read_state()
         with (spool_folder / "ship.lock").open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -84,20 +88,29 @@ def ship(spool_folder: Path, uri: str) -> ShipResult:
             return shipper.run()
     except (OSError, StorageError) as error:
         return shipper.result(
-            problem=f"{spool_folder}: the spool cannot be read or marked as sent: {first_line(error)}."
+            problem=f"{spool_folder}: the spool cannot be read or marked as sent: {first_line(error, uri)}."
         )
 
 
 def ship_all(storage: Path) -> list[ShipResult]:
-    """`ship` for every spool that holds something unsent; MLflow is not even imported when none does."""
+    """`ship` for every spool that holds something unsent, whatever is wrong with another; MLflow is not even imported when
+    none does."""
     uri = tracking_uri(storage)
     results = []
     for events in sorted((storage / "spool").glob(f"*/*/{EVENTS}")):
-        if _num_whole_bytes(events, _read_state(events.parent, uri).offset):
+        if _holds_unsent(events, uri):
             results.append(ship(events.parent, uri))
-            if results[-1].problem is not None:
+            if results[-1].is_outage:
                 break  # the next would wait for the same server
     return results
+
+
+def _holds_unsent(events: Path, uri: str) -> bool:
+    """A spool that cannot be read counts, so that `ship` says why."""
+    try:
+        return _num_whole_bytes(events, _read_state(events.parent, uri).offset) > 0
+    except OSError:
+        return True
 
 
 def find_run(client: MlflowClient, name: str, training_version: str) -> Any | None:
@@ -116,12 +129,15 @@ class _Shipper:
     def __init__(self, folder: Path, uri: str) -> None:
         self._folder, self._uri = folder, uri
         self._name, self._version = folder.parent.name, folder.name
-        self._state = _read_state(folder, uri)
+        self._state = _State()
         self._num_metrics = 0
         self._batch: list[Any] = []
         self._client: MlflowClient
 
-    def result(self, *, problem: str | None) -> ShipResult:
+    def read_state(self) -> None:
+        self._state = _read_state(self._folder, self._uri)
+
+    def result(self, *, problem: str | None, is_outage: bool = False) -> ShipResult:
         try:
             num_bytes = _num_whole_bytes(self._folder / EVENTS, self._state.offset)
         except OSError:
@@ -132,48 +148,65 @@ class _Shipper:
             num_metrics=self._num_metrics,
             num_bytes_pending=num_bytes,
             problem=problem,
+            is_outage=is_outage,
         )
 
     def run(self) -> ShipResult:
-        self._state = _read_state(self._folder, self._uri)  # as the last holder of the lock left it
-        if not self.result(problem=None).num_bytes_pending:
+        self.read_state()  # as the last holder of the lock left it
+        if not _num_whole_bytes(self._folder / EVENTS, self._state.offset):
             return self.result(problem=None)
         reason = why_unreachable(self._uri)
         if reason is not None:
-            return self.result(problem=self._sentence(reason))
+            return self._outage(reason)
         set_bounds()
         from mlflow import MlflowClient
 
-        last = self._state.offset
         try:
             prepare(self._uri)
             self._client = MlflowClient(self._uri, self._uri)
             self._find_run()
-            for last, event in _events(self._folder / EVENTS, self._state.offset):
-                if self._state.run_id is None and event["kind"] != "start":
-                    return self.result(
-                        problem=f"{self._folder}: the spool does not begin with a start; it is left alone."
-                    )
-                self._apply(event)
-                if event["kind"] != "metrics" or len(self._batch) >= MAX_METRICS // 2:
-                    self._send_metrics()
-                    self._mark(last)
-            self._send_metrics()
-            if last > self._state.offset:
-                self._mark(last)
+            return self.result(problem=self._send_events())
         except tracker_faults() as error:
-            return self.result(problem=self._sentence(first_line(error)))
-        return self.result(problem=None)
+            reason = first_line(error, self._uri)
+            return self._refusal(reason) if is_refusal(error) else self._outage(reason)
+
+    def _send_events(self) -> str | None:
+        """Sends what the server lacks; returns one sentence where the spool itself is at fault, else None."""
+        last = self._state.offset
+        for last, event in _events(self._folder / EVENTS, self._state.offset):
+            if self._state.run_id is None and event["kind"] != "start":
+                return f"{self._folder}: the spool does not begin with a start; it is left alone."
+            try:
+                self._apply(event)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:  # it is not as the trainer writes it
+                return (
+                    f"{self._folder / EVENTS}: the event that ends at byte {last} cannot be sent ({error!r}); it and what "
+                    "follows are left alone until that line is mended or removed."
+                )
+            if event["kind"] != "metrics" or len(self._batch) >= MAX_METRICS // 2:
+                self._send_metrics()
+                self._mark(last)
+        self._send_metrics()
+        if last > self._state.offset:
+            self._mark(last)
+        return None
 
     @property
     def _run_id(self) -> str:
         assert self._state.run_id is not None, "a run comes with the first event"
         return self._state.run_id
 
-    def _sentence(self, reason: str) -> str:
-        return (
-            f"MLflow at {displayed(self._uri)} cannot be reached ({reason}); the metrics of {self._folder.parent.name} wait "
-            f"in {self._folder.name}/{EVENTS} and are sent by the next run."
+    def _outage(self, reason: str) -> ShipResult:
+        return self.result(
+            problem=f"MLflow at {displayed(self._uri)} cannot be reached ({reason}); the metrics of {self._folder.parent.name} "
+            f"wait in {self._folder.name}/{EVENTS} and are sent by the next run.",
+            is_outage=True,
+        )
+
+    def _refusal(self, reason: str) -> ShipResult:
+        return self.result(
+            problem=f"MLflow at {displayed(self._uri)} refuses the metrics of {self._folder.parent.name} ({reason}); they wait "
+            f"in {self._folder.name}/{EVENTS}, and the next run tries again."
         )
 
     def _mark(self, offset: int) -> None:
@@ -290,8 +323,12 @@ def _events(file: Path, offset: int) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _num_whole_bytes(file: Path, offset: int) -> int:
-    """Bytes of whole lines after `offset`."""
-    with file.open("rb") as lines:
+    """Bytes of whole lines after `offset`; none where nothing was written yet."""
+    try:
+        lines = file.open("rb")
+    except FileNotFoundError:
+        return 0
+    with lines:
         lines.seek(offset)
         return lines.read().rfind(b"\n") + 1
 

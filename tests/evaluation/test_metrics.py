@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import string
+import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
+import regex
 from sacrebleu.metrics import BLEU, CHRF, TER
 from sacrebleu.significance import PairedTest
 
@@ -107,11 +111,29 @@ def test_rouge_lsum_takes_sentences_in_any_order() -> None:
         ("", "the", 1.0, 1.0),
         ("北京市", "北京", 2 * (2 / 3) * 1 / (2 / 3 + 1), 0.0),
         ("北京。", "“北京”", 1.0, 1.0),
+        # 〇 and 々 are no punctuation; the three characters of the first are three of the second's pieces 二 〇〇 一 年
+        ("二一年", "二〇〇一年", 6 / 7, 0.0),
+        ("佐木", "佐々木", 2 * (2 / 2) * (2 / 3) / (2 / 2 + 2 / 3), 0.0),
+        ("«Ça» – ¿cuándo?", "ça cuándo", 1.0, 1.0),
     ],
 )
 def test_answers_are_compared_as_squad_and_cmrc_do(output: str, reference: str, f1: float, exact: float) -> None:
     assert squad.answer_f1(output, reference) == pytest.approx(f1)
     assert value_of(squad.exact_match([output], [[reference]])[0]) == 100 * exact
+
+
+def test_an_answer_loses_what_squad_mlqa_and_cmrc_call_punctuation_and_no_letter() -> None:
+    every = [chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) not in ("Cn", "Cs")]
+    mlqa = {mark for mark in every if unicodedata.category(mark).startswith("P")}.union(string.punctuation)
+    cmrc = set("-:_*^/\\~`+=，。：？！“”；’《》……·、「」（）－～『』")  # cmrc2018_evaluate.py
+    wide = {
+        mark
+        for mark in every
+        if "\uff01" <= mark <= "\uff5e" and unicodedata.normalize("NFKC", mark) in string.punctuation
+    }
+    lost = {mark for mark in every if not mark.isspace() and squad.normalised_answer(mark) == []}
+    assert cmrc <= lost
+    assert lost == mlqa | wide | {"a", "A"}, "a alone is an article"
 
 
 def test_the_best_reference_counts() -> None:
@@ -160,7 +182,38 @@ def test_the_same_seed_gives_the_same_figures_and_equal_systems_are_not_told_apa
 
 def test_words_and_sentences_are_those_of_any_script() -> None:
     assert words("L'Été à l'hôtel_2: 東京に行く") == ["l", "été", "à", "l", "hôtel", "2", "東", "京", "に", "行", "く"]
+    assert words("か\u3099 葛\U000e0100飾 ❤️") == ["か", "\u3099", "葛", "飾"]
     assert sentences("Dr. No. Yes!\nx") == ["Dr.", "No.", "Yes!", "x"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "हिन्दी की किताब, और पढ़ो।",
+        "தமிழ் மொழி (தமிழ்நாடு)",
+        "বাংলা ভাষা ও র‍্যাব",
+        "ශ්‍රී ලංකාව",
+        "می‌خواهم کتابِ خوب",
+        "العَرَبِيَّة لغة",
+        "שָׁלוֹם עולם",
+        "ภาษาไทย 2567 กินข้าวแล้ว",
+        "ພາສາລາວ ແລະ",
+        "ភាសាខ្មែរ ២០២៤",
+        "မြန်မာစာ",
+        "Việt cafe\u0301 İstanbul",
+    ],
+)
+def test_words_are_cut_where_unicode_has_their_boundaries(text: str) -> None:
+    pieces = regex.split(
+        r"\b", text.lower(), flags=regex.VERSION1 | regex.WORD
+    )  # the default word boundaries of UAX 29
+    assert words(text) == [piece for piece in pieces if regex.match(r"[\p{L}\p{N}]", piece)]
+
+
+def test_rouge_takes_a_vowel_sign_for_part_of_its_word() -> None:
+    assert value_of(rouge("rouge1", ["की"], [["का"]])[0]) == 0
+    # one of two words in common
+    assert value_of(rouge("rouge1", ["हिन्दी किताब"], [["हिन्दी कलम"]])[0]) == pytest.approx(50)
 
 
 def test_every_metric_of_a_task_is_in_the_table() -> None:

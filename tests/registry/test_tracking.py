@@ -8,14 +8,18 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.errors import RegistryError
 from pipeline.registry import tracking
-from pipeline.registry.connection import displayed, why_unreachable
+from pipeline.registry.connection import connection, displayed, why_unreachable
 from pipeline.registry.tracking import find_run, ship, ship_all, tracking_uri
 
 START = {
@@ -202,6 +206,96 @@ def test_a_server_nobody_runs_is_a_result_within_seconds_and_keeps_the_spool(spo
     assert result.num_bytes_pending == (spool / "events.jsonl").stat().st_size
 
 
+class Forbidding(BaseHTTPRequestHandler):
+    """Knows nobody, and keeps who asked for what."""
+
+    def do_GET(self) -> None:
+        self.server.asked.append((self.path, self.headers.get("Authorization")))  # type: ignore[attr-defined]
+        self.send_response(401)
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@contextmanager
+def forbidding() -> Iterator[HTTPServer]:
+    with HTTPServer(("127.0.0.1", 0), Forbidding) as server:
+        server.asked = []  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+
+
+def test_user_and_password_of_the_address_reach_the_server_in_a_header_and_no_message(spool: Path) -> None:
+    append(spool, START)
+    with forbidding() as server:
+        result = ship(spool, f"http://someone:se%2Fcret@127.0.0.1:{server.server_port}")
+        (probed, _), (path, header), *_ = server.asked
+    assert (probed, path) == ("/health", "/api/2.0/mlflow/experiments/search")
+    assert header == f"Basic {b64encode(b'someone:se/cret').decode()}"
+    assert result.problem is not None
+    assert f"MLflow at http://127.0.0.1:{server.server_port} refuses the metrics of gpt" in result.problem
+    assert "cret" not in result.problem
+
+
+def test_what_mlflow_says_of_a_server_that_went_away_is_told_without_the_password(monkeypatch, spool: Path) -> None:
+    monkeypatch.setattr("pipeline.registry.connection.why_unreachable", lambda uri: None)
+    monkeypatch.setattr(tracking, "why_unreachable", lambda uri: None)
+    uri = f"http://someone:secret@127.0.0.1:{free_port()}"
+    append(spool, START)
+    result = ship(spool, uri)
+    assert result.is_outage
+    assert "API request to http://127.0.0.1" in str(result.problem)
+    assert "secret" not in str(result.problem)
+    with (
+        pytest.raises(RegistryError, match="API request to http://127.0.0.1") as caught,
+        connection(uri, doing="x") as asked,
+    ):
+        asked.search_experiments()
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None, "Dagster shows the text of a cause too"
+
+
+@contextmanager
+def answering(line: bytes) -> Iterator[int]:
+    """A port where the first one to connect is told one line."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connected, _ = server.accept()
+            with connected:
+                connected.recv(4096)
+                connected.sendall(line)
+
+        threading.Thread(target=answer, daemon=True).start()
+        yield server.getsockname()[1]
+
+
+def test_a_port_where_another_program_answers_is_a_result(spool: Path) -> None:
+    append(spool, START)
+    with answering(b"SSH-2.0-OpenSSH_9.2\r\n") as port:
+        result = ship(spool, f"http://127.0.0.1:{port}")
+    assert "cannot be reached (what answers there does not speak HTTP)" in str(result.problem)
+    assert result.is_outage
+
+
+@pytest.mark.parametrize("uri", ["http://tracker:port", "http://me:secret@[::1", "http://me:secret@tracker:port"])
+def test_an_address_that_is_none_is_a_sentence(spool: Path, uri: str) -> None:
+    append(spool, START)
+    problem = str(ship(spool, uri).problem)
+    assert "cannot be reached (" in problem
+    assert "secret" not in problem
+    with pytest.raises(RegistryError, match="nobody answers at http://") as caught, connection(uri, doing="models"):
+        pass
+    assert "secret" not in str(caught.value)
+
+
 class Silent(BaseHTTPRequestHandler):
     """Accepts a request and never answers it."""
 
@@ -232,6 +326,25 @@ def test_shipping_all_stops_at_the_first_outage_and_goes_on_when_it_is_over(
     assert steps(uri, "loss") == [1]
 
 
+def test_a_spool_that_cannot_be_shipped_holds_up_no_other(spool: Path, uri: str) -> None:
+    storage = spool.parents[2]
+    append(spool.with_name("version0"), metrics(1, loss=3.0))
+    append(spool, START, metrics(1, loss=3.0), FINISH)
+    append(spool.with_name("version2"), START, {"kind": "metrics", "metrics": {"loss": 3.0}})
+    append(spool.with_name("version3"), START, {"kind": "tags", "tags": {"x" * 251: "too long for MLflow"}})
+    (spool.with_name("version4") / "events.jsonl").mkdir(parents=True)
+    append(spool.with_name("version5"), START, metrics(1, loss=3.0), FINISH)
+    results = {result.folder.name: result for result in ship_all(storage)}
+    assert steps(uri, "loss") == [1]
+    assert [name for name, result in results.items() if result.problem is None] == ["version1", "version5"]
+    assert not any(result.is_outage for result in results.values())
+    assert "does not begin with a start" in str(results["version0"].problem)
+    whole = (spool.with_name("version2") / "events.jsonl").stat().st_size
+    assert f"the event that ends at byte {whole} cannot be sent (KeyError('step'))" in str(results["version2"].problem)
+    assert "refuses the metrics of gpt" in str(results["version3"].problem)
+    assert "cannot be read" in str(results["version4"].problem)
+
+
 def test_nothing_to_ship_does_not_import_mlflow(tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from pipeline.registry.tracking import ship_all; print(ship_all(Path('.')), 'mlflow' in sys.modules)"
     done = subprocess.run(
@@ -254,7 +367,8 @@ def test_a_damaged_spool_is_left_alone(spool: Path, uri: str) -> None:
 
 def test_messages_show_no_password() -> None:
     assert displayed("https://me:secret@host:5000/x") == "https://host:5000/x"
-    assert displayed("sqlite:////data/mlflow.db") == "sqlite:////data/mlflow.db"
+    assert displayed("https://me:not/encoded@host") == "https://host"
+    assert displayed("sqlite:////data/me@home/mlflow.db") == "sqlite:////data/me@home/mlflow.db"
 
 
 def test_the_address_of_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,3 +398,5 @@ def test_a_broken_database_is_a_result(spool: Path, uri: str) -> None:
     problem = ship(spool, uri).problem
     assert problem is not None
     assert "file is not a database" in problem
+    append(spool.with_name("version2"), START)
+    assert [result.is_outage for result in ship_all(spool.parents[2])] == [True], "no spool can get there"

@@ -1,7 +1,8 @@
 """Exact match and F1 as SQuAD's evaluation has them (Rajpurkar et al. 2016, arXiv 1606.05250): the best of all references.
 
 Both texts are lower-cased and lose punctuation, the articles a, an and the, and doubled white space; F1 is that of their bags
-of words. Chinese and Japanese are compared by characters, as CMRC 2018 does (Cui et al. 2019).
+of words. Punctuation is ASCII's, as in SQuAD, its full-width forms, and whatever Unicode calls so, as in MLQA's evaluation (Lewis
+et al. 2020, arXiv 1910.07475). Chinese and Japanese are compared by characters, as CMRC 2018 does (Cui et al. 2019).
 """
 
 from __future__ import annotations
@@ -12,15 +13,14 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import regex
 
 from pipeline.evaluation.metrics.scored import Summed, mean_of
 
 _UNSPACED = re.compile("([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff])")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_WIDE_PUNCTUATION = (
-    "".join(map(chr, [*range(0x3001, 0x3012), *range(0xFF01, 0xFF10), *range(0xFF1A, 0xFF21)])) + "“”‘’…—·"
-)
-_NO_PUNCTUATION = str.maketrans("", "", string.punctuation + _WIDE_PUNCTUATION)
+_WIDE = "".join(chr(ord(mark) + 0xFEE0) for mark in string.punctuation)
+_PUNCTUATION = regex.compile(rf"[\p{{P}}{regex.escape(string.punctuation + _WIDE)}]")
 
 
 def normalised_answer(text: str) -> list[str]:
@@ -31,7 +31,7 @@ def normalised_answer(text: str) -> list[str]:
     >>> normalised_answer("公元 1926年。")
     ['公', '元', '1926', '年']
     """
-    bare = _ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION))
+    bare = _ARTICLES.sub(" ", _PUNCTUATION.sub("", text.lower()))
     return _UNSPACED.sub(r" \1 ", bare).split()
 
 
