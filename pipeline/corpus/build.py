@@ -44,7 +44,7 @@ _ACCOUNTED = """
 CREATE TABLE accounted AS
 SELECT source, reason, count(*) AS documents, sum(num_bytes)::BIGINT AS num_bytes
 FROM (SELECT source, reason, num_bytes FROM verdicts UNION ALL
-      SELECT source, reason, num_bytes FROM read_parquet($rejects))
+      SELECT source, reason, num_bytes FROM read_parquet($rejects, hive_partitioning = false))
 GROUP BY source, reason
 """
 
