@@ -76,7 +76,7 @@ def ship(spool_folder: Path, uri: str) -> ShipResult:
     """Sends what one spool holds and the server lacks; never raises for a fault of the server or the disk."""
     shipper = _Shipper(spool_folder, uri)
     try:
-        with (spool_folder / "ship.lock").open("a") as lock:
+        with (spool_folder / "ship.lock").open("a", encoding="utf-8") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -298,14 +298,14 @@ def _num_whole_bytes(file: Path, offset: int) -> int:
 
 def _read_state(folder: Path, uri: str) -> _State:
     try:
-        return _State(**json.loads((folder / SHIPPED).read_text())[_key(uri)])
+        return _State(**json.loads((folder / SHIPPED).read_text(encoding="utf-8"))[_key(uri)])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return _State()
 
 
 def _write_state(folder: Path, uri: str, state: _State) -> None:
     try:
-        known = json.loads((folder / SHIPPED).read_text())
+        known = json.loads((folder / SHIPPED).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         known = {}
     known[_key(uri)] = {"offset": state.offset, "run_id": state.run_id, "last_steps": state.last_steps}
