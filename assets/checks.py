@@ -100,7 +100,7 @@ def _loads_and_generates(project: Project, artifact: Artifact) -> CheckOutcome:
     from pipeline.registry.connection import tracking_uri
     from pipeline.serving.generate import load_champion
 
-    version = json.loads(artifact.file("registration.json").read_text())["version"]
+    version = json.loads(artifact.file("registration.json").read_text(encoding="utf-8"))["version"]
     reference = f"{artifact.ref.name}/{version}"
     try:
         model = load_champion(reference, tracking_uri(project.storage_folder))

@@ -30,7 +30,7 @@ class WholeLineReader(dg.PipesMessageReader):
     @contextmanager
     def read_messages(self, handler: Any) -> Iterator[dict[str, Any]]:
         """The writer's parameters; within, and until all that was written is read, messages go to the handler."""
-        self._path.write_text("")
+        self._path.write_text("", encoding="utf-8")
         is_closed = Event()
         thread = Thread(target=self._follow, args=(handler, is_closed), daemon=True)
         thread.start()

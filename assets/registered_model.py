@@ -49,14 +49,14 @@ def _shown(project: Project, artifact: Artifact) -> Mapping[str, dg.MetadataValu
     """Links into MLflow, the decision, and the leaderboard as it stands now, which is written as Parquet too."""
     store = ArtifactStore(project.storage_folder)
     path = write_leaderboard(project, store)
-    registration = json.loads(artifact.file("registration.json").read_text())
+    registration = json.loads(artifact.file("registration.json").read_text(encoding="utf-8"))
     run = mlflow_page(f"experiments/{registration['experiment_id']}/runs/{registration['run_id']}")
     model = mlflow_page(f"models/{artifact.ref.name}/versions/{registration['version']}")
     return {
         "mlflow_run": dg.MetadataValue.url(run),
         "mlflow_model": dg.MetadataValue.url(model),
         "registry_version": dg.MetadataValue.int(int(registration["version"])),
-        "decision": dg.MetadataValue.json(json.loads(artifact.file("decision.json").read_text())),
+        "decision": dg.MetadataValue.json(json.loads(artifact.file("decision.json").read_text(encoding="utf-8"))),
         "leaderboard": dg.MetadataValue.md(markdown_table([asdict(row) for row in leaderboard(project, store)])),
         "leaderboard_parquet": dg.MetadataValue.path(str(path)),
     }

@@ -139,7 +139,7 @@ class Artifact:
 
     def report(self) -> Report:
         """The stage's report: its figures, tables and plots."""
-        return Report.from_json(json.loads(self.file(REPORT).read_text()))
+        return Report.from_json(json.loads(self.file(REPORT).read_text(encoding="utf-8")))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -262,7 +262,7 @@ class ArtifactStore:
         """The committed version if it is there with every file at its size; None otherwise. Reads no file's bytes."""
         folder = self.folder(stage, name) / version
         try:
-            manifest = Manifest.from_json(json.loads((folder / MANIFEST).read_text()))
+            manifest = Manifest.from_json(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
             if all((folder / entry.path).stat().st_size == entry.num_bytes for entry in manifest.files):
                 return Artifact(folder=folder, manifest=manifest)
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
@@ -272,7 +272,7 @@ class ArtifactStore:
     def current(self, stage: str, name: str) -> Artifact | None:
         """The version in use, or None where nothing was built yet."""
         try:
-            pointer = json.loads((self.folder(stage, name) / "current.json").read_text())
+            pointer = json.loads((self.folder(stage, name) / "current.json").read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             return None
         return self.find(stage, name, pointer["version"])
@@ -341,7 +341,7 @@ class ArtifactStore:
         folder = self.folder(stage, name)
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            file = (folder / f".lock-{version}").open("a")
+            file = (folder / f".lock-{version}").open("a", encoding="utf-8")
         with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -430,7 +430,7 @@ def git_revision() -> str | None:
 
     def git(*words: str) -> str | None:
         try:
-            done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10)
+            done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, encoding="utf-8", timeout=10)
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout.strip() if done.returncode == 0 else None

@@ -27,10 +27,10 @@ def processor_quota() -> float:
     for folder, is_v1 in _groups("cpu"):
         with suppress(OSError, ValueError):  # no such file where there is no such limit
             if is_v1:
-                quota = int((folder / "cpu.cfs_quota_us").read_text())
-                period = int((folder / "cpu.cfs_period_us").read_text())
+                quota = int((folder / "cpu.cfs_quota_us").read_text(encoding="utf-8"))
+                period = int((folder / "cpu.cfs_period_us").read_text(encoding="utf-8"))
             else:
-                quota, period = map(int, (folder / "cpu.max").read_text().split())  # `max 100000`: none
+                quota, period = map(int, (folder / "cpu.max").read_text(encoding="utf-8").split())  # `max 100000`: none
             if quota > 0 and period > 0:
                 quotas.append(quota / period)
     return min(quotas)
@@ -43,14 +43,16 @@ def usable_memory_bytes() -> int:
     limits = [psutil.virtual_memory().total]
     for folder, is_v1 in _groups("memory"):
         with suppress(OSError, ValueError):  # `max`: none
-            limits.append(int((folder / ("memory.limit_in_bytes" if is_v1 else "memory.max")).read_text()))
+            limits.append(
+                int((folder / ("memory.limit_in_bytes" if is_v1 else "memory.max")).read_text(encoding="utf-8"))
+            )
     return min(limits)
 
 
 def _groups(controller: str) -> Iterator[tuple[Path, bool]]:
     """This process's groups for a controller and those above them, and whether they are of the first version."""
     try:
-        lines = _OWN_GROUPS.read_text().splitlines()
+        lines = _OWN_GROUPS.read_text(encoding="utf-8").splitlines()
     except OSError:
         return
     for line in lines:

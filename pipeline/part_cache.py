@@ -256,7 +256,7 @@ def write_tables(parts_folder: Path, key: str, *, where: str, write: Callable[[P
             ledger = written.ledger.to_json()
             record = {"key": key, "files": files, "ledger": ledger, "account": dict(written.account)}
             manifest = staging / _PART_MANIFEST
-            manifest.write_text(json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False))
+            manifest.write_text(json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False), encoding="utf-8")
             for path in staging.iterdir():
                 fsync_file(path)
             fsync_directory(staging)
@@ -318,7 +318,7 @@ def _publish(staging: Path, final: Path) -> CachedPart:
 def load_part(folder: Path) -> CachedPart | None:
     """The part if every byte of it is as it was committed; None where it is missing or damaged."""
     try:
-        record = json.loads((folder / _PART_MANIFEST).read_text())
+        record = json.loads((folder / _PART_MANIFEST).read_text(encoding="utf-8"))
         part = CachedPart(
             key=record["key"],
             folder=folder,

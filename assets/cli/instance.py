@@ -24,11 +24,11 @@ def prepare_instance(project: Project) -> Path:
     if HOME_VARIABLE in os.environ:
         return Path(os.environ[HOME_VARIABLE])
     home = project.storage_folder.absolute() / "dagster"
-    packaged = (Path(__file__).parents[1] / "dagster.yaml").read_text()
+    packaged = (Path(__file__).parents[1] / "dagster.yaml").read_text(encoding="utf-8")
     with storage_errors(home):
         home.mkdir(parents=True, exist_ok=True)
         file = home / "dagster.yaml"
-        if not file.is_file() or file.read_text() != packaged:
+        if not file.is_file() or file.read_text(encoding="utf-8") != packaged:
             write_text(file, packaged)
     os.environ[HOME_VARIABLE] = str(home)
     return home

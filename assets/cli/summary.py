@@ -26,7 +26,7 @@ def print_summary(project: Project, console: Console, names: tuple[str, ...]) ->
         console.print()
         console.print(leaderboard_table(leaderboard(project, store, list(found))))
     for name, evaluation in found.items():
-        samples = json.loads(evaluation.file("samples.json").read_text())
+        samples = json.loads(evaluation.file("samples.json").read_text(encoding="utf-8"))
         if samples:
             console.print(
                 f"\n[bold]{name} writes[/], after the prompt{' (underlined)' if console.is_terminal else ''}:"
@@ -36,7 +36,7 @@ def print_summary(project: Project, console: Console, names: tuple[str, ...]) ->
     for name in found:
         registered = store.current(REGISTERED, name)
         if registered is not None:
-            decision = json.loads(registered.file("decision.json").read_text())
+            decision = json.loads(registered.file("decision.json").read_text(encoding="utf-8"))
             console.print(f"\n[bold]{name}[/]: {decision['reason']}", highlight=False)
     for name, evaluation in found.items():
         for note in evaluation.report().notes:
@@ -68,5 +68,5 @@ def _experiment(store: ArtifactStore, names: Iterable[str]) -> str:
     for name in names:
         registered = store.current(REGISTERED, name)
         if registered is not None:
-            return f"experiments/{json.loads(registered.file('registration.json').read_text())['experiment_id']}"
+            return f"experiments/{json.loads(registered.file('registration.json').read_text(encoding='utf-8'))['experiment_id']}"
     return ""

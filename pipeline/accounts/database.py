@@ -46,7 +46,7 @@ def reading(folders: Iterable[Path], views: Iterable[str] = ()) -> Iterator[duck
 
 def parquet(paths: Iterable[Path]) -> str:
     """`read_parquet` over the files, as SQL."""
-    return f"read_parquet({quoted(map(str, paths))}, union_by_name = true)"
+    return f"read_parquet({quoted(map(str, paths))}, union_by_name = true, hive_partitioning = false)"
 
 
 def rows_of(paths: Iterable[Path], columns: str = "*") -> str:

@@ -120,11 +120,15 @@ def _row(
 ) -> Row:
     config = project.models[name]
     counts = evaluation.manifest.counts
-    metrics = {"task": TEXTS, "benchmarks": {}, **json.loads(evaluation.file("metrics.json").read_text())}
+    metrics = {
+        "task": TEXTS,
+        "benchmarks": {},
+        **json.loads(evaluation.file("metrics.json").read_text(encoding="utf-8")),
+    }
     quality = _quality(metrics, counts)
     model, registered = store.current(MODEL, name), store.current(REGISTERED, name)
     # an evaluation of before there were timings is still in use until its model is retrained
-    timings = [json.loads(path.read_text()) for path in evaluation.files("timings.json")]
+    timings = [json.loads(path.read_text(encoding="utf-8")) for path in evaluation.files("timings.json")]
     seconds = timings[0]["scoring_seconds"] if timings else None
     trained: dict[str, Any] = {} if model is None else dict(model.manifest.counts)
     version = None if registered is None else str(_registration(registered)["version"])
@@ -169,5 +173,5 @@ def _training_speed(model: Artifact) -> float | None:
 
 
 def _registration(registered: Artifact) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(registered.file("registration.json").read_text())
+    found: dict[str, Any] = json.loads(registered.file("registration.json").read_text(encoding="utf-8"))
     return found

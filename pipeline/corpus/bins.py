@@ -70,8 +70,8 @@ _DECIDED_OF_BIN = "SELECT * EXCLUDE (bin, lines_cut) FROM decided WHERE bin = $b
 _KEPT = """
 SELECT documents.* EXCLUDE (filename, file_row_number), decided.cluster_id, decided.cluster_size, decided.split,
        decided.repeats, decided.is_cut
-FROM read_parquet($files, filename = true, file_row_number = true) AS documents
-JOIN read_parquet($decided) AS decided USING (filename, file_row_number)
+FROM read_parquet($files, filename = true, file_row_number = true, hive_partitioning = false) AS documents
+JOIN read_parquet($decided, hive_partitioning = false) AS decided USING (filename, file_row_number)
 WHERE decided.reason IS NULL
 ORDER BY decided.split = 'train', documents.id
 """
@@ -81,15 +81,15 @@ SELECT * FROM (
 SELECT 'corpus' AS stage, documents.source, documents.path, documents."index", documents.id, decided.reason,
        decided.detail, decided.value, decided.threshold, decided.cluster_id, documents.num_bytes,
        left(documents.text, 200) AS excerpt
-FROM read_parquet($files, filename = true, file_row_number = true) AS documents
-JOIN read_parquet($decided) AS decided USING (filename, file_row_number)
+FROM read_parquet($files, filename = true, file_row_number = true, hive_partitioning = false) AS documents
+JOIN read_parquet($decided, hive_partitioning = false) AS decided USING (filename, file_row_number)
 WHERE decided.reason IS NOT NULL
-UNION ALL BY NAME FROM read_parquet($judged)
+UNION ALL BY NAME FROM read_parquet($judged, hive_partitioning = false)
 )
 ORDER BY id, source, path, "index"
 """
 
-_HELD_OUT = "SELECT * FROM read_parquet($files) WHERE split = $split ORDER BY id"
+_HELD_OUT = "SELECT * FROM read_parquet($files, hive_partitioning = false) WHERE split = $split ORDER BY id"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,7 @@ _ACCOUNTED = """
 CREATE TABLE accounted AS
 SELECT source, reason, count(*) AS documents, sum(num_bytes)::BIGINT AS num_bytes
 FROM (SELECT source, reason, num_bytes FROM verdicts UNION ALL
-      SELECT source, reason, num_bytes FROM read_parquet($rejects))
+      SELECT source, reason, num_bytes FROM read_parquet($rejects, hive_partitioning = false))
 GROUP BY source, reason
 """
 
@@ -231,9 +231,9 @@ def _refuse_emptiness(
                 "rejects, or take `split` out of it."
             )
         fraction = {"validation": config.splits.validation, "test": config.splits.test}.get(split)
-        found, mend = f"{ledger.kept.documents} documents at splits.{split} {fraction:g}", f"Raise splits.{split}"
-        if fraction is None:
-            found, mend = f"{ledger.kept.documents} documents", "Lower splits.validation and splits.test"
+        found, mend = f"{ledger.kept.documents} documents", "Lower splits.validation and splits.test"
+        if fraction is not None:
+            found, mend = f"{found} at splits.{split} {fraction:g}", f"Raise splits.{split}"
         raise StageError(
             f"{where}: the {split} split is empty: {found}. {mend}, cut long files into several documents (`heading` or "
             "`separator` of a text source) or, of pairs, see pairs.joined_by."

@@ -1,7 +1,10 @@
 """DuckDB over Parquet: an in-memory database that reads the named folders alone and spills into the draft's own.
 
-The settings are locked, so that no value in a statement can reach another file. Trade-off: the memory limit is a constant
-and not a share of the machine; past it DuckDB spills, and a run needs the same everywhere.
+The settings are locked, so that no value in a statement can reach another file. Every `read_parquet` turns off
+`hive_partitioning`, for which there is no setting: a folder `language=de` on the way to the storage would replace the
+column of that name. (PyArrow fails on such a folder where it reads several files without `partitioning=None`.)
+Trade-off: the memory limit is a constant and not a share of the machine; past it DuckDB spills, and a run needs the same
+everywhere.
 """
 
 from __future__ import annotations

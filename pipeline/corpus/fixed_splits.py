@@ -39,7 +39,7 @@ SELECT verdicts.filename, verdicts.file_row_number, verdicts.id, verdicts.cluste
            ORDER BY fixes.rank DESC, verdicts.id, verdicts.source, verdicts.path, verdicts."index"
        ) AS copy,
        {hashes}
-FROM read_parquet($files, filename = true, file_row_number = true) AS documents
+FROM read_parquet($files, filename = true, file_row_number = true, hive_partitioning = false) AS documents
 JOIN verdicts USING (filename, file_row_number)
 JOIN fixes ON fixes.source = verdicts.source
 WHERE NOT verdicts.by_rule AND fixes.rank > 0
@@ -81,7 +81,7 @@ WHERE leaks.filename = verdicts.filename AND leaks.file_row_number = verdicts.fi
 
 _OTHERS = """
 SELECT verdicts.filename, verdicts.file_row_number, coalesce(fixes.rank, 0) AS rank, '{kind}' AS kind, {key} AS key
-FROM read_parquet($files, filename = true, file_row_number = true) AS documents
+FROM read_parquet($files, filename = true, file_row_number = true, hive_partitioning = false) AS documents
 JOIN verdicts USING (filename, file_row_number)
 LEFT JOIN fixes ON fixes.source = verdicts.source
 LEFT JOIN fixed ON fixed.filename = verdicts.filename AND fixed.file_row_number = verdicts.file_row_number

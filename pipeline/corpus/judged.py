@@ -52,7 +52,7 @@ SIDES = ("source_hash", "target_hash", "group_id")
 
 _LANGUAGES = """
 SELECT language, count(*), count(source_hash), count(target_hash), count(group_id)
-FROM read_parquet($file) GROUP BY language ORDER BY language
+FROM read_parquet($file, hive_partitioning = false) GROUP BY language ORDER BY language
 """
 
 _KEPT = "SELECT * FROM judged WHERE filename = $file AND rule IS NULL ORDER BY file_row_number"
@@ -61,7 +61,7 @@ _REJECTED = """
 SELECT 'corpus' AS stage, judged.source, judged.path, judged."index", judged.id, judged.rule AS reason,
        judged.rule_detail AS detail, judged.value, judged.threshold, NULL::VARCHAR AS cluster_id, judged.num_bytes,
        left(documents.text, 200) AS excerpt
-FROM read_parquet($file, file_row_number = true) AS documents JOIN judged USING (file_row_number)
+FROM read_parquet($file, file_row_number = true, hive_partitioning = false) AS documents JOIN judged USING (file_row_number)
 WHERE judged.filename = $file AND judged.rule IS NOT NULL
 ORDER BY judged.file_row_number
 """
@@ -70,7 +70,7 @@ LOADED = """
 CREATE TABLE judged AS
 SELECT names.clean AS filename, parts.* EXCLUDE (filename), NULL::VARCHAR AS rule, NULL::VARCHAR AS rule_detail,
        NULL::DOUBLE AS value, NULL::DOUBLE AS threshold
-FROM read_parquet($files, filename = true) AS parts
+FROM read_parquet($files, filename = true, hive_partitioning = false) AS parts
 JOIN (SELECT unnest($parts) AS part, unnest($clean) AS clean) AS names ON names.part = parts.filename
 """
 """Files that are equal share a part."""

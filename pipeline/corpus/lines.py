@@ -54,7 +54,7 @@ _BATCH_ROWS = 256
 _HELD = """
 CREATE TABLE held AS
 SELECT verdicts.filename, verdicts.file_row_number, unnest(parts.hashes) AS hash
-FROM read_parquet($parts, filename = true) AS parts
+FROM read_parquet($parts, filename = true, hive_partitioning = false) AS parts
 JOIN hashed ON hashed.parts = parts.filename
 JOIN verdicts ON verdicts.filename = hashed.clean AND verdicts.file_row_number = parts.row
 WHERE verdicts.reason IS NULL
@@ -74,7 +74,7 @@ FROM held JOIN repeated USING (hash) GROUP BY held.filename, held.file_row_numbe
 _EMPTIED = """
 CREATE TABLE emptied AS
 SELECT cut.filename, cut.file_row_number
-FROM read_parquet($parts, filename = true) AS parts
+FROM read_parquet($parts, filename = true, hive_partitioning = false) AS parts
 JOIN hashed ON hashed.parts = parts.filename
 JOIN cut ON cut.filename = hashed.clean AND cut.file_row_number = parts.row
 WHERE cut.num_repeated = len(parts.hashes) AND NOT parts.has_others

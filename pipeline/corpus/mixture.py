@@ -25,7 +25,7 @@ _POSITION = "('0x' || substr(id, 14, 13))::BIGINT / 4503599627370496::DOUBLE"
 _FACTORS = """
 CREATE TABLE factors AS
 SELECT filename, file_row_number, {bucket} AS bucket, coalesce($factors[{bucket} + 1], 1)::DOUBLE AS factor
-FROM read_parquet($files, filename = true, file_row_number = true)
+FROM read_parquet($files, filename = true, file_row_number = true, hive_partitioning = false)
 """
 
 _NO_FACTORS = """

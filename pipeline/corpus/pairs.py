@@ -31,7 +31,7 @@ _KEYS = {"either": ("source_hash", "target_hash"), "text": ("source_hash",), "ta
 _PAIRS = """
 SELECT verdicts.filename, verdicts.file_row_number, verdicts.cluster_id,
        list_contains($train::VARCHAR[], verdicts.source) AS is_train, {keys}
-FROM read_parquet($files, filename = true, file_row_number = true) AS documents
+FROM read_parquet($files, filename = true, file_row_number = true, hive_partitioning = false) AS documents
 JOIN verdicts USING (filename, file_row_number)
 WHERE verdicts.reason IS NULL AND ({some}) AND NOT list_contains($held_out::VARCHAR[], verdicts.source)
 ORDER BY verdicts.cluster_id, verdicts.filename, verdicts.file_row_number
@@ -55,7 +55,7 @@ FROM (
                PARTITION BY documents.target_hash
                ORDER BY verdicts.id, verdicts.source, verdicts.path, verdicts."index"
            ) AS place
-    FROM read_parquet($files, filename = true, file_row_number = true) AS documents
+    FROM read_parquet($files, filename = true, file_row_number = true, hive_partitioning = false) AS documents
     JOIN verdicts USING (filename, file_row_number)
     WHERE verdicts.reason IS NULL AND verdicts.split = 'train' AND documents.target_hash IS NOT NULL
 ) AS repeated

@@ -37,8 +37,10 @@ JUDGED = """
 CREATE TABLE judged AS
 SELECT filename, file_row_number, id, source, path, "index", text_hash, num_bytes,
        {reason} AS rule, {detail} AS rule_detail, {value} AS value, {threshold} AS threshold
-FROM read_parquet($files, filename = true, file_row_number = true)
+FROM read_parquet($files, filename = true, file_row_number = true, hive_partitioning = false)
 """
+
+_EVERY_ROW = "SELECT * FROM read_parquet($files, hive_partitioning = false)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +136,7 @@ def failing(connection: duckdb.DuckDBPyConnection, config: CorpusConfig, files: 
     """The first condition of the user's own that fails when it is computed alone."""
     for name, condition in config.quality.reject_when.items():
         try:
-            connection.sql("SELECT * FROM read_parquet($files)", params={"files": files}).filter(condition).fetchall()
+            connection.sql(_EVERY_ROW, params={"files": files}).filter(condition).fetchall()
         except duckdb.DataError:
             return f"{CUSTOM}.{name}"
     return CUSTOM

@@ -85,7 +85,7 @@ def measure_pairs(
     progress.start(total=len(pairs))
     outputs = asked.write([pair.text for pair in pairs], asked.parameters(), progress=progress)
     progress.finish()
-    targets = pq.read_table(train, columns=["target"])["target"].to_pylist()
+    targets = pq.read_table(train, columns=["target"], partitioning=None)["target"].to_pylist()
     written = {"model": outputs, **baseline_outputs(pairs, majority_target=majority(filter(None, targets)))}
     return Measured(
         documents=documents,

@@ -79,7 +79,7 @@ class PairModel:
             ArtifactDamaged: no saved model, or no readable index.
         """
         try:
-            index = json.loads(index_file.read_text())
+            index = json.loads(index_file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ArtifactDamaged(f"{index_file} is no readable {PAIR_INDEX}. Build the shards again.") from error
         tokenizer = Tokenizer.load(folder / "tokenizer.model")

@@ -32,4 +32,4 @@ report.py           what a person sees of it
 build.py            the stage
 """
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"

@@ -133,19 +133,22 @@ class _Reader:
                 self._num_entries += 1
                 if self._num_entries > MAX_ENTRIES:
                     raise FileRejected("too_large", f"It has more than {MAX_ENTRIES} entries. Divide it.")
-                yield from self._read_member(member, f"{name}/{_shown(member.name)}", depth)
+                yield from self._read_member(member, name, depth)
 
-    def _read_member(self, member: _Member, path: str, depth: int) -> Iterator[Item]:
-        problem = _name_problem(member.name) or member.problem
+    def _read_member(self, member: _Member, archive: str, depth: int) -> Iterator[Item]:
+        name = _plain_name(member.name)
+        path = f"{archive}/{_shown(name)}"
+        is_nested = is_archive(name)
+        problem = _name_problem(member.name)
         if problem is None:
-            is_nested = is_archive(member.name)
-            if any(part.startswith(".") or part == "__MACOSX" for part in member.name.split("/")):
+            if any(part.startswith(".") or part == "__MACOSX" for part in name.split("/")):
                 self._facts["hidden names in archives left out"] += 1
                 return
-            if not is_nested and self._wanted is not None and not self._wanted.fullmatch(member.name):
+            if not is_nested and self._wanted is not None and not self._wanted.fullmatch(name):
                 return
-            if is_nested and depth >= MAX_DEPTH:
-                problem = "too_deep", f"It is an archive within {depth} others; at most {MAX_DEPTH - 1} are opened."
+            problem = member.problem
+        if problem is None and is_nested and depth >= MAX_DEPTH:
+            problem = "too_deep", f"It is an archive within {depth} others; at most {MAX_DEPTH - 1} are opened."
         if problem is not None:
             yield Rejected(index=0, path=path, reason=problem[0], detail=problem[1], num_bytes=max(member.num_bytes, 0))
             return
@@ -214,10 +217,15 @@ def _chunks(member: _Member) -> Iterator[bytes]:
         raise FileRejected("corrupt", f"The archive is damaged here ({error}); copy it again.") from error
 
 
+def _plain_name(name: str) -> str:
+    """The name without parts that lead nowhere, as `tar -cf x.tar .` writes them: "./a//b.txt" -> "a/b.txt"."""
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
+
+
 def _name_problem(name: str) -> tuple[str, str] | None:
     """Reason and detail where a name leads out of the archive or is none."""
     parts = re.split(r"[/\\]", name)
-    if not name or "\0" in name or len(name) > MAX_NAME_CHARACTERS:
+    if not _plain_name(name) or "\0" in name or len(name) > MAX_NAME_CHARACTERS:
         return "unsafe_name", "Its name is empty, too long or holds a NUL."
     if name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name):
         return "unsafe_name", f"Its name {name[:200]!r} is absolute."

@@ -26,9 +26,17 @@ CHUNK_BYTES = 1 << 20
 _ZSTD_INPUT_BYTES = 2048
 _GZIP_MAGIC, _ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _BZIP2_MAGIC, _XZ_MAGIC = b"BZh", b"\xfd7zXZ\x00"
-COMPRESSED_MAGICS = (_GZIP_MAGIC, _ZSTD_MAGIC, _BZIP2_MAGIC, _XZ_MAGIC)
+_SKIPPABLE_MAGICS = tuple(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60))
+"""Of zstd frames that hold something else than data (RFC 8878, 3.1.2); pzstd begins with one."""
+_ZSTD_MAGICS = (_ZSTD_MAGIC, *_SKIPPABLE_MAGICS)
+COMPRESSED_MAGICS = (_GZIP_MAGIC, *_ZSTD_MAGICS, _BZIP2_MAGIC, _XZ_MAGIC)
+MAX_ZSTD_WINDOW_BYTES = 1 << 31
+"""What `zstd --long=31` asks for, as the dumps of Reddit do. Memory is taken as it is filled, so that a small file which
+asks for as much takes little."""
 MAX_XZ_MEMORY_BYTES = 256_000_000
 """An xz header may ask for a dictionary of gigabytes; `xz -9` needs 65 MB."""
+_TOO_MUCH_MEMORY = "requires too much memory"
+"""How zstd words it; its binding keeps no number of the error."""
 _UNSUPPORTED = {
     b"PK\x03\x04": "zip",
     b"7z\xbc\xaf\x27\x1c": "7z",
@@ -55,8 +63,8 @@ def read_chunks(path: Path) -> Iterator[bytes]:
     """The file's bytes, decompressed, in order.
 
     Raises:
-        FileRejected: `truncated`, `corrupt` or `expansion` (a bomb) for compressed files; `unsupported_format` for
-            known formats that hold no plain text.
+        FileRejected: `truncated`, `corrupt`, `expansion` (a bomb) or `window_too_large` for compressed files;
+            `unsupported_format` for known formats that hold no plain text.
     """
     with open_regular(path) as file:
         compressed_bytes = os.fstat(file.fileno()).st_size
@@ -67,7 +75,7 @@ def read_chunks(path: Path) -> Iterator[bytes]:
                 raise FileRejected("unsupported_format", f"It is {name}; decompress or convert it first.")
         if magic.startswith(_GZIP_MAGIC):
             chunks = _gunzip(file)
-        elif magic.startswith(_ZSTD_MAGIC):
+        elif magic.startswith(_ZSTD_MAGICS):
             chunks = _unzstd(file)
         elif magic.startswith(_BZIP2_MAGIC):
             chunks = _unpack(file, "bzip2", bz2.BZ2Decompressor)
@@ -100,7 +108,7 @@ def _gunzip(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _unzstd(file: BinaryIO) -> Iterator[bytes]:
-    decompressor = zstandard.ZstdDecompressor()
+    decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW_BYTES)
     frame = None
     try:
         while data := file.read(_ZSTD_INPUT_BYTES):
@@ -112,6 +120,12 @@ def _unzstd(file: BinaryIO) -> Iterator[bytes]:
                 if chunk:
                     yield chunk
     except zstandard.ZstdError as error:
+        if _TOO_MUCH_MEMORY in str(error):
+            raise FileRejected(
+                "window_too_large",
+                f"The zstd data needs a window of more than {MAX_ZSTD_WINDOW_BYTES} bytes; compress it again with "
+                "`--long=31` or less.",
+            ) from error
         raise FileRejected("corrupt", f"The zstd data is damaged ({error}); copy the file again.") from error
     if frame is not None:
         raise FileRejected("truncated", "The zstd data ends before its frame's end; copy the file again.")

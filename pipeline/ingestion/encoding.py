@@ -13,6 +13,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections import Counter
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -131,8 +132,22 @@ def _guess_latin(data: bytes) -> str | None:
 
 
 def _guess_other(data: bytes) -> str | None:
-    best = from_bytes(data[:SAMPLE_BYTES], cp_isolation=_OTHER_ENCODINGS).best()
-    return None if best is None or best.chaos > MAX_MESS or not best.language else best.encoding
+    for sample in _samples(data):
+        best = from_bytes(sample, cp_isolation=_OTHER_ENCODINGS).best()
+        if best is not None and best.chaos <= MAX_MESS and best.language:
+            return best.encoding
+    return None
+
+
+def _samples(data: bytes) -> Iterator[bytes]:
+    """Beginnings of `data`, one of which cuts no character in two: up to a line's end, else at each of the four places
+    where a character of at most four bytes may end."""
+    if len(data) < SAMPLE_BYTES:  # as many may be the head of a longer file
+        yield data
+    elif (line_end := data.rfind(b"\n", SAMPLE_BYTES // 2, SAMPLE_BYTES)) >= 0:
+        yield data[: line_end + 1]
+    else:
+        yield from (data[: SAMPLE_BYTES - shorter] for shorter in range(4))
 
 
 def _is_plausible(sample: bytes, names: list[str]) -> bool:

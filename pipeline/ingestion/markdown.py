@@ -28,6 +28,7 @@ MAX_LINE_CHARACTERS = 1_000_000
 MAX_FRONT_MATTER_CHARACTERS = 65_536
 
 _FRONT_MATTER = re.compile(r"\A(---|\+\+\+)[ \t]*\n(.*?)^(?:\1|\.\.\.)[ \t]*(?:\n|\Z)", re.MULTILINE | re.DOTALL)
+_YAML_STRING = "tag:yaml.org,2002:str"
 _TOML_TITLE = re.compile(r"""^title\s*=\s*(["'])(.*)\1\s*$""", re.MULTILINE)
 
 
@@ -73,18 +74,31 @@ def split_front_matter(text: str) -> tuple[str | None, str]:
     match = _FRONT_MATTER.match(text)
     if match is None:
         return None, text
-    title: object = None
     if match[1] == "+++":
         found = _TOML_TITLE.search(match[2])
-        title = found[2] if found else None
-    elif len(match[2]) <= MAX_FRONT_MATTER_CHARACTERS:
-        try:
-            values = yaml.safe_load(match[2])
-        except (yaml.YAMLError, ValueError, RecursionError):
-            values = None
-        title = values.get("title") if isinstance(values, dict) else None
-    shown = " ".join(title.split())[:MAX_TITLE_CHARACTERS] if isinstance(title, str) else None
-    return shown or None, text[match.end() :]
+        title = found[2] if found else ""
+    else:
+        fields = _yaml_fields(match[2])
+        if fields is None:
+            return None, text
+        title = fields.get("title", "")
+    return " ".join(title.split())[:MAX_TITLE_CHARACTERS] or None, text[match.end() :]
+
+
+def _yaml_fields(block: str) -> dict[str, str] | None:
+    """The strings of a YAML mapping by their names; None where the block is something else, as text between two
+    horizontal rules is."""
+    if not block.strip():
+        return {}
+    if len(block) > MAX_FRONT_MATTER_CHARACTERS:
+        return None
+    try:
+        node = yaml.compose(block, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return None
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    return {str(key.value): value.value for key, value in node.value if value.tag == _YAML_STRING}
 
 
 def _divide(text: str, config: MarkdownSource) -> Iterator[tuple[str | None, str]]:

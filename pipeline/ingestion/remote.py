@@ -13,7 +13,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,6 +29,8 @@ READ_SECONDS = 60.0
 """Without a byte; a slow server that goes on sending is waited for."""
 PROTOCOLS = {"http": "aiohttp", "https": "aiohttp", "s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 """Scheme -> the package that speaks it."""
+
+_QUERY_DIGITS = 8
 
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _MAGIC = re.compile(r"[*?[]")
@@ -51,7 +53,8 @@ def is_remote(path: str) -> bool:
 
 
 def fetch_files(addresses: Sequence[str], *, cache_folder: Path) -> dict[str, FoundFile]:
-    """The local copies of every file that `addresses` name, by host and path relative to what they share.
+    """The local copies of every file that `addresses` name, by host and path relative to what they share; the fingerprint
+    of a query stands before the last name.
 
     Raises:
         InputError: a scheme is unknown or its package missing, a server does not answer, or nothing is there.
@@ -61,7 +64,7 @@ def fetch_files(addresses: Sequence[str], *, cache_folder: Path) -> dict[str, Fo
         scheme, filesystem = _filesystem(address)
         for name in _expand(filesystem, address, scheme):
             location = _fetch(filesystem, name, cache_folder / FOLDER)
-            found[_host_and_path(name)] = FoundFile(location=location, root=location.parent)
+            found[_key(name)] = FoundFile(location=location, root=location.parent)
     common = os.path.commonpath([os.path.dirname(name) for name in found])  # noqa: PTH120 - an address is no Path
     return {os.path.relpath(name, common or "."): found[name] for name in sorted(found)}
 
@@ -155,9 +158,16 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__
 
 
-def _host_and_path(address: str) -> str:
+def _key(address: str) -> str:
+    """Host and path. A query is part of what an address names but may be secret, and the name's ending tells the format:
+    "https://x.org/a/b.zip?id=1" -> "x.org/a/6cf3798f/b.zip"
+    """
     parts = urlsplit(address)
-    return f"{parts.hostname or ''}{parts.path}"
+    place = f"{parts.hostname or ''}{parts.path}"
+    if not parts.query:
+        return place
+    path = PurePosixPath(place)
+    return str(path.parent / fingerprint(parts.query)[:_QUERY_DIGITS] / path.name)
 
 
 def shown(address: str) -> str:

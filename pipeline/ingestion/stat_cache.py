@@ -30,7 +30,7 @@ class StatCache:
 
     def _load(self) -> dict[str, list[Any]]:
         try:
-            entries = json.loads(self._file.read_text())
+            entries = json.loads(self._file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return entries if isinstance(entries, dict) else {}

@@ -62,7 +62,23 @@ _HIDDEN_TAGS = frozenset(
 _HEADING_MARK = "\0"
 """Begins a heading's line; XML cannot hold it."""
 _FILE_NAMES = ("file", "image", "media", "category")
-_LANGUAGE_LINK = re.compile(r"[a-z]{2,3}(?:-[a-z-]+)?|simple", re.ASCII)
+_LANGUAGES = (
+    "aa ab ace af ak als alt am ami an ang ann anp ar arc ary arz as ast atj av avk awa ay az azb ba ban bar bat-smg "
+    "bcl bdr be be-tarask be-x-old bew bg bh bi bjn blk bm bn bo bol bpy br bs btm bug bxr ca cbk-zam cdo ce ceb ch "
+    "cho chr chy ckb co cr crh cs csb cu cv cy da dag de dga din diq dsb dtp dty dv dz ee el eml en eo es et eu ext "
+    "fa fat ff fi fiu-vro fj fo fon fr frp frr fur fy ga gag gan gcr gd gl glk gn gom gor got gpe gsw gu gur guw gv "
+    "ha hak haw he hi hif ho hr hsb ht hu hy hyw hz ia iba id ie ig igl ii ik ilo inh io is it iu ja jam jbo jv ka "
+    "kaa kab kaj kbd kbp kcg kg kge ki kj kk kl km kn knc ko koi kr krc ks ksh ku kus kv kw ky la lad lb lbe lez lfn "
+    "lg li lij lld lmo ln lo lrc lt ltg lv lzh mad mai map-bms mdf mg mh mhr mi min mk ml mn mni mnw mo mos mr mrj ms "
+    "mt mus mwl my myv mzn na nah nan nap nb nds nds-nl ne new ng nia nl nn no nov nqo nr nrm nso nup nv ny oc olo om "
+    "or os pa pag pam pap pcd pcm pdc pfl pi pih pl pms pnb pnt ps pt pwn qu rki rm rmy rn ro roa-rup roa-tara rsk ru "
+    "rue rup rw sa sah sat sc scn sco sd se sg sgs sh shi shn si simple sk skr sl sm smn sn so sq sr srn ss st stq su "
+    "sv sw syl szl szy ta tay tcy tdd te tet tg th ti tig tk tl tly tn to tpi tr trv ts tt tum tw ty tyv udm ug uk ur "
+    "uz ve vec vep vi vls vo vro wa war wo wuu xal xh xmf yi yo yue za zea zgh zh zh-classical zh-cn zh-min-nan zh-tw "
+    "zh-yue zu"
+)
+_LANGUAGE_CODES = frozenset(_LANGUAGES.split())
+"""Of the Wikipedias that there are or were, and the older or newer names of some."""
 _MAGIC_WORD = re.compile(r"__[A-Z]+__")
 _STYLE = re.compile("'{2,}")
 """Italic and bold, which the parser is told to leave: an unbalanced pair of them makes it miss the tag around it."""
@@ -116,7 +132,8 @@ def _add_prose(code: Wikicode, names: Collection[str], pieces: list[str]) -> Non
         if isinstance(node, Text):
             pieces.append(_STYLE.sub("", _MAGIC_WORD.sub("", node.value)))
         elif isinstance(node, Wikilink):
-            if not _is_hidden(str(node.title), names):
+            title = str(node.title)
+            if not _is_hidden(title, names) and not (node.text is None and _is_language_link(title)):
                 _add_prose(node.text if node.text is not None else node.title, names, pieces)
         elif isinstance(node, Tag):
             name = str(node.tag).strip().lower()
@@ -132,16 +149,24 @@ def _add_prose(code: Wikicode, names: Collection[str], pieces: list[str]) -> Non
         elif isinstance(node, HTMLEntity):
             pieces.append(_character(node))
         elif isinstance(node, Heading):
-            title: list[str] = []
-            _add_prose(node.title, names, title)
-            pieces.append(f"{_HEADING_MARK}{node.level}{' '.join(''.join(title).split())}")
+            heading: list[str] = []
+            _add_prose(node.title, names, heading)
+            pieces.append(f"{_HEADING_MARK}{node.level}{' '.join(''.join(heading).split())}")
 
 
 def _is_hidden(title: str, names: Collection[str]) -> bool:
-    """Whether a link shows a picture, files the page, or leads to another language; `[[:Category:X]]` is plain text."""
+    """Whether a link shows a picture or files the page; `[[:Category:X]]` is plain text."""
     prefix, colon, _ = title.strip().partition(":")
-    prefix = prefix.strip().lower()
-    return bool(colon and prefix) and (prefix in names or _LANGUAGE_LINK.fullmatch(prefix) is not None)
+    return bool(colon and prefix) and prefix.strip().lower() in names
+
+
+def _is_language_link(title: str) -> bool:
+    """Whether an unlabelled link leads to the page in another language, as `[[de:Mond]]` does.
+
+    Titles of works hold colons too; there a space follows, or what precedes is no language: `[[CSI: Miami]]`, `[[Re:Zero]]`.
+    """
+    prefix, colon, rest = title.strip().partition(":")
+    return bool(colon) and not rest.startswith(" ") and prefix.strip().lower() in _LANGUAGE_CODES
 
 
 def _character(entity: HTMLEntity) -> str:

@@ -23,7 +23,7 @@ def read_card(folder: Path) -> dict[str, Any]:
         ArtifactDamaged: it is missing, unreadable or of another format.
     """
     try:
-        card: dict[str, Any] = json.loads((folder / CARD).read_text())
+        card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError) as error:
         raise ArtifactDamaged(f"{folder} holds no readable {CARD}, so it is no saved model. Train it again.") from error
     if card.get("format") != FORMAT:

@@ -120,7 +120,7 @@ def prepare(uri: str) -> None:
 
 def _is_current(database: Path, marker: Path, version: str) -> bool:
     try:
-        return database.stat().st_size > 0 and json.loads(marker.read_text()) == {"mlflow": version}
+        return database.stat().st_size > 0 and json.loads(marker.read_text(encoding="utf-8")) == {"mlflow": version}
     except (FileNotFoundError, ValueError):
         return False
 
@@ -228,7 +228,7 @@ def file_lock(path: Path) -> Iterator[None]:
     """Held by one process at a time; freed when it ends, however it ends."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
+        file = path.open("a", encoding="utf-8")
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -250,7 +250,7 @@ def _attach_evaluation(
     context = {"source": f"{corpus.ref.stage}/{corpus.ref.name}/{corpus.ref.version}", "context": "evaluation"}
     client.log_inputs(run_id, [dataset_input(name=test, digest=digest, **context)])
     now = int(time.time() * 1000)  # of several evaluations that were attached the last one counts, whichever is older
-    sources = json.loads(evaluation.file("metrics.json").read_text())["sources"]
+    sources = json.loads(evaluation.file("metrics.json").read_text(encoding="utf-8"))["sources"]
     by_source = {f"bits_per_byte/{source}": figures["bits_per_byte"] for source, figures in sources.items()}
     metrics = [
         Metric(

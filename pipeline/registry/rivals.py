@@ -145,7 +145,7 @@ def hashes(text_hashes: list[str]) -> np.ndarray[Any, Any]:
 
 def write_training_documents(path: Path, train: Sequence[Path], *, before: np.ndarray[Any, Any]) -> None:
     """Writes the sorted hashes of the training split's texts, and of those read `before` it: 8 bytes a document."""
-    text_hashes = pq.read_table(train, columns=["text_hash"])["text_hash"].to_pylist()
+    text_hashes = pq.read_table(train, columns=["text_hash"], partitioning=None)["text_hash"].to_pylist()
     write_parquet(path, pa.table({"text_hash": np.union1d(hashes(text_hashes), before)}))
 
 

@@ -200,7 +200,7 @@ def champion_start(uri: str, name: str, folder: Path) -> StartingPoint | None:
 
 
 def _kept(folder: Path) -> StartingPoint:
-    record = json.loads((folder / RECORD).read_text())
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     return open_starting_point(
         folder / "model",
         origin=record["origin"],

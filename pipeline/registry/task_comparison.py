@@ -128,7 +128,7 @@ def _compared(label: str, first: Scored, second: Scored, keys: list[Any], *, hig
 
 
 def _metric_names(file: Path) -> list[str]:
-    rows = json.loads(file.read_text())["task"]["metrics"]
+    rows = json.loads(file.read_text(encoding="utf-8"))["task"]["metrics"]
     return [row["metric"] for row in rows if row["by"] == "model" and row["metric"] in METRICS]
 
 

@@ -80,7 +80,7 @@ def ship(spool_folder: Path, uri: str) -> ShipResult:
     shipper = _Shipper(spool_folder, uri)
     try:
         shipper.read_state()
-        with (spool_folder / "ship.lock").open("a") as lock:
+        with (spool_folder / "ship.lock").open("a", encoding="utf-8") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -335,14 +335,14 @@ def _num_whole_bytes(file: Path, offset: int) -> int:
 
 def _read_state(folder: Path, uri: str) -> _State:
     try:
-        return _State(**json.loads((folder / SHIPPED).read_text())[_key(uri)])
+        return _State(**json.loads((folder / SHIPPED).read_text(encoding="utf-8"))[_key(uri)])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return _State()
 
 
 def _write_state(folder: Path, uri: str, state: _State) -> None:
     try:
-        known = json.loads((folder / SHIPPED).read_text())
+        known = json.loads((folder / SHIPPED).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         known = {}
     known[_key(uri)] = {"offset": state.offset, "run_id": state.run_id, "last_steps": state.last_steps}

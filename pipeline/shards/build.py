@@ -66,7 +66,7 @@ def build_token_shards(
     """Encodes every document of every split; equal inputs give equal bytes, whatever the number of workers."""
     model = Tokenizer.load(tokenizer.file("tokenizer.model"))
     sizes = {split: corpus.manifest.counts["splits"][split]["bytes"] for split in SPLITS}
-    repeats = pq.read_table(train_files(corpus), columns=["repeats"])["repeats"]
+    repeats = pq.read_table(train_files(corpus), columns=["repeats"], partitioning=None)["repeats"]
     num_passes = {"train": pc.max(repeats).as_py() or 0}
     num_threads = num_workers or num_processors()
     progress.start(total=sum(sizes.values()) + sizes["train"] * (num_passes["train"] - 1))

@@ -78,7 +78,7 @@ def build_pair_shards(
     source = Tokenizer.load(tokenizer.file("tokenizer.model"))
     target = Tokenizer.load(target_tokenizer.file("tokenizer.model")) if target_tokenizer is not None else source
     splits = corpus.manifest.counts["splits"]
-    repeats = pq.read_table(train_files(corpus), columns=["repeats"])["repeats"]
+    repeats = pq.read_table(train_files(corpus), columns=["repeats"], partitioning=None)["repeats"]
     num_passes = {"train": pc.max(repeats).as_py() or 0}
     progress.start(total=sum(splits[split]["bytes"] * num_passes.get(split, 1) for split in SPLITS))
     counts = np.zeros(target.vocab_size, dtype=np.int64)

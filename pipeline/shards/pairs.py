@@ -87,7 +87,7 @@ class PairShards:
         """
         self.folder = folder
         try:
-            index = json.loads((folder / PAIR_INDEX).read_text())
+            index = json.loads((folder / PAIR_INDEX).read_text(encoding="utf-8"))
             self.task, self.keep_source = str(index["task"]), str(index["keep_source"])
             self.source, self.target = (Vocabulary(**index[side]) for side in ("source", "target"))
             self.template = self._template(index["template"])

@@ -59,7 +59,7 @@ class TokenShards:
                 "or choose a family that learns from pairs."
             )
         try:
-            index = json.loads((folder / INDEX).read_text())
+            index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
             self.vocab_size = int(index["vocab_size"])
             self.tokenizer_hash = str(index["tokenizer_hash"])
             self.bos_id, self.eos_id, self.pad_id = (int(index[key]) for key in ("bos_id", "eos_id", "pad_id"))

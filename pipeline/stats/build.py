@@ -154,8 +154,8 @@ def build_corpus_stats(
 def _distributions(connection: duckdb.DuckDBPyConnection, raw: list[Path]) -> dict[str, pa.Table]:
     """The tables that are neither counts of documents nor of words."""
     return {
-        "signals": connection.sql(signals.QUANTILES).to_arrow_table(),
-        "signal_bins": connection.sql(signals.BINS).to_arrow_table(),
+        "signals": signals.describe(connection, signals.QUANTILES),
+        "signal_bins": signals.describe(connection, signals.BINS),
         "reject_samples": connection.sql(samples.REJECTS).to_arrow_table(),
         "before_after": samples.before_and_after(connection, raw),
     }

@@ -7,8 +7,8 @@ A word is a run of letters, apostrophes within included, or a run of digits; a C
 
 from __future__ import annotations
 
-DOCUMENTS = "CREATE VIEW documents AS SELECT * FROM read_parquet({files})"
-REJECTS = "CREATE VIEW rejects AS SELECT * FROM read_parquet({files})"
+DOCUMENTS = "CREATE VIEW documents AS SELECT * FROM read_parquet({files}, hive_partitioning = false)"
+REJECTS = "CREATE VIEW rejects AS SELECT * FROM read_parquet({files}, hive_partitioning = false)"
 
 _LETTER = r"(?:[^\P{L}\p{Han}]|\p{M})"
 WORD = rf"\p{{Han}}|{_LETTER}+(?:[’']{_LETTER}+)*|\p{{N}}+"

@@ -30,7 +30,7 @@ _CHANGED = """
 
 _BOTH = """
     SELECT documents.source, documents.id, raw.text AS before, documents.text AS after
-    FROM documents JOIN read_parquet($files) AS raw USING (source, path, "index", id)
+    FROM documents JOIN read_parquet($files, hive_partitioning = false) AS raw USING (source, path, "index", id)
     WHERE documents.id IN (SELECT unnest($ids)) AND raw.id IN (SELECT unnest($ids))
     ORDER BY documents.source, documents.id
 """

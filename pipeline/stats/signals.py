@@ -1,10 +1,13 @@
-"""How the quality signals are distributed, as SQL over `documents`.
+"""How the quality signals are distributed, as SQL over `documents`, a statement for one `signal`.
 
 Quantiles by source, and a histogram of all sources with NUM_BINS bins of one width, from the smallest value to the 99th
 percentile, whose last bin also holds what is above: a few long documents would leave the rest in one bin.
 """
 
 from __future__ import annotations
+
+import duckdb
+import pyarrow as pa
 
 from pipeline.config.columns import SIGNAL_COUNTS, SIGNAL_FRACTIONS
 
@@ -21,32 +24,41 @@ SIGNALS = (
     *SIGNAL_FRACTIONS,
 )
 
-_COLUMNS = ", ".join(f"{name}::DOUBLE AS {name}" for name in SIGNALS)
-_VALUES = f"""
-    UNPIVOT (SELECT source, {_COLUMNS} FROM documents) ON {", ".join(SIGNALS)} INTO NAME signal VALUE value
-"""  # noqa: S608 - names of our own columns
-"""Rows (source, signal, value); what was not measured has none."""
+_VALUES = "SELECT source, {signal}::DOUBLE AS value FROM documents WHERE {signal} IS NOT NULL"
+"""What was not measured has no row."""
 
 QUANTILES = f"""
-    SELECT signal, source, count(*) AS documents, min(value) AS minimum,
-           quantile_cont(value, 0.05) AS fifth_percentile, quantile_cont(value, 0.25) AS first_quartile,
-           quantile_cont(value, 0.5) AS median, quantile_cont(value, 0.75) AS third_quartile,
-           quantile_cont(value, 0.95) AS ninety_fifth_percentile, max(value) AS maximum
-    FROM ({_VALUES}) GROUP BY signal, source ORDER BY signal, source
+    SELECT '{{signal}}' AS signal, source, documents, minimum,
+           quantiles[1] AS fifth_percentile, quantiles[2] AS first_quartile, quantiles[3] AS median,
+           quantiles[4] AS third_quartile, quantiles[5] AS ninety_fifth_percentile, maximum
+    FROM (
+        SELECT source, count(*) AS documents, min(value) AS minimum, max(value) AS maximum,
+               quantile_cont(value, [0.05, 0.25, 0.5, 0.75, 0.95]) AS quantiles
+        FROM ({_VALUES}) GROUP BY source
+    ) ORDER BY source
 """  # noqa: S608 - names of our own columns
 
 BINS = f"""
     WITH measured AS ({_VALUES}),
-         bounds AS (
-             SELECT signal, min(value) AS low, quantile_disc(value, 0.99) AS high FROM measured GROUP BY signal
-         ),
+         bounds AS (SELECT min(value) AS low, quantile_disc(value, 0.99) AS high FROM measured),
          binned AS (
-             SELECT signal, low, (high - low) / {NUM_BINS} AS width,
+             SELECT low, (high - low) / {NUM_BINS} AS width,
                     CASE WHEN high > low
                          THEN least({NUM_BINS} - 1, floor((value - low) / (high - low) * {NUM_BINS}))::INTEGER
                          ELSE 0 END AS bin
-             FROM measured JOIN bounds USING (signal)
+             FROM measured CROSS JOIN bounds
          )
-    SELECT signal, bin, low + bin * width AS from_value, low + (bin + 1) * width AS to_value, count(*) AS documents
-    FROM binned GROUP BY signal, bin, low, width ORDER BY signal, bin
+    SELECT '{{signal}}' AS signal, bin, low + bin * width AS from_value, low + (bin + 1) * width AS to_value,
+           count(*) AS documents
+    FROM binned GROUP BY bin, low, width ORDER BY bin
 """  # noqa: S608 - names of our own columns
+
+
+def describe(connection: duckdb.DuckDBPyConnection, statement: str) -> pa.Table:
+    """The rows of `statement` for every signal, by name.
+
+    One signal at a time and its quantiles at once: each quantile keeps every value in memory, 8 bytes a document, and
+    cannot spill.
+    """
+    names = sorted(SIGNALS)
+    return pa.concat_tables([connection.sql(statement.format(signal=name)).to_arrow_table() for name in names])

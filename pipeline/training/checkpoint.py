@@ -113,7 +113,7 @@ def _holds(path: Path, checkpoint: Checkpoint) -> bool:
     """Whether this checkpoint is there, whole, and knows of its validation."""
     if not path.is_dir() or _problem(path) is not None:
         return False
-    known: float | None = json.loads((path / "manifest.json").read_text())["validation_loss"]
+    known: float | None = json.loads((path / "manifest.json").read_text(encoding="utf-8"))["validation_loss"]
     return known == checkpoint.validation_loss
 
 
@@ -179,13 +179,13 @@ def _first_whole(
     if step < 0:
         return None, remarks
     path = folder / f"step-{step:08d}"
-    manifest = json.loads((path / "manifest.json").read_text())
+    manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     written = sorted(manifest["sha256"])
     tensors = {}
     for name in _TENSOR_FILES:
         files = [path / file for file in written if file == f"{name}.safetensors" or file.startswith(f"{name}-")]
         tensors[name] = dict(_read_tensors(files, ranks))
-    state = json.loads((path / "state.json").read_text())
+    state = json.loads((path / "state.json").read_text(encoding="utf-8"))
     loaded = Checkpoint(step=step, tensors=tensors, state=state, validation_loss=manifest["validation_loss"])
     return loaded, remarks
 
@@ -222,7 +222,7 @@ def _step_of_first_whole(
     for path in candidates:
         problem = _problem(path)
         if problem is None:
-            manifest = json.loads((path / "manifest.json").read_text())
+            manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
             if manifest["version"] != version:
                 raise TrainingError(
                     f"{path} belongs to the training version {manifest['version']}, not {version}. Move it away and run again."
@@ -252,7 +252,7 @@ def _by_age(folder: Path) -> list[Path]:
 
 def _problem(path: Path) -> str | None:
     try:
-        manifest = json.loads((path / "manifest.json").read_text())
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         hashes = manifest["sha256"]
     except (OSError, ValueError, KeyError):
         return "has no readable manifest"

@@ -211,7 +211,7 @@ def num_cores() -> int:
     for cpu in os.sched_getaffinity(0):
         siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
         try:
-            cores.add(siblings.read_text().strip())
+            cores.add(siblings.read_text(encoding="utf-8").strip())
         except OSError:
             cores.add(str(cpu))
     return max(1, min(len(cores), num_processors()))
@@ -230,7 +230,7 @@ def _has_bfloat16(device: str) -> bool:
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     try:
-        flags = Path("/proc/cpuinfo").read_text().split()
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     except OSError:
         return False
     return "amx_bf16" in flags or "avx512_bf16" in flags

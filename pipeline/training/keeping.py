@@ -35,7 +35,7 @@ def by_validation(checkpoints: list[Path]) -> list[Path]:
 
 def _validation_loss(path: Path) -> float | None:
     try:
-        loss: float | None = json.loads((path / "manifest.json").read_text())["validation_loss"]
+        loss: float | None = json.loads((path / "manifest.json").read_text(encoding="utf-8"))["validation_loss"]
     except (OSError, ValueError, KeyError):
         return None
     return loss

@@ -273,7 +273,7 @@ def _collect(draft: Draft, output: Path) -> Artifact:
         )
         rows["timings.parquet"] = write_parquet(draft.path("timings.parquet"), timings)
     shutil.copyfile(output / "training.json", draft.path("training.json"))
-    counts: dict[str, Any] = json.loads((output / "training.json").read_text())
+    counts: dict[str, Any] = json.loads((output / "training.json").read_text(encoding="utf-8"))
     del counts["settings"]
     _plot(history, draft.path("plots/learning_curve.png"))
     figures = {re.sub(r"^(steps|tokens|epochs|skipped_steps)$", r"num_\1", key): value for key, value in counts.items()}

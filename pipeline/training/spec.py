@@ -137,7 +137,7 @@ class TrainingSpec:
             ConfigurationError: no such file, no JSON, or keys that are missing or unknown.
         """
         try:
-            value = json.loads(path.read_text())
+            value = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ConfigurationError(
                 f"{path} is no training spec ({error}). Start training through textmill."

@@ -24,13 +24,13 @@ LOST_CONTACT = 6
 
 def write_last_words(spec_path: Path, *, code: int, sentence: str) -> None:
     """For whoever started training, on this machine or another."""
-    spec_path.with_name(LAST_WORDS).write_text(json.dumps({"code": code, "sentence": sentence}))
+    spec_path.with_name(LAST_WORDS).write_text(json.dumps({"code": code, "sentence": sentence}), encoding="utf-8")
 
 
 def read_last_words(spec_path: Path) -> tuple[int, str] | None:
     """Exit code and sentence; None where training said nothing."""
     try:
-        said = json.loads(spec_path.with_name(LAST_WORDS).read_text())
+        said = json.loads(spec_path.with_name(LAST_WORDS).read_text(encoding="utf-8"))
         return int(said["code"]), str(said["sentence"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -96,7 +96,7 @@ def _is_gone(process: int) -> bool:
     """Whether a process, which a launcher may separate from this one, has ended."""
     try:
         os.kill(process, 0)
-        stat = Path(f"/proc/{process}/stat").read_text()
+        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
         return stat.rpartition(")")[2].split()[0] == "Z"  # dead, and nobody has taken note
     except ProcessLookupError:
         return True

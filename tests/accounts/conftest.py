@@ -13,6 +13,6 @@ from pipeline.config import Project
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, ArtifactStore]:
-    folder: Path = tmp_path_factory.mktemp("it's a project")
+    folder: Path = tmp_path_factory.mktemp("source=it's a project")
     project = write_project(folder)
     return project, build_all(project)

@@ -46,6 +46,7 @@ def test_views_hold_what_the_stages_counted(built: Built) -> None:
     ]
     counted = dict(rows(built, "SELECT reason, count(*) FROM rejects_corpus_both GROUP BY reason"))
     assert counted == {reason: count["documents"] for reason, count in ledger["rejected"].items()}
+    assert set(rows(built, "SELECT source FROM corpus_both")) == {("notes",), ("diary",)}  # and not the folder's
     (value,) = rows(built, "SELECT value, threshold FROM rejects WHERE reason = 'basic.min_characters'")
     assert value == (9.0, 12.0)
     assert rows(built, "SELECT count(*) FROM rejects WHERE stage = 'raw_documents' AND value IS NULL") == [(1,)]

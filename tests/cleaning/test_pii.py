@@ -87,6 +87,37 @@ def test_placeholders_and_counts() -> None:
     assert redact(redacted, ALL_KINDS) == (redacted, {})
 
 
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("Tel 03-1234-5678 090-1234-5678, evenings", "Tel <PHONE> <PHONE>, evenings"),
+        ("03-1234-5678 03-1234-5679 03-1234-5670", "<PHONE> <PHONE> <PHONE>"),
+        ("020 7946 0958 07700 900123", "<PHONE> <PHONE>"),
+        ("0301 234567 0301 234568", "<PHONE> <PHONE>"),
+        ("serial 0123 4567 8901 2345 6789", "serial 0123 4567 8901 2345 6789"),
+        ("at 0123 4567 0123 4567 0123 4567", "at 0123 4567 0123 4567 0123 4567"),
+    ],
+)
+def test_numbers_with_a_space_between_are_each_found(text: str, redacted: str) -> None:
+    assert redact(text, ["phone"])[0] == redacted
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("Name: ____________bob@example.com", "Name: ____________<EMAIL>"),
+        ("_" * 72 + "bob@example.com", "_" * 72 + "<EMAIL>"),
+        ("write to _bob_@example.com", "write to <EMAIL>"),
+        ("li@qq.com(李)", "<EMAIL>(李)"),
+        ("attention = q@k.transpose(-2, -1)", "attention = q@k.transpose(-2, -1)"),
+        ("y = x@w.T.to(device) + a@b.mT[0]", "y = x@w.T.to(device) + a@b.mT[0]"),
+        ("out = attn@v.data * x@self.weight", "out = attn@v.data * x@self.weight"),
+    ],
+)
+def test_addresses_after_a_line_and_matrix_products(text: str, redacted: str) -> None:
+    assert redact(text, ["email"])[0] == redacted
+
+
 def test_only_the_kinds_asked_for_go() -> None:
     text = "ann@mail.org, call 4111111111111111"
     assert redact(text, ["email"]) == ("<EMAIL>, call 4111111111111111", {"email": 1})
@@ -129,6 +160,7 @@ def test_every_kind_has_a_placeholder_of_its_own() -> None:
         "+44 ",
         "@",
         "0123 ",
+        "03-1234-5678 ",
         "555-",
         "5 5",
         "-1",

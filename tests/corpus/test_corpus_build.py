@@ -195,4 +195,8 @@ def test_an_empty_split_says_what_to_raise(tmp_path: Path) -> None:
     with pytest.raises(
         StageError, match=r"the test split is empty: 2 documents at splits.test 0.01. Raise splits.test, cut"
     ):
-        build_from(tmp_path, {"notes": rows}, splits={"validation": 0.49, "test": 0.01})
+        build_from(tmp_path / "1", {"notes": rows}, splits={"validation": 0.49, "test": 0.01})
+    with pytest.raises(
+        StageError, match=r"the train split is empty: 1 documents\. Lower splits.validation and splits.test, cut"
+    ):
+        build_from(tmp_path / "2", {"notes": [clean_row("one", id="0" * 32)]}, **HALVES)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpus_building import build_from, clean_row, documents_of, pair_row, rejects_of
+from corpus_building import build_from, clean_artifact, clean_row, documents_of, pair_row, rejects_of
 
+from pipeline.artifacts import ArtifactStore
 from pipeline.config import CorpusConfig
 from pipeline.corpus.pairs import PairCounts, join_sides
 from pipeline.errors import StageError
@@ -242,6 +243,29 @@ def test_near_duplicates_of_a_fixed_test_set_leak_and_its_own_stay(tmp_path: Pat
     rejects = {row["index"]: row for row in rejects_of(artifact)}
     assert {index: row["reason"] for index, row in rejects.items()} == {900: "leakage", 901: "leakage"}
     assert rejects[900]["detail"].startswith("shares its duplicate cluster with")
+
+
+def test_a_folder_with_the_name_of_a_column_changes_nothing(tmp_path: Path) -> None:
+    """Such as `language=de`, in which others see a partition of Hive's, whose value stands for the column."""
+    sources = {"train": [*pairs(0, 100), *pairs(400, 402)], "exam": pairs(400, 420)}
+    exam = clean_artifact(ArtifactStore(tmp_path), "judged", pairs(90, 95))
+    keys = "source index id path split language num_bytes text_hash target cluster_id file_row_number hashes bands rule"
+    folders = [tmp_path / "plain", tmp_path.joinpath(*(f"{key}=1" for key in keys.split()))]
+    built = [
+        build_from(
+            folder,
+            sources,
+            fixed={"exam": "test"},
+            against={"judged": exam},
+            decontaminate={"against": ["judged"]},
+            deduplicate={"near": {"similarity": 0.8}, "lines": {"max_documents": 50}},
+            quality={"languages": ["en"], "reject_when": {"third": "index = 3"}},
+            splits=SPLITS,
+        )
+        for folder in folders
+    ]
+    assert len(rejects_of(built[0])) > 3
+    assert built[0].ref.content_hash == built[1].ref.content_hash
 
 
 def test_a_training_source_takes_what_hangs_together_with_it_along(tmp_path: Path) -> None:

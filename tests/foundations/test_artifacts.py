@@ -150,3 +150,30 @@ def test_a_kill_at_any_step_of_a_publish_leaves_the_old_state_or_the_new(tmp_pat
         assert killed.returncode == -signal.SIGKILL
     assert step > 10, "the publish has more steps than that"
     assert len(hashes) == 1
+
+
+def test_manifests_hold_any_script_in_any_locale(tmp_path: Path) -> None:
+    script = """
+        import locale, sys
+        from pathlib import Path
+        from pipeline.artifacts import ArtifactStore, Report
+        from pipeline.part_cache import Tables, load_part, write_tables
+        from pipeline.records import Ledger
+
+        assert locale.getpreferredencoding(False) in ("ANSI_X3.4-1968", "US-ASCII")
+        folder, word = Path(sys.argv[1]), "\\u4eca\\u5929"
+        with ArtifactStore(folder).draft(
+            stage="corpus", name="english", version="v", code_version="1", literals={}, inputs={}
+        ) as draft:
+            draft.commit(counts={word: 1}, report=Report(notes=[word]))
+        found = ArtifactStore(folder).find("corpus", "english", "v")
+        assert found.manifest.counts == {word: 1}
+        assert found.report().notes == [word]
+        account = {word: 1}
+        write_tables(folder, "part", where="here", write=lambda _: Tables(rows={}, ledger=Ledger(), account=account))
+        assert load_part(folder / "part").account == account
+    """
+    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)]
+    done = subprocess.run(command, env=os.environ | ascii_only, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

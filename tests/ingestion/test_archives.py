@@ -9,7 +9,7 @@ import lzma
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,15 @@ def test_every_kind_gives_the_same_files(tmp_path: Path, name: str) -> None:
     assert list(reasons(read(tmp_path, name, PACKED[name], "*.txt"))) == [f"{name}/a.txt"]
 
 
+@pytest.mark.parametrize("pack", [zipped, tarred])
+def test_names_are_read_as_if_without_parts_that_lead_nowhere(tmp_path: Path, pack: Callable[[Files], bytes]) -> None:
+    """`tar -cf x.tar .` writes names such as `./a.txt`."""
+    name = "x.zip" if pack is zipped else "x.tar"
+    data = pack({"./a.txt": b"one", ".//deep/./b.txt": b"two", "./.git/config": b"x"})
+    assert reasons(read(tmp_path, name, data)) == {f"{name}/a.txt": "one", f"{name}/deep/b.txt": "two"}
+    assert list(reasons(read(tmp_path, name, data, "deep/*.txt"))) == [f"{name}/deep/b.txt"]
+
+
 @pytest.mark.parametrize("name", ["../a", "/etc/passwd", "a/../../b", "C:\\x", "..\\x", "\\\\host\\x"])
 def test_names_that_lead_out_are_rejects(tmp_path: Path, name: str) -> None:
     for kind, data in (
@@ -110,6 +119,7 @@ def test_links_and_devices_are_rejects(tmp_path: Path) -> None:
         entries.append(info)
     found = reasons(read(tmp_path, "x.tar", tarred({}, *entries)))
     assert list(found.values()) == ["link", "link", "not_a_file", "not_a_file"]
+    assert reasons(read(tmp_path, "x.tar", tarred({"a.txt": b"one"}, *entries), "*.txt")) == {"x.tar/a.txt": "one"}
     link = zipfile.ZipInfo("s")
     link.external_attr = 0o120777 << 16
     buffer = io.BytesIO()

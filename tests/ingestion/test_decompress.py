@@ -56,6 +56,34 @@ def test_several_members_or_frames_are_one_text(tmp_path: Path) -> None:
     assert read(tmp_path, zstandard.compress(b"a\n") + zstandard.compress(b"b\n")) == b"a\nb\n"
 
 
+def test_zstd_frames_that_hold_no_text_are_skipped(tmp_path: Path) -> None:
+    """RFC 8878, 3.1.2: one of sixteen magic numbers, a size of 4 bytes, and as many bytes."""
+    frame = zstandard.compress(b"a\n")
+    for first in (0x50, 0x5F):
+        skipped = bytes([first]) + b"\x2a\x4d\x18" + (5000).to_bytes(4, "little") + b"x" * 5000
+        assert read(tmp_path, skipped + frame) == b"a\n"
+        assert read(tmp_path, frame + skipped + frame) == b"a\na\n"
+        assert reason(tmp_path, skipped[:-1]) == "truncated"
+
+
+@pytest.mark.parametrize("log", [28, 31])
+def test_zstd_with_a_long_window_is_read(tmp_path: Path, log: int) -> None:
+    """`zstd --long=28` and `--long=31`, written by hand, since a compressor with such a window takes gigabytes.
+
+    RFC 8878, 3.1.1: magic number, descriptor 0, the exponent of the window less 10 in the upper five bits, and a last block
+    of three bytes as they are.
+    """
+    data = b"\x28\xb5\x2f\xfd\x00" + bytes([log - 10 << 3]) + (3 << 3 | 1).to_bytes(3, "little") + b"abc"
+    assert read(tmp_path, data) == b"abc"
+
+
+def test_zstd_with_a_window_beyond_the_bound_is_refused_as_such(tmp_path: Path) -> None:
+    data = b"\x28\xb5\x2f\xfd\x00" + bytes([32 - 10 << 3]) + (3 << 3 | 1).to_bytes(3, "little") + b"abc"
+    with pytest.raises(FileRejected, match="a window of more than 2147483648 bytes") as caught:
+        read(tmp_path, data)
+    assert caught.value.reason == "window_too_large"
+
+
 def test_a_gzip_file_cut_anywhere_is_truncated(tmp_path: Path) -> None:
     whole = gzip.compress(TEXT)
     for length in (3, 9, 11, len(whole) // 2, len(whole) - 9, len(whole) - 8, len(whole) - 1):

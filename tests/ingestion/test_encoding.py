@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ingestion.encoding import decode
+from pipeline.ingestion.encoding import SAMPLE_BYTES, decode
 from pipeline.ingestion.items import FileRejected
+from pipeline.ingestion.text_stream import head_encoding, read_head
 
 FRENCH = "Où sont passés les élèves ? Ils étaient là, près de la forêt, à l’été dernier.\n" * 5
 RUSSIAN = "Все люди рождаются свободными и равными в своём достоинстве и правах.\n" * 5
@@ -45,6 +46,28 @@ def test_one_byte_encodings_are_detected_and_counted() -> None:
     assert decode(RUSSIAN.encode("cp1251"), encoding="detect", facts=facts) == RUSSIAN
     assert facts == {"encoding cp1251": 1}
     assert detect(FRENCH.encode("cp1252")) == FRENCH
+
+
+@pytest.mark.parametrize(
+    ("encoding", "sentence"),
+    [
+        ("gb18030", "今天的天气很好，我们去公园散步，看到了很多花和树。"),
+        ("big5", "今天的天氣很好，我們去公園散步，看到了很多花和樹。"),
+        ("cp932", "今日はとても天気がいいので、公園に散歩に行きました。"),
+        ("euc_jp", "今日はとても天気がいいので、公園に散歩に行きました。"),
+        ("cp949", "오늘은 날씨가 매우 좋아서 공원에 산책을 갔습니다."),
+    ],
+)
+@pytest.mark.parametrize("end", ["", "\n"], ids=["one line", "lines"])
+def test_a_long_file_is_detected_wherever_its_sample_ends(encoding: str, sentence: str, end: str) -> None:
+    """The sample ends within a character for one of each two paddings."""
+    text = (sentence + end) * (SAMPLE_BYTES // 40)
+    assert len(text.encode(encoding)) > SAMPLE_BYTES
+    for padding in ("", "a"):
+        data = (padding + text).encode(encoding)
+        assert detect(data) == padding + text
+        head, _ = read_head(iter([data]))
+        assert data.decode(head_encoding(head, encoding="detect", facts=Counter())) == padding + text
 
 
 def test_a_damaged_place_in_utf8_is_refused_with_its_line() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 
 from pipeline.config.data import JsonSource, TextSource
 from pipeline.errors import InputError
-from pipeline.ingestion import stat_cache
+from pipeline.ingestion import paths, stat_cache
 from pipeline.ingestion.parts import Part, list_parts
+from pipeline.ingestion.paths import find_files
 
 
 def parts_of(folder: Path, *paths: str, **settings: str) -> list[Part]:
@@ -39,6 +41,37 @@ def test_files_folders_and_globs(folder: Path) -> None:
     assert found(folder, "deep/**") == ["c.txt", "er/d.txt"]
     assert found(folder, "*/[a-c].txt") == ["deep/c.txt"]
     assert found(folder, "deep/*.txt", "a.txt", "a.*") == ["a.txt", "deep/c.txt"]
+
+
+@pytest.mark.parametrize(
+    ("glob", "names"),
+    [
+        ("**/x?y.txt", ["x-y.txt"]),
+        ("**/x[!a]y.txt", ["x-y.txt"]),
+        ("**/[.*x]-y.txt", ["x-y.txt"]),
+        ("x-y.t[xs]t", ["x-y.txt"]),
+        ("**/x+[[]1].txt", ["x+[1].txt"]),
+        ("x[+].txt", ["x+.txt"]),
+        ("*[]]*", ["x+[1].txt"]),
+        ("x[+][", ["x+["]),
+    ],
+)
+def test_a_wildcard_matches_no_slash_and_a_set_only_its_characters(tmp_path: Path, glob: str, names: list[str]) -> None:
+    for name in ("x-y.txt", "x/y.txt", "xx-y.txt", "x+[1].txt", "x+.txt", "xx.txt", "x+["):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert list(find_files([glob], folder=tmp_path)) == names
+
+
+def test_folders_that_begin_like_one_of_the_system_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("proc", "processed"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text("a")
+    monkeypatch.setattr(paths, "_SYSTEM_FOLDERS", (str(tmp_path / "proc"),))
+    assert list(find_files(["processed"], folder=tmp_path)) == ["a.txt"]
+    for path in ("proc", "proc/a.txt"):
+        with pytest.raises(InputError, match="part of the system"):
+            find_files([path], folder=tmp_path)
 
 
 @pytest.mark.parametrize("path", ["none.txt", "*.none", "nowhere/*.txt"])
@@ -106,6 +139,27 @@ def test_links_out_of_the_source_and_pipes_are_refused_and_the_rest_is_read(fold
     assert "link to a folder" in (refusals["loop"] or "")
     assert "link to nothing" in (refusals["gone.txt"] or "")
     assert "a pipe" in (refusals["pipe.txt"] or "")
+
+
+def test_a_circle_of_links_and_a_closed_folder_are_refused_and_the_rest_is_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "one.txt").symlink_to(folder / "other.txt")
+    (folder / "other.txt").symlink_to(folder / "one.txt")
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        """The superuser, whom tests may run as, is refused nothing."""
+        if Path(path).name == "deep":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    expected = {"a.txt": None, "deep": "It is a folder that cannot be listed: Permission denied."}
+    expected |= dict.fromkeys(("one.txt", "other.txt"), "It cannot be read: Too many levels of symbolic links.")
+    assert {part.path: part.refusal for part in parts_of(folder, "**/*.txt")} == expected
+    with pytest.raises(InputError, match="deep, which cannot be listed: Permission denied"):
+        parts_of(folder, "deep")
 
 
 def test_a_named_pipe_device_or_system_file_is_an_error(folder: Path) -> None:

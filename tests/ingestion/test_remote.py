@@ -57,6 +57,13 @@ def test_an_address_and_a_folder_make_one_source(tmp_path: Path, server: str) ->
     assert [part.path for part in parts(tmp_path, "y.jsonl", f"{server}/x.jsonl.gz")] == ["x.jsonl.gz", "y.jsonl"]
 
 
+def test_addresses_that_differ_in_their_query_are_two_files(tmp_path: Path, server: str) -> None:
+    names = [part.path for part in parts(tmp_path, f"{server}/x.jsonl.gz?id=1", f"{server}/x.jsonl.gz?id=2")]
+    assert len(set(names)) == 2
+    assert all(name.endswith("/x.jsonl.gz") and "id" not in name for name in names)
+    assert [part.path for part in parts(tmp_path, f"{server}/x.jsonl.gz?id=1")] == ["x.jsonl.gz"]
+
+
 def test_what_cannot_be_had_is_one_sentence_without_secrets(tmp_path: Path, server: str) -> None:
     with pytest.raises(InputError, match="none.jsonl', which cannot be had .*404"):
         parts(tmp_path, f"{server}/none.jsonl")

@@ -53,6 +53,8 @@ def test_pages_become_prose_and_others_rejects_with_their_reason(tmp_path: Path)
         ("a{{cite|b}}<ref>c</ref><!-- d --><ref name=x />", "a"),
         ("{|\n| cell\n|}\nafter", "after"),
         ("[[Category:X]][[de:Mond]][[:Category:Y]]", ":Category:Y"),
+        ("In [[CSI: Miami]], [[Re:Zero]] and [[Re:Zero|Zero]]", "In CSI: Miami, Re:Zero and Zero"),
+        ("[[ Fr:Lune]][[zh-min-nan:Goe̍h-niû]][[It: Chapter Two]] [[de:Mond|Mond]]", "It: Chapter Two Mond"),
         ("[http://x.org site] and http://y.org", "site and http://y.org"),
         ("Moon ({{IPA|x}}, ) &amp; &#x41;&nbsp;b", "Moon & A\xa0b"),
         ("== A ==\n=== B ===\n== C ==\ntext", "C\n\ntext"),

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,6 +18,7 @@ from pipeline.records import CORPUS_SCHEMA, RAW_SCHEMA, REJECT_SCHEMA, document_
 from pipeline.stats.build import build_corpus_stats
 from pipeline.stats.heaps import fit_heaps
 from pipeline.stats.overlap import measure_overlap
+from pipeline.stats.signals import QUANTILES, SIGNALS, describe
 
 WORDS: dict[str, Any] = {"code_version": "1", "literals": {}, "inputs": {}}
 
@@ -176,6 +178,20 @@ def test_signals_are_described_by_source_and_binned(tmp_path: Path) -> None:
     assert bins[0]["from_value"] == 0
     # what lies above the 99th percentile is in the last bin, and nothing is lost
     assert bins[-1]["to_value"] == pytest.approx(0.99, abs=0.011)
+
+
+def test_the_quantiles_of_many_documents_fit_the_memory_limit(tmp_path: Path) -> None:
+    """A 25th of the limit and of the half million documents where quantiles of all signals at once ran out of it."""
+    columns = ", ".join(f"CASE WHEN range % 2 = 0 THEN range END AS {name}" for name in SIGNALS)
+    settings = {"memory_limit": "40MB", "temp_directory": str(tmp_path), "threads": 1}
+    with duckdb.connect(":memory:", config=settings) as connection:
+        connection.execute(f"CREATE VIEW documents AS SELECT 'a' AS source, {columns} FROM range(60001)")  # noqa: S608
+        quantiles = describe(connection, QUANTILES).to_pylist()
+    assert [entry["signal"] for entry in quantiles] == sorted(SIGNALS)
+    assert {entry["documents"] for entry in quantiles} == {30_001}
+    assert {entry["fifth_percentile"] for entry in quantiles} == {3000}
+    assert {entry["median"] for entry in quantiles} == {30_000}
+    assert {entry["ninety_fifth_percentile"] for entry in quantiles} == {57_000}
 
 
 def test_the_mixture_is_a_table_of_what_was_asked_and_obtained(tmp_path: Path) -> None:

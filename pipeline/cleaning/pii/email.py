@@ -1,7 +1,7 @@
 """E-mail addresses, found from the `@` outwards, so that text without one costs a search for a character.
 
 Domains may hold accented Latin letters; quoted local parts, bare host names and addresses in Unicode are not looked
-for. `git@host:path`, `@user@server` and `image@2x.png` are no mailboxes.
+for. `git@host:path`, `@user@server`, `image@2x.png` and the matrix product `q@k.transpose(0, 1)` are no mailboxes.
 """
 
 from __future__ import annotations
@@ -21,6 +21,11 @@ _TOP_LEVEL = re.compile(r"[A-Za-z]{2,24}|xn--[A-Za-z0-9-]{2,59}")
 _ENDINGS = "css gif htm html jpeg jpg js json pdf png svg txt webp xml yaml yml"
 _FILE_ENDINGS = frozenset(_ENDINGS.split())
 """Endings of file names that no registry has as a top-level domain."""
+_ATTRIBUTES = "data dtype grad shape values weight weights"
+_NO_TOP_LEVEL = _FILE_ENDINGS | frozenset(_ATTRIBUTES.split())
+"""What follows the last dot in names of files, and in code on arrays, where `@` multiplies them."""
+_NO_METHODS = frozenset(["cn", "com", "de", "edu", "fr", "gov", "jp", "net", "org", "ru", "uk"])
+"""Top-level domains after which a bracket is one of prose: "li@qq.com(李)"."""
 
 
 def find_emails(text: str, shape: bytes) -> Iterator[Span]:
@@ -36,15 +41,23 @@ def find_emails(text: str, shape: bytes) -> Iterator[Span]:
         local = before[len(before.rstrip(_LOCAL_CHARACTERS)) :]
         outside = before[: len(before) - len(local)]
         local = local.lstrip(".-+'&%")
+        if local.startswith("__"):  # a line to be filled in; a name may begin with one
+            local = local.lstrip("_.-+'&%")
         if not local or len(local) > MAX_LOCAL_CHARACTERS or local.endswith(".") or outside.endswith("@"):
             continue
         length = _domain_length(match.group()[1:])
         if not length:
             continue
         end = at + 1 + length
-        if (local == "git" and text[end : end + 1] == ":") or text[end : end + 1] == "@":
-            continue
-        yield Span(at - len(local), end, "email")
+        if not _is_something_else(local, text[at + 1 : end], text[end : end + 1]):
+            yield Span(at - len(local), end, "email")
+
+
+def _is_something_else(local: str, domain: str, after: str) -> bool:
+    """Whether the character after it makes an address the place of a repository, a handle, or a call in code."""
+    if after in ("(", "["):
+        return domain.rpartition(".")[2].lower() not in _NO_METHODS
+    return after == "@" or (after == ":" and local == "git")
 
 
 def _domain_length(candidate: str) -> int:
@@ -55,4 +68,4 @@ def _domain_length(candidate: str) -> int:
     if len(labels) < 2 or not all(0 < len(label) <= 63 and label[0] != "-" and label[-1] != "-" for label in labels):
         return 0
     top = labels[-1]
-    return len(domain) if _TOP_LEVEL.fullmatch(top) and top.lower() not in _FILE_ENDINGS else 0
+    return len(domain) if _TOP_LEVEL.fullmatch(top) and top.lower() not in _NO_TOP_LEVEL else 0

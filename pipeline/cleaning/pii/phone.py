@@ -31,11 +31,18 @@ _NORTH_AMERICAN = re.compile(
     rf"[2-9][0-9]{{2}}(?(1)\1|[ .\-])[0-9]{{4}}{_EXTENSION}{_END}",
     re.ASCII,
 )
-_TRUNK_ZERO = re.compile(
-    rf"{_NOT_INSIDE}(?<![0-9] )(?:\(0[1-9][0-9]{{0,3}}\) ?|0[1-9][0-9]{{0,3}}(?:{_GAP}| ?/ ?))[0-9]{{2,8}}"
-    rf"(?:{_GAP}[0-9]{{2,4}}){{0,4}}{_END}(?! [0-9]{{2}}(?![0-9]))",
-    re.ASCII,
+_TRUNK_ZERO_START = re.compile(rf"{_NOT_INSIDE}(?<![0-9] )(?=\(?0[1-9])", re.ASCII)
+_MAX_GROUPS = 4
+_MIN_DIGITS, _MAX_DIGITS = 9, 12
+_TRUNK_ZERO = tuple(
+    re.compile(
+        rf"(?:\(0[1-9][0-9]{{0,3}}\) ?|0[1-9][0-9]{{0,3}}(?:{_GAP}| ?/ ?))[0-9]{{2,8}}"
+        rf"(?:{_GAP}[0-9]{{2,4}}){{0,{num_groups}}}{_END}(?! (?!0[1-9]-)[0-9]{{2}}(?![0-9]))",
+        re.ASCII,
+    )
+    for num_groups in range(_MAX_GROUPS, -1, -1)
 )
+"""With ever fewer groups after the second: of two numbers with a space between, the widest is both."""
 _ANY = re.compile(
     rf"(?<![\w./=$€£%\-])(?<![0-9],)(?:\([0-9]{{1,5}}(?:[ \-][0-9]{{1,4}})?\)|[0-9]{{1,5}})"
     rf"(?:{_GAP}?[/(]?[0-9]{{1,4}}\)?){{1,5}}(?<!\)){_EXTENSION}(?![0-9A-Za-z_]|[.,/:][0-9]|%)",
@@ -70,10 +77,7 @@ def find_phones(text: str, start: int, end: int) -> Iterator[Span]:
     for pattern in (_INTERNATIONAL, _NORTH_AMERICAN):
         for match in pattern.finditer(text, start, end):
             yield Span(match.start(), match.end(), "phone")
-    for match in _TRUNK_ZERO.finditer(text, start, end):
-        written = match.group()
-        if 9 <= count_digits(written) <= 12 and not _is_date(written) and not _SOCIAL_SECURITY.fullmatch(written):
-            yield Span(match.start(), match.end(), "phone")
+    yield from _trunk_zero_numbers(text, start, end)
     for match in _ANY.finditer(text, start, end):
         written = match.group()
         if not 7 <= count_digits(written) <= 15:
@@ -83,6 +87,38 @@ def find_phones(text: str, start: int, end: int) -> Iterator[Span]:
             continue
         if not _is_date(written):
             yield Span(match.start(), match.end(), "phone")
+
+
+def _trunk_zero_numbers(text: str, start: int, end: int) -> Iterator[Span]:
+    """Numbers that begin with a zero, one after another where a space parts them."""
+    position = start
+    while (found := _TRUNK_ZERO_START.search(text, position, end)) is not None:
+        place = found.start()
+        widest = _TRUNK_ZERO[0].match(text, place, end)
+        position = place + 1 if widest is None else widest.end()
+        while (number := _trunk_zero_number(text, place, end)) is not None:
+            yield Span(*number.span(), "phone")
+            position = max(position, number.end())
+            if text[number.end() : number.end() + 1] != " ":
+                break
+            place = number.end() + 1
+
+
+def _trunk_zero_number(text: str, place: int, end: int) -> re.Match[str] | None:
+    """The number that begins at `place`. One that goes on with too many digits ends before another number, or is none: a
+    long row of digits is no two numbers."""
+    number = _fitting(text, place, end)
+    if number is None or _is_date(number.group()) or _SOCIAL_SECURITY.fullmatch(number.group()):
+        return None
+    is_whole = number.re is _TRUNK_ZERO[0]
+    return number if is_whole or _fitting(text, number.end() + 1, end) is not None else None
+
+
+def _fitting(text: str, place: int, end: int) -> re.Match[str] | None:
+    """What begins at `place` with as many groups as a number's digits allow."""
+    matches = (pattern.match(text, place, end) for pattern in _TRUNK_ZERO)
+    match = next((match for match in matches if match is None or count_digits(match.group()) <= _MAX_DIGITS), None)
+    return match if match is not None and count_digits(match.group()) >= _MIN_DIGITS else None
 
 
 def _is_date(written: str) -> bool:

@@ -17,7 +17,7 @@ BUCKETS = """
 CREATE TABLE buckets AS
 WITH banded AS (
     SELECT texts.number, unnest(parts.bands) AS band
-    FROM read_parquet($sketches, filename = true) AS parts
+    FROM read_parquet($sketches, filename = true, hive_partitioning = false) AS parts
     JOIN sketched ON sketched.sketches = parts.filename
     JOIN texts ON texts.filename = sketched.clean AND texts.file_row_number = parts.row
     WHERE len(parts.bands) > 0

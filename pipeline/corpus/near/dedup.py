@@ -183,7 +183,7 @@ def find_near_duplicates(
     connection.execute("DROP TABLE buckets")
     if sketches.pairs:
         files = [str(path) for path in sketches.pairs]
-        connection.execute(_KNOWN.format(pairs="read_parquet($pairs)"), {"pairs": files})
+        connection.execute(_KNOWN.format(pairs="read_parquet($pairs, hive_partitioning = false)"), {"pairs": files})
     else:
         connection.register("no_pairs", PAIR_SCHEMA.empty_table())
         connection.execute(_KNOWN.format(pairs="no_pairs"))

@@ -55,7 +55,7 @@ def shape_of_folder(folder: Path) -> TransformerShape:
         InputError: it is missing, of another architecture, or has a part that no network here has.
     """
     try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         model_type = config["model_type"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
