@@ -142,7 +142,7 @@ def build_registered_model(
 
 def is_registered(artifact: Artifact, uri: str) -> bool:
     """Whether the registry still has what a `registered_model` says it put there; True where it cannot be asked."""
-    record = json.loads(artifact.file("registration.json").read_text())
+    record = json.loads(artifact.file("registration.json").read_text(encoding="utf-8"))
     inputs, name = artifact.manifest.inputs, artifact.ref.name
     try:
         with connection(uri, doing=f"registered_model/{name}") as client:
