@@ -300,7 +300,10 @@ def sensor(definitions: dg.Definitions, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def build(project: Project, *stages: str) -> None:
-    """Makes artifacts of today's files with nothing in them."""
+    """Makes artifacts of today's files with nothing in them, and the file of a registry."""
+    database = project.storage_folder / "mlflow" / "mlflow.db"
+    database.parent.mkdir(exist_ok=True)
+    database.touch()
     for key, node in build_nodes(project).items():
         if key.stage in stages or not stages:
             store = ArtifactStore(project.storage_folder)
