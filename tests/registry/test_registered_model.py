@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from pipeline.config.training import EvaluateConfig, PromoteConfig
 from pipeline.errors import RegistryError
 from pipeline.registry import aliases, build, queries
 from pipeline.registry.connection import connection
-from pipeline.registry.tracking import find_run
+from pipeline.registry.tracking import find_run, tracking_uri
 from pipeline.serving.generate import load_champion
 
 STEPS = {"random": 0, "fair": 40, "good": 120}
@@ -340,6 +343,39 @@ def test_a_changed_weight_in_the_registry_is_noticed_before_it_is_used(project: 
         with pytest.raises(RegistryError, match="the weights of version 1 are not those that were registered"):
             use()
     assert project.champion() == "1"
+
+
+def test_files_that_are_gone_are_not_said_to_be_of_another_program(project: Project) -> None:
+    project.register("fair")
+    for file in (project.storage / "mlflow" / "artifacts").rglob("model.safetensors"):
+        file.unlink()
+    with pytest.raises(
+        RegistryError, match=r"files of version 1 are gone from where .* Restore them, or give the alias"
+    ):
+        load_champion("gpt", project.uri)
+
+
+@pytest.mark.parametrize("carry", [shutil.move, shutil.copytree])
+def test_a_registry_in_another_folder_has_its_files_there(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, carry: Any
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    project.register("fair")
+    written = load_champion("gpt", project.uri).generate(["the red fox"])
+    there = tmp_path / "zweites Gerät" / "data"
+    there.parent.mkdir()
+    carry(project.storage, there)
+    before = sorted(project.storage.rglob("*"))
+    moved = Project(project.chain, there, tracking_uri(there))
+    assert load_champion("gpt", moved.uri).generate(["the red fox"]) == written
+    assert decision_of(moved.register("good"))["champion_before"]["version"] == project.chain.models["fair"].ref.version
+    assert moved.champion() == "2"
+    assert len(list((there / "mlflow" / "artifacts").rglob("model.safetensors"))) == 2
+    assert queries.compare(moved.uri, "gpt/2", "gpt/1").num_documents == 30
+    assert sorted(project.storage.rglob("*")) == before
+    assert not list(there.parent.glob("*%*"))
+    with closing(sqlite3.connect(there / "mlflow" / "mlflow.db")) as database:
+        assert not [line for line in database.iterdump() if project.storage.as_uri() in line]
 
 
 def test_a_model_registered_by_hand_is_no_champion_to_compare_with(project: Project) -> None:
