@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -318,6 +321,35 @@ def test_the_instance_is_made_from_the_packaged_file(project: Project, monkeypat
     assert "free_slots_after_run_end_seconds" in (home / "dagster.yaml").read_text()
     monkeypatch.setenv("DAGSTER_HOME", "elsewhere")
     assert prepare_instance(project) == Path("elsewhere")
+
+
+@pytest.mark.slow
+def test_processes_that_begin_together_on_a_new_storage_make_one_instance(project: Project) -> None:
+    program = (
+        "import sys, dagster as dg; from assets.cli.instance import prepare_instance; from pipeline.config import load_project\n"
+        "project = load_project(sys.argv[1]); print('ready', flush=True); input()\n"
+        "prepare_instance(project)\n"
+        "with dg.DagsterInstance.get() as instance: print(instance.get_runs_count())"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(project.file)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for child in children:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("\n")
+        child.stdin.flush()
+    assert [child.communicate()[0] for child in children] == ["0\n"] * 4
 
 
 def test_the_command_line_says_one_sentence(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
