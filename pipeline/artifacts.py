@@ -90,6 +90,7 @@ class Manifest:
     created_at: float
     """Unix seconds."""
     seconds: float
+    """What making it took, over all attempts that went on from one another."""
     git_revision: str | None
     command: tuple[str, ...]
 
@@ -201,10 +202,12 @@ class Draft:
         report: Report,
         rows: Mapping[str, int] | None = None,
         volatile: tuple[str, ...] = (),
+        earlier_seconds: float = 0.0,
     ) -> Artifact:
         """Hashes and syncs every file, writes the manifest, and renames the folder into place.
 
-        `rows` gives row counts of files by relative path; `volatile` are globs of files left out of the content hash.
+        `rows` gives row counts of files by relative path; `volatile` are globs of files left out of the content hash;
+        `earlier_seconds` were spent on it before this draft.
         If another process committed the same version meanwhile, that one is returned and this draft is dropped.
 
         Raises:
@@ -237,7 +240,7 @@ class Draft:
             files=tuple(entries),
             counts=counts,
             created_at=time.time(),
-            seconds=time.time() - self._started,
+            seconds=earlier_seconds + time.time() - self._started,
             git_revision=git_revision(),
             command=tuple(Path(word).name if index == 0 else word for index, word in enumerate(sys.argv)),
         )
