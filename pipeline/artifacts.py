@@ -35,6 +35,7 @@ from pipeline.files import (
     fingerprint,
     fsync_directory,
     fsync_file,
+    make_folder,
     sha256_of_all,
     sha256_once,
     storage_errors,
@@ -338,8 +339,8 @@ class ArtifactStore:
         The lock goes with the process that holds it, however that ends.
         """
         folder = self.folder(stage, name)
+        make_folder(folder)
         with storage_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
             file = (folder / f".lock-{version}").open("a")
         with file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -362,8 +363,8 @@ class ArtifactStore:
             StorageError: the storage folder is full, read-only or forbidden.
         """
         parent = self.folder(stage, name)
+        make_folder(parent)
         with storage_errors(parent):
-            parent.mkdir(parents=True, exist_ok=True)
             remove_abandoned(parent)
             folder = parent / f".draft-{version}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
             folder.mkdir()

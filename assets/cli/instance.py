@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.config import Project
-from pipeline.files import storage_errors, write_text
+from pipeline.files import make_folder, storage_errors, write_text
 from pipeline.registry.connection import file_lock
 
 HOME_VARIABLE = "DAGSTER_HOME"
@@ -26,8 +26,8 @@ def prepare_instance(project: Project) -> Path:
         return Path(os.environ[HOME_VARIABLE])
     home = project.storage_folder.absolute() / "dagster"
     packaged = (Path(__file__).parents[1] / "dagster.yaml").read_text()
+    make_folder(home)
     with storage_errors(home):
-        home.mkdir(parents=True, exist_ok=True)
         file = home / "dagster.yaml"
         if not file.is_file() or file.read_text() != packaged:
             write_text(file, packaged)

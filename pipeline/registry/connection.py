@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from pipeline.errors import RegistryError
-from pipeline.files import storage_errors, write_json
+from pipeline.files import make_folder, storage_errors, write_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -132,7 +132,7 @@ def _done(database: Path, marker: Path) -> dict[str, str]:
     """What was done to the database before; nothing where it is new."""
     try:
         known: dict[str, str] = json.loads(marker.read_text())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     return known if database.is_file() and database.stat().st_size > 0 else {}
 
@@ -246,8 +246,8 @@ def version_numbers(client: MlflowClient, name: str) -> list[str]:
 @contextmanager
 def file_lock(path: Path) -> Iterator[None]:
     """Held by one process at a time; freed when it ends, however it ends."""
+    make_folder(path.parent)
     with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a")
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -19,7 +19,7 @@ from dagster._core.definitions.utils import DISALLOWED_NAMES
 from assets import building
 from pipeline.artifacts import Artifact, ArtifactStore, Report
 from pipeline.config import Project, load_project
-from pipeline.errors import ConfigurationError, TrainingDiverged, TrainingError
+from pipeline.errors import ConfigurationError, StorageError, TrainingDiverged, TrainingError
 from pipeline.files import write_parquet
 from pipeline.training import CODE_VERSION
 
@@ -321,6 +321,45 @@ def test_the_instance_is_made_from_the_packaged_file(project: Project, monkeypat
     assert "free_slots_after_run_end_seconds" in (home / "dagster.yaml").read_text()
     monkeypatch.setenv("DAGSTER_HOME", "elsewhere")
     assert prepare_instance(project) == Path("elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("storage", "reason"),
+    [
+        ("taken", "/taken/dagster cannot be made: not a directory"),
+        ("/proc/x", "/proc/x/dagster cannot be made: no such file or directory"),
+    ],
+)
+def test_a_storage_folder_that_cannot_be_is_one_sentence(
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, storage: str, reason: str
+) -> None:
+    from assets.cli import main
+    from assets.cli.instance import prepare_instance
+
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    (project.folder / "taken").write_text("")
+    project.file.write_text(PROJECT + f"storage: {storage}\n")
+    with pytest.raises(StorageError) as error:
+        prepare_instance(load_project(project.file))
+    assert str(error.value).endswith(f"{reason}. Set `storage` to another folder.")
+    assert main(["models", "--config", str(project.file)]) == 1
+    said = capsys.readouterr().err
+    assert said.endswith(f"{reason.replace('dagster', 'mlflow')}. Set `storage` to another folder.\n")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [("--limit", "0", "--limit is 0; give 1 or more."), ("--few-shot", "-1", "--few-shot is -1; give 0 or more.")],
+)
+def test_an_option_of_the_harness_that_cannot_be_is_one_sentence(
+    project: Project, capsys: pytest.CaptureFixture[str], option: str, value: str, sentence: str
+) -> None:
+    from assets.cli import main
+
+    words = ["harness", "gpt", "nouns", "--include", "tasks", option, value, "--config", str(project.file)]
+    assert main(words) == 1
+    assert capsys.readouterr().err == f"harness: {sentence}\n"
 
 
 @pytest.mark.slow
