@@ -15,6 +15,7 @@ import pytest
 import tiny_chain
 from tiny_chain import chain_of, default_texts, make_corpus, make_evaluation, make_model, make_registered, make_shards
 
+from assets.cli import main
 from assets.cli.registry import dispatch
 from pipeline.artifacts import Artifact, ArtifactStore
 from pipeline.config import load_project
@@ -460,12 +461,54 @@ def test_a_model_is_no_better_than_itself(project: Project, capsys: pytest.Captu
         ("o'brien", "o'brien is not in the registry"),
         ("gpt/7", "gpt has no version 7; it has 1"),
         ("gpt@best", "no version of gpt has the alias best"),
+        ("", "^'' names no version of a model. Write MODEL, MODEL@ALIAS or MODEL/VERSION.$"),
+        ("gpt@", "^'gpt@' names no version"),
+        ("gpt/", "^'gpt/' names no version"),
+        ("@champion", "^'@champion' names no version"),
+        ("gpt@champion/1", "^'gpt@champion/1' names no version"),
     ],
 )
 def test_an_unknown_reference_is_one_sentence(project: Project, reference: str, sentence: str) -> None:
     project.register("fair")
     with pytest.raises(RegistryError, match=sentence):
         queries.compare(project.uri, reference, "gpt")
+
+
+def test_a_model_without_a_champion_writes_by_its_newest_version_and_says_so(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.register("random")
+    words = ["--config", str(Path(__file__).parents[2] / "dagster_project.yaml")]
+    hint = "gpt has no champion, so its newest version, 1, writes; `textmill promote` chooses one.\n"
+    ask = ["--max-tokens", "2", *words]
+    assert main(["generate", "gpt", "the", *ask]) == 0
+    assert capsys.readouterr().err.startswith(hint)
+    assert main(["generate", "gpt/1", "the", *ask]) == 0
+    assert "champion" not in capsys.readouterr().err
+    assert main(["promote", "gpt", "1", *words]) == 0
+    assert capsys.readouterr().out == "gpt: version 1 is the champion; it had none before.\n"
+    assert main(["generate", "gpt", "the", *ask]) == 0
+    assert "champion" not in capsys.readouterr().err
+    assert main(["promote", "", "1", *words]) == 1
+    assert capsys.readouterr().err == "'' is not in the registry; `textmill models` lists what is.\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("--top-k", "-2", "--top-k is -2; it must be at least 1, or 0 for all."),
+        ("--max-tokens", "0", "--max-tokens is 0; it must be at least 1."),
+        ("--beams", "0", "--beams is 0; it must be at least 1."),
+        ("--length-penalty", "-1", "--length-penalty is -1.0; it must be 0 or more."),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named_as_its_option(
+    project: Project, capsys: pytest.CaptureFixture[str], option: str, value: str, sentence: str
+) -> None:
+    project.register("random")
+    words = ["--config", str(Path(__file__).parents[2] / "dagster_project.yaml")]
+    assert main(["generate", "gpt/1", "the", option, value, *words]) == 1
+    assert capsys.readouterr().err == f"generate: {sentence} Correct it.\n"
 
 
 def test_the_champion_generates_and_a_setting_it_lacks_is_refused(project: Project) -> None:
