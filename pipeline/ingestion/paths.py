@@ -64,6 +64,10 @@ def _matches(path: str, folder: Path) -> Iterator[FoundFile]:
                 yield _judge(location, absolute)
         elif absolute.is_file():  # named in so many words, so a link may lead anywhere
             yield FoundFile(location=absolute, root=absolute.parent)
+        elif absolute.is_symlink() and not absolute.exists():
+            raise InputError(
+                f"path is {path!r}, a link to {str(absolute.readlink())!r}, which is not there. Name another."
+            )
         else:
             raise InputError(f"path is {path!r}, which is no regular file or folder. Name one.")
         return
@@ -117,7 +121,7 @@ def _judge(location: Path, root: Path) -> FoundFile:
 
 def _refusal(location: Path, root: Path) -> str | None:
     if location.is_symlink():
-        target = location.resolve()
+        target = Path(os.path.realpath(location))  # unlike resolve, of links in a circle too
         if not target.exists():
             return "It is a link to nothing."
         if target.is_dir():
