@@ -59,7 +59,7 @@ def make_folder(folder: Path, *, remedy: str = "Set `storage` to another folder"
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:  # /proc says that nothing is there
-            reason = "is a file" if folder.is_file() else f"cannot be made: {os.strerror(error.errno).lower()}"
+            reason = "is a file" if folder.is_file() else f"cannot be made: {(error.strerror or str(error)).lower()}"
             raise StorageError(f"The folder {folder} {reason}. {remedy}.") from error
 
 

@@ -489,6 +489,9 @@ def test_a_model_without_a_champion_writes_by_its_newest_version_and_says_so(
     assert capsys.readouterr().out == "gpt: version 1 is the champion; it had none before.\n"
     assert main(["generate", "gpt", "the", *ask]) == 0
     assert "champion" not in capsys.readouterr().err
+    assert main(["export", "gpt", "/proc/gpt", *words]) == 1
+    said = "The folder /proc/gpt cannot be made: no such file or directory. Name another folder.\n"
+    assert capsys.readouterr().err == said
     assert main(["promote", "", "1", *words]) == 1
     assert capsys.readouterr().err == "'' is not in the registry; `textmill models` lists what is.\n"
 
