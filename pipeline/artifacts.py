@@ -35,6 +35,7 @@ from pipeline.files import (
     fingerprint,
     fsync_directory,
     fsync_file,
+    make_folder,
     sha256_of_all,
     sha256_once,
     storage_errors,
@@ -90,6 +91,7 @@ class Manifest:
     created_at: float
     """Unix seconds."""
     seconds: float
+    """What making it took, over all attempts that went on from one another."""
     git_revision: str | None
     command: tuple[str, ...]
 
@@ -201,10 +203,12 @@ class Draft:
         report: Report,
         rows: Mapping[str, int] | None = None,
         volatile: tuple[str, ...] = (),
+        earlier_seconds: float = 0.0,
     ) -> Artifact:
         """Hashes and syncs every file, writes the manifest, and renames the folder into place.
 
-        `rows` gives row counts of files by relative path; `volatile` are globs of files left out of the content hash.
+        `rows` gives row counts of files by relative path; `volatile` are globs of files left out of the content hash;
+        `earlier_seconds` were spent on it before this draft.
         If another process committed the same version meanwhile, that one is returned and this draft is dropped.
 
         Raises:
@@ -237,7 +241,7 @@ class Draft:
             files=tuple(entries),
             counts=counts,
             created_at=time.time(),
-            seconds=time.time() - self._started,
+            seconds=earlier_seconds + time.time() - self._started,
             git_revision=git_revision(),
             command=tuple(Path(word).name if index == 0 else word for index, word in enumerate(sys.argv)),
         )
@@ -339,8 +343,8 @@ class ArtifactStore:
         The lock goes with the process that holds it, however that ends.
         """
         folder = self.folder(stage, name)
+        make_folder(folder)
         with storage_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
             file = (folder / f".lock-{version}").open("a", encoding="utf-8")
         with file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -363,8 +367,8 @@ class ArtifactStore:
             StorageError: the storage folder is full, read-only or forbidden.
         """
         parent = self.folder(stage, name)
+        make_folder(parent)
         with storage_errors(parent):
-            parent.mkdir(parents=True, exist_ok=True)
             remove_abandoned(parent)
             folder = parent / f".draft-{version}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
             folder.mkdir()

@@ -49,6 +49,20 @@ def storage_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+def make_folder(folder: Path, *, remedy: str = "Set `storage` to another folder") -> None:
+    """Makes the folder and those it lies in, where they are not there.
+
+    Raises:
+        StorageError: it cannot be made: a part of its path is a file, or the disk is full, read-only or forbidden.
+    """
+    with storage_errors(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:  # /proc says that nothing is there
+            reason = "is a file" if folder.is_file() else f"cannot be made: {(error.strerror or str(error)).lower()}"
+            raise StorageError(f"The folder {folder} {reason}. {remedy}.") from error
+
+
 def sha256_file(path: Path) -> str:
     """The sha256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:

@@ -7,8 +7,8 @@ import argparse
 from rich.console import Console
 from rich.text import Text
 
+from assets.cli.options import refused
 from pipeline.config import Project
-from pipeline.errors import InputError
 
 
 def chat(project: Project, parsed: argparse.Namespace) -> int:
@@ -32,6 +32,6 @@ def chat(project: Project, parsed: argparse.Namespace) -> int:
         try:
             turns.append(reply(writer, turns, {**settings, "seed": parsed.seed + len(turns)}))
         except ValueError as error:
-            raise InputError(f"chat: {error}. Correct the option.") from error
+            raise refused("chat", error) from error
         console.print(Text(f"{parsed.model}: ", style="bold") + Text(turns[-1] or "..."), soft_wrap=True)
     return 0

@@ -25,15 +25,14 @@ def dispatch(project: Project, parsed: argparse.Namespace) -> int:
 
 
 def _inspect(uri: str, references: list[str], text: str, target: str | None, out: Path) -> None:
-    from pipeline.files import storage_errors, write_text
+    from pipeline.files import make_folder, write_text
     from pipeline.serving.generate import load_any
     from pipeline.serving.inspection.page import Subject, inspection_page
 
     subjects = [Subject(name=reference, writer=load_any(reference, uri)) for reference in dict.fromkeys(references)]
     page = inspection_page(text, subjects, target=target)
-    with storage_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_text(out, page)
+    make_folder(out.parent, remedy="Name another with --out")
+    write_text(out, page)
     Console().print(
         f"{out}   {len(subjects)} model{'s side by side' if len(subjects) > 1 else ''}", highlight=False, soft_wrap=True
     )
@@ -42,6 +41,9 @@ def _inspect(uri: str, references: list[str], text: str, target: str | None, out
 def _harness(uri: str, parsed: argparse.Namespace) -> None:
     import importlib.util
 
+    for option, value, least in (("--few-shot", parsed.few_shot, 0), ("--limit", parsed.limit, 1)):
+        if value is not None and value < least:
+            raise InputError(f"harness: {option} is {value}; give {least} or more.")
     if importlib.util.find_spec("lm_eval") is None:
         raise InputError(
             'harness: lm-evaluation-harness is not installed. Run pip install -c constraints.txt -e ".[lm_eval]".'

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.config import Project
-from pipeline.files import storage_errors, write_text
+from pipeline.files import make_folder, storage_errors, write_text
+from pipeline.registry.connection import file_lock
 
 HOME_VARIABLE = "DAGSTER_HOME"
 
@@ -25,13 +26,27 @@ def prepare_instance(project: Project) -> Path:
         return Path(os.environ[HOME_VARIABLE])
     home = project.storage_folder.absolute() / "dagster"
     packaged = (Path(__file__).parents[1] / "dagster.yaml").read_text(encoding="utf-8")
+    make_folder(home)
     with storage_errors(home):
-        home.mkdir(parents=True, exist_ok=True)
         file = home / "dagster.yaml"
         if not file.is_file() or file.read_text(encoding="utf-8") != packaged:
             write_text(file, packaged)
+    with database_errors(project):
+        _make_databases(home)
     os.environ[HOME_VARIABLE] = str(home)
     return home
+
+
+def _make_databases(home: Path) -> None:
+    """Has Dagster make its tables, once and in one process: those that make them together crash."""
+    made = home / "databases_made"
+    if made.is_file():
+        return
+    with file_lock(home / "databases.lock"):
+        import dagster as dg
+
+        with dg.DagsterInstance.from_config(str(home)):
+            write_text(made, "")
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from assets.cli.options import refused
 from pipeline.config import Project
-from pipeline.errors import InputError, RegistryError
+from pipeline.errors import RegistryError
 
 
 def dispatch(project: Project, parsed: argparse.Namespace) -> int:
@@ -36,7 +37,10 @@ def dispatch(project: Project, parsed: argparse.Namespace) -> int:
             from pipeline.registry.aliases import promote
 
             move = promote(parsed.model, parsed.version, uri=uri, reason=parsed.reason)
-            console.print(f"{parsed.model}: champion moved from version {move.from_version} to {move.to_version}.")
+            if move.from_version is None:
+                console.print(f"{parsed.model}: version {move.to_version} is the champion; it had none before.")
+            else:
+                console.print(f"{parsed.model}: champion moved from version {move.from_version} to {move.to_version}.")
         case "rollback":
             from pipeline.registry.aliases import rollback
 
@@ -83,16 +87,17 @@ def _generate(console: Console, uri: str, parsed: argparse.Namespace) -> None:
     from pipeline.serving.generate import load_champion
 
     settings = {name: getattr(parsed, name) for name in DEFAULTS if getattr(parsed, name) is not None}
-    writer = load_champion(parsed.model, uri).writer
+    loaded = load_champion(parsed.model, uri)
+    writer = loaded.writer
     try:
         parameters = writer.parameters(settings)
         (text,) = writer.answer([parsed.text], settings)
     except ValueError as error:
-        raise InputError(f"generate: {error}. Correct the option.") from error
+        raise refused("generate", error) from error
     task = f"{writer.task}: " if isinstance(writer, PairModel) else ""
     between = "\n" if task else ""
     console.print(Text(parsed.text, style="bold") + Text(between + text), soft_wrap=True)
-    for line in (f"{task}{in_words(parameters)}", writer.remark(parsed.text, parameters)):
+    for line in (loaded.remark, f"{task}{in_words(parameters)}", writer.remark(parsed.text, parameters)):
         if line:
             Console(stderr=True).print(line, style="dim", highlight=False, soft_wrap=True)
 

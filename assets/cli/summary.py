@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from assets.cli.leaderboard import leaderboard_table
 from assets.mlflow_pages import mlflow_page
 from pipeline.accounts.leaderboard import leaderboard
 from pipeline.artifacts import ArtifactStore
-from pipeline.config import Project
+from pipeline.config import DEFAULT_CONFIG, Project
 from pipeline.plan import EVALUATION, REGISTERED, build_nodes, select
 
 
@@ -41,26 +42,29 @@ def print_summary(project: Project, console: Console, names: tuple[str, ...]) ->
     for name, evaluation in found.items():
         for note in evaluation.report().notes:
             console.print(Text.assemble((name, "bold"), f", to know: {note}"))
-    storage = project.storage_folder
-    shown = storage.relative_to(project.folder) if storage.is_relative_to(project.folder) else storage
-    file = project.file.resolve()
-    named = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
-    config = "" if named == Path("dagster_project.yaml") else f" --config {named}"
+    named = _from_here(project.file)
+    config = "" if named == DEFAULT_CONFIG else f" --config {named}"
     console.print("\n[bold]Where to look[/]")
     pages = f"  textmill ui{config}   "
-    console.print(f"{pages}Dagster at http://127.0.0.1:3000", highlight=False, soft_wrap=True)
-    console.print(
-        f"{' ' * len(pages)}MLflow at {mlflow_page(_experiment(store, found))}", highlight=False, soft_wrap=True
-    )
+    lines = [
+        f"{pages}Dagster at http://127.0.0.1:3000",
+        f"{' ' * len(pages)}MLflow at {mlflow_page(_experiment(store, found))}",
+    ]
     if not found:
-        hint = f'  textmill sql{config} "from rejects"   what was left out, and why'
-        console.print(hint, highlight=False, soft_wrap=True)
+        lines.append(f'  textmill sql{config} "from rejects"   what was left out, and why')
     else:
         name, evaluation = next(iter(found.items()))
-        folder = shown / evaluation.folder.relative_to(storage)
-        console.print(f'  textmill generate{config} {name} "text"', highlight=False)
-        console.print(f"  {folder / 'report.html'}", highlight=False, soft_wrap=True)
-    console.print(f"  {shown}/   every artifact with its manifest", highlight=False)
+        lines.append(f'  textmill generate{config} {name} "text"')
+        lines.append(f"  {_from_here(evaluation.file('report.html'))}")
+    lines.append(f"  {_from_here(project.storage_folder)}/   every artifact with its manifest")
+    for line in lines:  # commands and paths are pasted, so nothing in them is markup and none is broken
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _from_here(path: Path) -> str:
+    """The path to paste into a shell here: relative to the current folder where it lies in it."""
+    path, here = path.resolve(), Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def _experiment(store: ArtifactStore, names: Iterable[str]) -> str:

@@ -22,12 +22,19 @@ SET enable_external_access = false;
 SET lock_configuration = true;
 """
 
+_INTERRUPTED = "Query interrupted"
+"""What DuckDB makes of Ctrl-C while a statement runs, as a RuntimeError."""
+
 _ROWS = "SELECT {columns} FROM {files}"
 
 
 @contextmanager
 def reading(folders: Iterable[Path], views: Iterable[str] = ()) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that may read what is under `folders`; `views` are statements that are run before it is locked."""
+    """A connection that may read what is under `folders`; `views` are statements that are run before it is locked.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C ended a statement.
+    """
     with tempfile.TemporaryDirectory(prefix="textmill-") as scratch:
         settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": MEMORY_LIMIT,
@@ -41,7 +48,12 @@ def reading(folders: Iterable[Path], views: Iterable[str] = ()) -> Iterator[duck
             for statement in views:
                 connection.execute(statement)
             connection.execute(_LOCK.format(folders=quoted(allowed)))
-            yield connection
+            try:
+                yield connection
+            except RuntimeError as error:
+                if str(error) == _INTERRUPTED:
+                    raise KeyboardInterrupt from None
+                raise
 
 
 def parquet(paths: Iterable[Path]) -> str:

@@ -55,7 +55,7 @@ class FileSource(Source):
 
     not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"path"})
 
-    path: PathText | tuple[PathText, ...]
+    path: PathText | Annotated[tuple[PathText, ...], Field(min_length=1)]
     """File, folder, glob or address such as `https://host/a.jsonl.gz` (or a list of them), relative to the project
     file. A folder means every file below it; `.zip` and `.tar` archives are read as the files they hold."""
     members: Annotated[str, StringConstraints(min_length=1)] | None = None
@@ -139,7 +139,7 @@ class ParallelSource(FileSource):
 
     reader: Literal["parallel"]
     """Names this kind of source."""
-    target_path: PathText | tuple[PathText, ...]
+    target_path: PathText | Annotated[tuple[PathText, ...], Field(min_length=1)]
     """The other halves, given like `path`; as many files, matched in the order of their names."""
     encoding: Literal["detect"] | str = "detect"
     """Of both; `detect` tries UTF-8 first and refuses what it cannot tell; or a Python codec name."""

@@ -116,8 +116,8 @@ def load_project(path: Path | str | None = None) -> Project:
 
 
 def _most_telling(errors: list[ErrorDetails]) -> ErrorDetails:
-    """Of a union's branches, one that our own rule refused says more than one of another type, and so does one that went
-    further into the value. Else the first."""
+    """Of a union's branches, one that our own rule refused says more than one of another type, and so does one of the right
+    type that went further into the value. Else the first."""
     for found in errors:
         if found["type"] == "value_error":
             return found
@@ -125,7 +125,13 @@ def _most_telling(errors: list[ErrorDetails]) -> ErrorDetails:
     if first["type"].endswith("_type"):
         value, depth = first["loc"][:-1], len(first["loc"])
         return next(
-            (found for found in errors if found["loc"][: depth - 1] == value and len(found["loc"]) > depth), first
+            (
+                found
+                for found in errors
+                if found["loc"][: depth - 1] == value
+                and (len(found["loc"]) > depth or not found["type"].endswith("_type"))
+            ),
+            first,
         )
     return first
 
@@ -143,14 +149,15 @@ def _place_and_problem(error: yaml.YAMLError) -> str:
 def _sentence(error: ErrorDetails, value: Any) -> str:
     """One validation error as one sentence."""
     is_missing = error["type"] == "missing"
-    location = [
-        str(part) for part in error["loc"] if not _is_union_tag(part, error["loc"], value, is_missing=is_missing)
-    ]
+    places = range(len(error["loc"]))
+    tags = [index for index in places if _is_union_tag(index, error["loc"], value, is_missing=is_missing)]
+    location = [str(error["loc"][index]) for index in places if index not in tags]
+    chosen = [error["loc"][index] for index in tags]
     key = ".".join(location) or "the file"
     given, context = error["input"], error.get("ctx", {})
     match error["type"]:
         case "extra_forbidden":
-            return f"{key} is unknown. {_suggestion(location[-1], _known_keys(location[:-1]))}"
+            return f"{key} is unknown. {_suggestion(location[-1], _known_keys(location[:-1], chosen))}"
         case "missing":
             return f"{key} is missing. Add it."
         case "value_error":
@@ -171,10 +178,10 @@ def _sentence(error: ErrorDetails, value: Any) -> str:
             return f"{key} is {shown}; {message}. Correct the value."
 
 
-def _is_union_tag(part: str | int, location: tuple[str | int, ...], value: Any, *, is_missing: bool) -> bool:
+def _is_union_tag(index: int, location: tuple[str | int, ...], value: Any, *, is_missing: bool) -> bool:
     """Pydantic puts the chosen branch of a union into the location; the file has no such key. Nor has it one that is missing,
     which stands last."""
-    index = location.index(part)
+    part = location[index]
     for step in location[:index]:
         in_mapping = isinstance(value, dict) and step in value
         in_list = isinstance(value, list) and isinstance(step, int) and step < len(value)
@@ -193,17 +200,23 @@ def _unquoted(text: str) -> str:
 
 def _tags(location: list[str]) -> list[str]:
     """What the discriminating key of the section at `location` may be."""
+    return [kind for section in _sections(location) for kind in _kinds(section)]
+
+
+def _kinds(section: type[BaseModel]) -> list[str]:
+    """The values of a section's discriminating key that choose it."""
     found: list[str] = []
-    for section in _sections(location):
-        for info in section.model_fields.values():
-            if get_origin(info.annotation) is Literal and info.is_required():
-                found += get_args(info.annotation)
+    for info in section.model_fields.values():
+        if get_origin(info.annotation) is Literal and info.is_required():
+            found += get_args(info.annotation)
     return found
 
 
-def _known_keys(location: list[str]) -> list[str]:
-    """The keys that the section at `location` takes."""
-    return sorted({key for section in _sections(location) for key in section.model_fields})
+def _known_keys(location: list[str], chosen: list[Any]) -> list[str]:
+    """The keys that the section at `location` takes; of a union's branches, those of the chosen one."""
+    sections = _sections(location)
+    of_branch = [section for section in sections if any(tag in _kinds(section) for tag in chosen)]
+    return sorted({key for section in of_branch or sections for key in section.model_fields})
 
 
 def _sections(location: list[str]) -> list[type[BaseModel]]:
@@ -231,6 +244,7 @@ def _members(annotation: Any) -> list[Any]:
 
 
 def _suggestion(name: str, known: list[str]) -> str:
+    known = [key for key in known if key != name]  # what was written is not what was meant
     close = difflib.get_close_matches(name, known, n=1)
     if close:
         return f"Did you mean {close[0]!r}?"

@@ -50,6 +50,8 @@ def generation_parameters(
     if _OF_DRAWS & set(given):
         given.setdefault("num_beams", 1)
     chosen = {**defaults, **given}
+    if int(chosen["top_k"]) < 0:
+        raise ValueError(f"top_k is {chosen['top_k']}; it must be at least 1, or 0 for all")
     return GenerationParameters(
         max_new_tokens=int(chosen["max_new_tokens"]),
         temperature=float(chosen["temperature"]),

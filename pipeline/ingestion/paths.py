@@ -65,6 +65,10 @@ def _matches(path: str, folder: Path) -> Iterator[FoundFile]:
                 yield _judge(file)
         elif absolute.is_file():  # named in so many words, so a link may lead anywhere
             yield FoundFile(location=absolute, root=absolute.parent)
+        elif absolute.is_symlink() and not absolute.exists():
+            raise InputError(
+                f"path is {path!r}, a link to {str(absolute.readlink())!r}, which is not there. Name another."
+            )
         else:
             raise InputError(f"path is {path!r}, which is no regular file or folder. Name one.")
         return

@@ -171,5 +171,5 @@ def existing_versions(client: MlflowClient, name: str) -> list[str]:
     """
     found = version_numbers(client, name)
     if not found:
-        raise RegistryError(f"{name} is not in the registry; `textmill models` lists what is.")
+        raise RegistryError(f"{name or repr(name)} is not in the registry; `textmill models` lists what is.")
     return found

@@ -2,7 +2,8 @@
 
 In: the storage folder, `MLFLOW_TRACKING_URI`. Out: an address, a verdict, a client.
 The default is a SQLite database under the storage folder; its tables are made and upgraded once, under a file lock,
-because processes that create them together crash (mlflow/mlflow#4123). A server is asked whether it answers before
+because processes that create them together crash (mlflow/mlflow#4123). It names its files by absolute addresses, so those
+are rewritten where the folder was moved or copied. A server is asked whether it answers before
 MLflow's client is let near it: that one retries for four minutes when nobody listens.
 """
 
@@ -21,12 +22,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import RegistryError
-from pipeline.files import storage_errors, write_json
+from pipeline.files import make_folder, storage_errors, write_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 ARTIFACTS = "artifacts"
+OWN_DATABASE = Path("mlflow") / "mlflow.db"
+_ADDRESSES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+    ("model_versions", "source"),
+)
+"""Tables and columns of MLflow's database that hold addresses of files."""
 PROBE_SECONDS = 3.0
 
 _CREDENTIALS = re.compile("(?<=://)[^/].*@")
@@ -44,7 +54,7 @@ _BOUNDS = {
 
 def tracking_uri(storage: Path) -> str:
     """`MLFLOW_TRACKING_URI` where it is set, the database under the storage folder otherwise."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage.resolve() / 'mlflow' / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage.resolve() / OWN_DATABASE}"
 
 
 def named_server() -> str | None:
@@ -93,7 +103,8 @@ def why_unreachable(uri: str) -> str | None:
 
 
 def prepare(uri: str) -> None:
-    """Makes and upgrades the tables of a SQLite database, once for each version of MLflow; leaves servers alone.
+    """Makes and upgrades the tables of a SQLite database, once for each version of MLflow and each place that the database is
+    found in; leaves servers alone.
 
     Raises:
         StorageError: the storage folder is full, read-only or forbidden.
@@ -105,24 +116,52 @@ def prepare(uri: str) -> None:
     from mlflow.version import VERSION
 
     marker = database.with_name("schema.json")
-    if _is_current(database, marker, VERSION):
+    done = {"mlflow": VERSION, "artifacts": (database.parent / ARTIFACTS).as_uri()}
+    if _done(database, marker) == done:
         return
     with file_lock(database.with_name("upgrade.lock")):
-        if _is_current(database, marker, VERSION):
+        before = _done(database, marker)
+        if before == done:
             return
-        import mlflow.db
+        if before.get("mlflow") != VERSION:
+            import mlflow.db
 
-        upgrade = mlflow.db.upgrade.callback  # what `mlflow db upgrade` runs
-        assert upgrade is not None
-        upgrade(uri)
-        write_json(marker, {"mlflow": VERSION})
+            upgrade = mlflow.db.upgrade.callback  # what `mlflow db upgrade` runs
+            assert upgrade is not None
+            upgrade(uri)
+        if database.parts[-2:] == OWN_DATABASE.parts:
+            _readdress(uri, done["artifacts"] + "/")
+        write_json(marker, done)
 
 
-def _is_current(database: Path, marker: Path, version: str) -> bool:
+def _done(database: Path, marker: Path) -> dict[str, str]:
+    """What was done to the database before; nothing where it is new."""
     try:
-        return database.stat().st_size > 0 and json.loads(marker.read_text(encoding="utf-8")) == {"mlflow": version}
-    except (FileNotFoundError, ValueError):
-        return False
+        known: dict[str, str] = json.loads(marker.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return known if database.is_file() and database.stat().st_size > 0 else {}
+
+
+def _readdress(uri: str, folder: str) -> None:
+    """The files that a database of ours has at another storage folder are in `folder`: they were moved or copied with it."""
+    from sqlalchemy import create_engine, text
+
+    ours = f"/{OWN_DATABASE.parent}/{ARTIFACTS}/"
+    engine = create_engine(uri)
+    try:
+        with engine.begin() as database:  # one transaction
+            locations = database.execute(text("SELECT artifact_location FROM experiments")).scalars()
+            parents = {str(location).rpartition("/")[0] + "/" for location in locations}
+            for old in parents - {folder}:
+                if not (old.startswith("file:") and old.endswith(ours)):
+                    continue
+                for table, column in _ADDRESSES:
+                    change = f"UPDATE {table} SET {column} = :new || substr({column}, length(:old) + 1) "  # noqa: S608 - names of ours
+                    where = f"WHERE substr({column}, 1, length(:old)) = :old"
+                    database.execute(text(change + where), {"old": old, "new": folder})
+    finally:
+        engine.dispose()
 
 
 @contextmanager
@@ -226,8 +265,8 @@ def version_numbers(client: MlflowClient, name: str) -> list[str]:
 @contextmanager
 def file_lock(path: Path) -> Iterator[None]:
     """Held by one process at a time; freed when it ends, however it ends."""
+    make_folder(path.parent)
     with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a", encoding="utf-8")
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -157,15 +157,14 @@ def _obstacle(comparison: Comparison, *, confidence: float, min_documents: int) 
     if comparison.difference is None or comparison.confidence is None:
         return f"A score of the challenger or of {rival} is not finite, so they cannot be compared; the alias stays."
     if comparison.confidence < confidence:
-        better = (
-            "better"
-            if comparison.difference > 0
-            else "worse"
-            if comparison.difference < 0
-            else "neither better nor worse"
+        way = "better" if comparison.difference > 0 else "worse"
+        how = (
+            f"{abs(comparison.difference):.4f} bits per byte {way} than"
+            if comparison.difference
+            else "exactly as good as"
         )
         return (
-            f"It is {abs(comparison.difference):.4f} bits per byte {better} than {rival}: being better has confidence "
-            f"{comparison.confidence:.4f} where {confidence} is asked for, so the alias stays."
+            f"It is {how} {rival}: being better has confidence {comparison.confidence:.4f} where {confidence} is asked for, "
+            "so the alias stays."
         )
     return None

@@ -127,12 +127,14 @@ def resolve(client: MlflowClient, reference: str) -> Registered:
     """The version that `NAME`, `NAME@ALIAS` or `NAME/VERSION` means.
 
     Raises:
-        RegistryError: there is none.
+        RegistryError: there is none, or it is none of the three.
     """
     from mlflow.exceptions import MlflowException
 
-    name, _, version = reference.partition("/")
-    name, _, alias = name.partition("@")
+    name, slash, version = reference.partition("/")
+    name, at, alias = name.partition("@")
+    if not name or bool(slash) != bool(version) or bool(at) != bool(alias) or (slash and at):
+        raise RegistryError(f"{reference!r} names no version of a model. Write MODEL, MODEL@ALIAS or MODEL/VERSION.")
     versions = existing_versions(client, name)
     if version:
         if version not in versions:

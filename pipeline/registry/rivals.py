@@ -165,12 +165,16 @@ def read_hashes(path: Path) -> np.ndarray[Any, Any]:
 def _check_files(model: Registered, downloads: Path) -> None:
     weights = model_folder(downloads) / WEIGHTS
     expected = model.tags.get(WEIGHTS_TAG)
-    if not weights.is_file() or not (downloads / "artifacts" / TRAINING_DOCUMENTS).is_file() or expected is None:
+    remedy = "Give"
+    if expected is None:
         problem = f"version {model.version} was not registered by textmill, so it cannot be used here"
+    elif not weights.is_file() or not (downloads / "artifacts" / TRAINING_DOCUMENTS).is_file():
+        problem = f"files of version {model.version} are gone from where MLflow kept them"
+        remedy = "Restore them, or give"
     elif sha256_file(weights) != expected:
         problem = f"the weights of version {model.version} are not those that were registered"
     else:
         return
     raise RegistryError(
-        f"{model.name}: {problem}. Give the alias {ALIAS} to another version with `textmill promote {model.name} VERSION`."
+        f"{model.name}: {problem}. {remedy} the alias {ALIAS} to another version with `textmill promote {model.name} VERSION`."
     )

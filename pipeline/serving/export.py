@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.files import storage_errors
+from pipeline.files import make_folder, storage_errors
 from pipeline.models.interface import LanguageModel
 from pipeline.registry.connection import connection
 from pipeline.registry.queries import resolve
@@ -35,8 +35,8 @@ def export_model(name: str, uri: str, folder: Path) -> list[Path]:
         with downloaded(registered, uri) as downloads:
             loaded = load_registered(registered, downloads)
             _refuse_research(loaded.writer.model, registered)
+            make_folder(folder, remedy="Name another folder")
             with storage_errors(folder):
-                folder.mkdir(parents=True, exist_ok=True)
                 for file in sorted(model_folder(downloads).iterdir()):
                     shutil.copyfile(file, folder / file.name)
                 pairs = pairs_file(downloads)

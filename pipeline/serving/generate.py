@@ -8,10 +8,11 @@ code at hand is used; `mlflow.pyfunc.load_model("models:/NAME@champion")` gives 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.registry.aliases import ALIAS, holder
 from pipeline.registry.connection import connection
 from pipeline.registry.queries import resolve
 from pipeline.registry.rivals import Registered, downloaded, model_folder, pairs_file
@@ -27,6 +28,8 @@ class LoadedModel:
 
     registered: Registered
     writer: TextModel | PairModel
+    remark: str | None = None
+    """What a person should know of how the version was chosen."""
 
     def generate(self, prompts: Sequence[str], settings: Mapping[str, Any] | None = None) -> list[str]:
         """The continuation of each prompt, or of a model of pairs what it writes for that text; `settings` overrides
@@ -47,7 +50,13 @@ def load_champion(name: str, uri: str) -> LoadedModel:
     with connection(uri, doing=f"loading {name}") as client:
         registered = resolve(client, name)
         with downloaded(registered, uri) as folder:
-            return load_registered(registered, folder)
+            loaded = load_registered(registered, folder)
+        if name != registered.name or holder(client, name) is not None:
+            return loaded
+    remark = (
+        f"{name} has no {ALIAS}, so its newest version, {registered.version}, writes; `textmill promote` chooses one."
+    )
+    return replace(loaded, remark=remark)
 
 
 def load_any(reference: str, uri: str) -> TextModel | PairModel:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from pipeline.evaluation.pair_model import PairModel, TextModel
 
 _LN2 = math.log(2.0)
+_NO_METRICS = ("sample_len",)
+_TOO_FEW_EXAMPLES = re.compile("larger than population|number of fewshot samples|no documents available for sampling")
+"""How the harness says, by ValueError or assertion, that it has not as many examples as are to be shown."""
 
 
 class HarnessModel(LM):  # type: ignore[misc]  # the harness is untyped
@@ -90,9 +94,9 @@ def run_harness(
     """Task -> metric -> value, of the tasks that the YAML files under `include` define.
 
     Raises:
-        InputError: no such folder, or a task that no file there defines.
+        InputError: no such folder, a task that no file there defines, or one with fewer examples than are to be shown.
     """
-    from lm_eval import simple_evaluate
+    from lm_eval import evaluator
     from lm_eval.tasks import TaskManager
 
     if not include.is_dir():
@@ -102,15 +106,29 @@ def run_harness(
     if missing:
         known = ", ".join(sorted(manager.all_tasks)) or "none"
         raise InputError(f"{include} defines no task {missing[0]!r}; it defines {known}. Correct the name.")
-    found = simple_evaluate(
-        model=model, tasks=list(tasks), task_manager=manager, num_fewshot=num_fewshot, limit=limit, bootstrap_iters=100
-    )
+    evaluator.get_git_commit_hash = lambda: None  # not shown, and git complains on the terminal outside a repository
+    try:
+        found = evaluator.simple_evaluate(
+            model=model,
+            tasks=list(tasks),
+            task_manager=manager,
+            num_fewshot=num_fewshot,
+            limit=limit,
+            bootstrap_iters=100,
+        )
+    except (ValueError, AssertionError) as error:
+        if _TOO_FEW_EXAMPLES.search(str(error)) is None:
+            raise
+        asked = "--few-shot asks for" if num_fewshot is not None else "its file asks for"
+        raise InputError(
+            f"harness: a task has fewer examples to show before each question than {asked}. Lower it with --few-shot."
+        ) from error
     results: dict[str, dict[str, Any]] = json.loads(json.dumps(found["results"], default=str))
     return {
         task: {
             key.removesuffix(",none"): value
             for key, value in figures.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
+            if isinstance(value, int | float) and not isinstance(value, bool) and key not in _NO_METRICS
         }
         for task, figures in results.items()
     }

@@ -1,4 +1,5 @@
-"""What a finished run leaves: `model/` (see models), `history.jsonl` (deterministic), `timings.jsonl`, `training.json`."""
+"""What a finished run leaves: `model/` (see models), `history.jsonl` (deterministic), `timings.jsonl` and `times.json`
+(which differ from run to run), `training.json`."""
 
 from __future__ import annotations
 
@@ -29,11 +30,13 @@ def write_results(
     hardware: Hardware,
     history: Sequence[dict[str, Any]],
     timings: Sequence[dict[str, float]],
+    earlier_seconds: float,
     data: TrainingData,
     result_step: int,
     start_loss: float | None = None,
 ) -> None:
-    """Writes everything into the spec's output folder; the network's weights are those after `result_step`.
+    """Writes everything into the spec's output folder; the network's weights are those after `result_step`. `earlier_seconds`
+    are those of the processes that this one went on from, up to their checkpoints.
 
     Raises:
         StorageError: the disk is full, read-only or forbidden.
@@ -45,6 +48,7 @@ def write_results(
     shutil.copyfile(spec.tokenizer_file, output / "model" / "tokenizer.model")
     write_text(output / "history.jsonl", _lines(history))
     write_text(output / "timings.jsonl", _lines(timings))
+    write_json(output / "times.json", {"earlier_seconds": earlier_seconds})
     if spec.source_tokenizer_file is not None:
         shutil.copyfile(spec.source_tokenizer_file, output / "model" / SOURCE_TOKENIZER)
     last = [row["train_loss"] for row in history[max(0, result_step - _FINAL_STEPS) : result_step]]

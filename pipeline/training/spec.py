@@ -54,7 +54,7 @@ class TrainingSpec:
     tokenizer_file: str
     """Of the targets, where there are pairs."""
     output_folder: str
-    """Receives `model/`, `history.jsonl`, `timings.jsonl` and `training.json`."""
+    """Receives `model/`, `history.jsonl`, `timings.jsonl`, `times.json` and `training.json`."""
     checkpoint_folder: str
     spool_folder: str
     family: str

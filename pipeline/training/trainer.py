@@ -65,6 +65,7 @@ class Trainer:
             TrainingError: the data do not fit the spec, or a checkpoint belongs to another run.
         """
         self.spec, self._stop, self._ranks = spec, stop, ranks
+        self._started, self._earlier_seconds = time.monotonic(), 0.0
         self.shape = shape_of(spec.family, spec.shape)
         self._data = open_data(spec, self.shape)
         self._tokens_per_step = self._data.tokens_per_step
@@ -151,6 +152,7 @@ class Trainer:
                     hardware=self.hardware,
                     history=self._history,
                     timings=self._timings,
+                    earlier_seconds=self._earlier_seconds,
                     data=self._data,
                     start_loss=self._start_loss,
                     result_step=result_step,
@@ -196,7 +198,9 @@ class Trainer:
             elif self.hardware.device == "cpu" or len(self._unread) >= spec.log_every_steps:
                 self._read_figures()
             self._console.step(self._step)
-            self._timings.append({"step": self._step, **self._console.timing()})
+            timing = self._console.timing()
+            timing["seconds"] += self._earlier_seconds
+            self._timings.append({"step": self._step, **timing})
             by_steps = spec.checkpoint_every_steps and self._step % spec.checkpoint_every_steps == 0
             if by_steps or self._ranks.from_first(time.monotonic() - last_saved > spec.checkpoint_every_seconds):
                 self._save_checkpoint()
@@ -382,6 +386,8 @@ class Trainer:
                 "history": self._history,
                 "hardware": asdict(self.hardware),
                 "start_loss": self._start_loss,
+                "timings": self._timings,
+                "seconds": self._earlier_seconds + time.monotonic() - self._started,
             },
             validation_loss=self._history[-1]["validation_loss"] if self._history else None,
         )
@@ -434,6 +440,8 @@ class Trainer:
         self._history = checkpoint.state["history"]
         self._look_at_validations()
         self._start_loss = checkpoint.state["start_loss"]
+        self._timings = checkpoint.state.get("timings", [])  # a checkpoint of before there were times has none
+        self._earlier_seconds = checkpoint.state.get("seconds", 0.0)
         self._num_skipped = sum(row["skipped"] for row in self._history)
         losses = [row["validation_loss"] for row in self._history if row["validation_loss"] is not None]
         self._best_loss = min(losses, default=None)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -124,6 +127,13 @@ def test_rows_are_limited_and_the_rest_is_said(built: Built, capsys: pytest.Capt
     assert len(printed) == 1 + 3 + 1
     assert printed[-1] == "The first 3 rows; --limit shows more."
     assert main(["sql", "SELECT 1 AS one", "--limit", "-1", *config]) == 1
+
+
+def test_ctrl_c_stops_a_statement_as_it_stops_other_commands(built: Built, capsys: pytest.CaptureFixture[str]) -> None:
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    assert main(["sql", "SELECT count(*) FROM range(1000000000000)", "--config", str(built[0].file)]) == 130
+    assert capsys.readouterr().err.startswith("Stopped.")
 
 
 def test_csv_and_json_come_back_whole(built: Built, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +19,7 @@ from dagster._core.definitions.utils import DISALLOWED_NAMES
 from assets import building
 from pipeline.artifacts import Artifact, ArtifactStore, Report
 from pipeline.config import Project, load_project
-from pipeline.errors import ConfigurationError, TrainingDiverged, TrainingError
+from pipeline.errors import ConfigurationError, StorageError, TrainingDiverged, TrainingError
 from pipeline.files import write_parquet
 from pipeline.plan import build_nodes, find_or_build
 from pipeline.progress import SilentProgress
@@ -302,7 +305,7 @@ def sensor(definitions: dg.Definitions, tmp_path: Path, monkeypatch: pytest.Monk
 def build(project: Project, *stages: str) -> None:
     """Makes artifacts of today's files with nothing in them, and the file of a registry."""
     database = project.storage_folder / "mlflow" / "mlflow.db"
-    database.parent.mkdir(exist_ok=True)
+    database.parent.mkdir(parents=True, exist_ok=True)
     database.touch()
     for key, node in build_nodes(project).items():
         if key.stage in stages or not stages:
@@ -401,6 +404,74 @@ def test_the_instance_is_made_from_the_packaged_file(project: Project, monkeypat
     assert "free_slots_after_run_end_seconds" in (home / "dagster.yaml").read_text()
     monkeypatch.setenv("DAGSTER_HOME", "elsewhere")
     assert prepare_instance(project) == Path("elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("storage", "reason"),
+    [
+        ("taken", "/taken/dagster cannot be made: not a directory"),
+        ("/proc/x", "/proc/x/dagster cannot be made: no such file or directory"),
+    ],
+)
+def test_a_storage_folder_that_cannot_be_is_one_sentence(
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, storage: str, reason: str
+) -> None:
+    from assets.cli import main
+    from assets.cli.instance import prepare_instance
+
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    (project.folder / "taken").write_text("")
+    project.file.write_text(PROJECT + f"storage: {storage}\n")
+    with pytest.raises(StorageError) as error:
+        prepare_instance(load_project(project.file))
+    assert str(error.value).endswith(f"{reason}. Set `storage` to another folder.")
+    assert main(["models", "--config", str(project.file)]) == 1
+    said = capsys.readouterr().err
+    assert said.endswith(f"{reason.replace('dagster', 'mlflow')}. Set `storage` to another folder.\n")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [("--limit", "0", "--limit is 0; give 1 or more."), ("--few-shot", "-1", "--few-shot is -1; give 0 or more.")],
+)
+def test_an_option_of_the_harness_that_cannot_be_is_one_sentence(
+    project: Project, capsys: pytest.CaptureFixture[str], option: str, value: str, sentence: str
+) -> None:
+    from assets.cli import main
+
+    words = ["harness", "gpt", "nouns", "--include", "tasks", option, value, "--config", str(project.file)]
+    assert main(words) == 1
+    assert capsys.readouterr().err == f"harness: {sentence}\n"
+
+
+@pytest.mark.slow
+def test_processes_that_begin_together_on_a_new_storage_make_one_instance(project: Project) -> None:
+    program = (
+        "import sys, dagster as dg; from assets.cli.instance import prepare_instance; from pipeline.config import load_project\n"
+        "project = load_project(sys.argv[1]); print('ready', flush=True); input()\n"
+        "prepare_instance(project)\n"
+        "with dg.DagsterInstance.get() as instance: print(instance.get_runs_count())"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(project.file)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for child in children:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("\n")
+        child.stdin.flush()
+    assert [child.communicate()[0] for child in children] == ["0\n"] * 4
 
 
 def test_the_command_line_says_one_sentence(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,10 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.errors import StorageError
 from pipeline.files import (
     ROW_GROUP_ROWS,
     canonical_json,
     fingerprint,
+    make_folder,
     sha256_file,
     write_bytes,
     write_json,
@@ -59,6 +61,14 @@ def test_equal_rows_give_equal_parquet_bytes_however_batched(tmp_path: Path, bat
     assert write_parquet(tmp_path / "batched.parquet", table.to_batches(max_chunksize=batch_rows), table.schema) == 9000
     assert sha256_file(tmp_path / "batched.parquet") == sha256_file(tmp_path / "whole.parquet")
     assert pq.read_table(tmp_path / "batched.parquet").equals(table)
+
+
+@pytest.mark.parametrize(("folder", "reason"), [("taken", "is a file"), ("taken/x", "cannot be made: not a directory")])
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path, folder: str, reason: str) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(StorageError) as error:
+        make_folder(tmp_path / folder)
+    assert str(error.value) == f"The folder {tmp_path / folder} {reason}. Set `storage` to another folder."
 
 
 def test_json_is_readable_and_sorted(tmp_path: Path) -> None:

@@ -126,6 +126,7 @@ def test_links_out_of_the_source_and_pipes_are_refused_and_the_rest_is_read(fold
     (folder / "in.txt").symlink_to(folder / "a.txt")
     (folder / "loop").symlink_to(folder)
     (folder / "gone.txt").symlink_to(folder / "nothing")
+    (folder / "circle.txt").symlink_to(folder / "circle.txt")
     os.mkfifo(folder / "pipe.txt")
     refusals = {part.path: part.refusal for part in parts_of(folder, ".")}
     assert {path for path, refusal in refusals.items() if refusal is None} == {
@@ -137,7 +138,8 @@ def test_links_out_of_the_source_and_pipes_are_refused_and_the_rest_is_read(fold
     }
     assert "link out of the source" in (refusals["out.txt"] or "")
     assert "link to a folder" in (refusals["loop"] or "")
-    assert "link to nothing" in (refusals["gone.txt"] or "")
+    for name in ("gone.txt", "circle.txt"):
+        assert refusals[name] == "It is a link to nothing."
     assert "a pipe" in (refusals["pipe.txt"] or "")
 
 
@@ -167,6 +169,13 @@ def test_a_named_pipe_device_or_system_file_is_an_error(folder: Path) -> None:
     for path in ("pipe.txt", "/dev/zero", "/proc/self/environ"):
         with pytest.raises(InputError, match="path is"):
             parts_of(folder, path)
+
+
+@pytest.mark.parametrize("target", ["nothing", "gone"])
+def test_a_named_link_to_nothing_is_an_error_that_says_where_it_leads(folder: Path, target: str) -> None:
+    (folder / "gone").symlink_to(target)
+    with pytest.raises(InputError, match=f"path is 'gone', a link to '{target}', which is not there"):
+        parts_of(folder, "gone")
 
 
 def test_a_name_that_is_no_utf8_is_listed(folder: Path) -> None:

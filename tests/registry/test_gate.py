@@ -90,6 +90,7 @@ def test_an_equal_model_never_replaces_one() -> None:
     found = compare(np.ones(30), np.ones(30))
     assert found.confidence == 0
     assert not verdict(found, WON).promoted
+    assert verdict(found, WON).reason.startswith("It is exactly as good as champion: being better has confidence ")
 
 
 def test_a_better_challenger_is_promoted_and_the_reason_names_both_rivals() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 import tiny_chain
 from tiny_chain import chain_of, default_texts, make_corpus, make_evaluation, make_model, make_registered, make_shards
 
+from assets.cli import main
 from assets.cli.registry import dispatch
 from pipeline.artifacts import Artifact, ArtifactStore
 from pipeline.config import load_project
@@ -20,7 +24,7 @@ from pipeline.errors import RegistryError
 from pipeline.registry import aliases, build, queries
 from pipeline.registry.champions import champions
 from pipeline.registry.connection import connection
-from pipeline.registry.tracking import find_run
+from pipeline.registry.tracking import find_run, tracking_uri
 from pipeline.serving.generate import load_champion
 
 STEPS = {"random": 0, "fair": 40, "good": 120}
@@ -348,6 +352,39 @@ def test_a_changed_weight_in_the_registry_is_noticed_before_it_is_used(project: 
     assert project.champion() == "1"
 
 
+def test_files_that_are_gone_are_not_said_to_be_of_another_program(project: Project) -> None:
+    project.register("fair")
+    for file in (project.storage / "mlflow" / "artifacts").rglob("model.safetensors"):
+        file.unlink()
+    with pytest.raises(
+        RegistryError, match=r"files of version 1 are gone from where .* Restore them, or give the alias"
+    ):
+        load_champion("gpt", project.uri)
+
+
+@pytest.mark.parametrize("carry", [shutil.move, shutil.copytree])
+def test_a_registry_in_another_folder_has_its_files_there(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, carry: Any
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    project.register("fair")
+    written = load_champion("gpt", project.uri).generate(["the red fox"])
+    there = tmp_path / "zweites Gerät" / "data"
+    there.parent.mkdir()
+    carry(project.storage, there)
+    before = sorted(project.storage.rglob("*"))
+    moved = Project(project.chain, there, tracking_uri(there))
+    assert load_champion("gpt", moved.uri).generate(["the red fox"]) == written
+    assert decision_of(moved.register("good"))["champion_before"]["version"] == project.chain.models["fair"].ref.version
+    assert moved.champion() == "2"
+    assert len(list((there / "mlflow" / "artifacts").rglob("model.safetensors"))) == 2
+    assert queries.compare(moved.uri, "gpt/2", "gpt/1").num_documents == 30
+    assert sorted(project.storage.rglob("*")) == before
+    assert not list(there.parent.glob("*%*"))
+    with closing(sqlite3.connect(there / "mlflow" / "mlflow.db")) as database:
+        assert not [line for line in database.iterdump() if project.storage.as_uri() in line]
+
+
 def test_a_model_registered_by_hand_is_no_champion_to_compare_with(project: Project) -> None:
     project.register("fair")
     client = project.client()
@@ -452,12 +489,57 @@ def test_a_model_is_no_better_than_itself(project: Project, capsys: pytest.Captu
         ("o'brien", "o'brien is not in the registry"),
         ("gpt/7", "gpt has no version 7; it has 1"),
         ("gpt@best", "no version of gpt has the alias best"),
+        ("", "^'' names no version of a model. Write MODEL, MODEL@ALIAS or MODEL/VERSION.$"),
+        ("gpt@", "^'gpt@' names no version"),
+        ("gpt/", "^'gpt/' names no version"),
+        ("@champion", "^'@champion' names no version"),
+        ("gpt@champion/1", "^'gpt@champion/1' names no version"),
     ],
 )
 def test_an_unknown_reference_is_one_sentence(project: Project, reference: str, sentence: str) -> None:
     project.register("fair")
     with pytest.raises(RegistryError, match=sentence):
         queries.compare(project.uri, reference, "gpt")
+
+
+def test_a_model_without_a_champion_writes_by_its_newest_version_and_says_so(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.register("random")
+    words = ["--config", str(Path(__file__).parents[2] / "dagster_project.yaml")]
+    hint = "gpt has no champion, so its newest version, 1, writes; `textmill promote` chooses one.\n"
+    ask = ["--max-tokens", "2", *words]
+    assert main(["generate", "gpt", "the", *ask]) == 0
+    assert capsys.readouterr().err.startswith(hint)
+    assert main(["generate", "gpt/1", "the", *ask]) == 0
+    assert "champion" not in capsys.readouterr().err
+    assert main(["promote", "gpt", "1", *words]) == 0
+    assert capsys.readouterr().out == "gpt: version 1 is the champion; it had none before.\n"
+    assert main(["generate", "gpt", "the", *ask]) == 0
+    assert "champion" not in capsys.readouterr().err
+    assert main(["export", "gpt", "/proc/gpt", *words]) == 1
+    said = "The folder /proc/gpt cannot be made: no such file or directory. Name another folder.\n"
+    assert capsys.readouterr().err == said
+    assert main(["promote", "", "1", *words]) == 1
+    assert capsys.readouterr().err == "'' is not in the registry; `textmill models` lists what is.\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("--top-k", "-2", "--top-k is -2; it must be at least 1, or 0 for all."),
+        ("--max-tokens", "0", "--max-tokens is 0; it must be at least 1."),
+        ("--beams", "0", "--beams is 0; it must be at least 1."),
+        ("--length-penalty", "-1", "--length-penalty is -1.0; it must be 0 or more."),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named_as_its_option(
+    project: Project, capsys: pytest.CaptureFixture[str], option: str, value: str, sentence: str
+) -> None:
+    project.register("random")
+    words = ["--config", str(Path(__file__).parents[2] / "dagster_project.yaml")]
+    assert main(["generate", "gpt/1", "the", option, value, *words]) == 1
+    assert capsys.readouterr().err == f"generate: {sentence} Correct it.\n"
 
 
 def test_the_champion_generates_and_a_setting_it_lacks_is_refused(project: Project) -> None:

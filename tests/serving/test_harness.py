@@ -131,6 +131,37 @@ def test_greedy_continuations_stop_at_the_tasks_marks(tokenizer_file: Path) -> N
     assert ask({"max_gen_toks": 24, "until": ["."]}) == whole.split(".")[0]
 
 
+@pytest.mark.parametrize("settings", ["", "fewshot_config: {sampler: first_n}\n"])
+def test_more_examples_than_there_are_is_one_sentence(
+    tokenizer_file: Path, tasks: Path, tmp_path: Path, settings: str
+) -> None:
+    from pipeline.serving.harness import HarnessModel, run_harness
+
+    (tmp_path / "nouns.yaml").write_text((tasks / "nouns.yaml").read_text() + "fewshot_split: test\n" + settings)
+    tokenizer = Tokenizer.load(tokenizer_file)
+    model = HarnessModel(TextModel(model=ngram(tokenizer), tokenizer=tokenizer))
+    with pytest.raises(InputError, match=r"fewer examples .* than --few-shot asks for\. Lower it with --few-shot\."):
+        run_harness(model, include=tmp_path, tasks=["nouns"], num_fewshot=50, limit=2)
+
+
+def test_outside_a_repository_git_says_nothing_and_only_metrics_are_shown(
+    tokenizer_file: Path,
+    tasks: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    from pipeline.serving.harness import HarnessModel, run_harness
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    tokenizer = Tokenizer.load(tokenizer_file)
+    model = HarnessModel(TextModel(model=ngram(tokenizer), tokenizer=tokenizer))
+    found = run_harness(model, include=tasks, tasks=["nouns"], limit=2)
+    assert set(found["nouns"]) == {"acc", "acc_norm", "acc_stderr", "acc_norm_stderr"}
+    assert "not a git repository" not in capfd.readouterr().err
+
+
 def test_a_task_that_no_file_defines_is_one_sentence(tokenizer_file: Path, tasks: Path) -> None:
     from pipeline.serving.harness import HarnessModel, run_harness
 

@@ -1,0 +1,81 @@
+"""What a run ends with can be pasted into the shell it was started from."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from assets.cli.summary import print_summary
+from pipeline.artifacts import ArtifactStore, Report
+from pipeline.config import Project, load_project
+from pipeline.files import write_json
+
+PROJECT = """
+name: demo
+sources:
+  notes: {reader: text, path: notes}
+corpora:
+  english: {sources: {notes: 1.0}}
+tokenizers:
+  small: {corpus: english, vocab_size: 512}
+datasets:
+  tokens: {corpus: english, tokenizer: small}
+models:
+  gpt: {family: transformer, dataset: tokens}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """With an evaluation, in a folder whose name a shell would take apart."""
+    folder = tmp_path / "my [new] project"
+    folder.mkdir()
+    (folder / "dagster_project.yaml").write_text(PROJECT)
+    found = load_project(folder / "dagster_project.yaml")
+    store = ArtifactStore(found.storage_folder)
+    with store.draft(
+        stage="evaluation", name="gpt", version="v1", code_version="test", literals={}, inputs={}
+    ) as draft:
+        for file in ("samples.json", "metrics.json", "report.html"):
+            write_json(draft.path(file), {})
+        counts = {"bits_per_byte": 1.0, "unigram_bits_per_byte": 2.0}
+        store.set_current(draft.commit(counts=counts, report=Report()))
+    return found
+
+
+def places(project: Project) -> list[str]:
+    """The lines under `Where to look`."""
+    console = Console(width=40, file=io.StringIO(), force_terminal=False)
+    print_summary(project, console, ())
+    assert isinstance(console.file, io.StringIO)
+    _, _, shown = console.file.getvalue().partition("Where to look\n")
+    return [line.strip() for line in shown.splitlines()]
+
+
+def test_paths_are_relative_to_the_current_folder(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.folder)
+    ui, _, generate, report, storage = places(project)
+    assert ui.startswith("textmill ui   ")
+    assert generate == 'textmill generate gpt "text"'
+    assert report == "data/evaluation/gpt/v1/report.html"
+    assert storage.startswith("data/   ")
+
+
+def test_from_above_they_are_quoted(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.folder.parent)
+    ui, _, generate, report, storage = places(project)
+    assert ui.startswith("textmill ui --config 'my [new] project/dagster_project.yaml'   ")
+    assert generate == "textmill generate --config 'my [new] project/dagster_project.yaml' gpt \"text\""
+    assert report == "'my [new] project/data/evaluation/gpt/v1/report.html'"
+    assert storage.startswith("'my [new] project/data'/   ")
+
+
+def test_from_elsewhere_they_are_whole(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    _, _, generate, report, _ = places(project)
+    assert generate == f"textmill generate --config '{project.file}' gpt \"text\""
+    assert report == f"'{project.storage_folder}/evaluation/gpt/v1/report.html'"
