@@ -506,6 +506,7 @@ def test_a_model_without_a_champion_writes_by_its_newest_version_and_says_so(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project.register("random")
+    capsys.readouterr()  # what MLflow says of it, where another test set its logging
     words = ["--config", str(Path(__file__).parents[2] / "dagster_project.yaml")]
     hint = "gpt has no champion, so its newest version, 1, writes; `textmill promote` chooses one.\n"
     ask = ["--max-tokens", "2", *words]
@@ -537,6 +538,7 @@ def test_a_setting_that_cannot_be_is_named_as_its_option(
     project: Project, capsys: pytest.CaptureFixture[str], option: str, value: str, sentence: str
 ) -> None:
     project.register("random")
+    capsys.readouterr()  # what MLflow says of it, where another test set its logging
     words = ["--config", str(Path(__file__).parents[2] / "dagster_project.yaml")]
     assert main(["generate", "gpt/1", "the", option, value, *words]) == 1
     assert capsys.readouterr().err == f"generate: {sentence} Correct it.\n"
