@@ -282,7 +282,7 @@ def _collect(draft: Draft, output: Path) -> Artifact:
         counts=counts,
         rows=rows,
         volatile=("timings.parquet",),
-        earlier_seconds=json.loads((output / "times.json").read_text())["earlier_seconds"],
+        earlier_seconds=json.loads((output / "times.json").read_text(encoding="utf-8"))["earlier_seconds"],
         report=Report(figures=figures, plots={"Learning curve": "plots/learning_curve.png"}),
     )
 
