@@ -7,6 +7,7 @@ listed with the reason, so that it becomes a reject and does not stop the rest.
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import os
 import re
@@ -154,8 +155,8 @@ def _refusal(location: Path, root: Path) -> str | None:
             if not target.is_relative_to(root.resolve()):
                 return "It is a link out of the source's folder; copy the file or name it as a path of its own."
         is_regular = stat.S_ISREG(location.stat().st_mode)
-    except FileNotFoundError:
-        return "It is a link to nothing."
     except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):  # nothing there, or links in a circle
+            return "It is a link to nothing."
         return f"It cannot be read: {error.strerror}."
     return None if is_regular else "It is a pipe, a socket or a device; only regular files are read."
