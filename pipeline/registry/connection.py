@@ -14,10 +14,11 @@ import http.client
 import json
 import os
 import re
+import sqlite3
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,7 +131,7 @@ def prepare(uri: str) -> None:
             assert upgrade is not None
             upgrade(uri)
         if database.parts[-2:] == OWN_DATABASE.parts:
-            _readdress(uri, done["artifacts"] + "/")
+            _readdress(database, done["artifacts"] + "/")
         write_json(marker, done)
 
 
@@ -143,25 +144,19 @@ def _done(database: Path, marker: Path) -> dict[str, str]:
     return known if database.is_file() and database.stat().st_size > 0 else {}
 
 
-def _readdress(uri: str, folder: str) -> None:
+def _readdress(database: Path, folder: str) -> None:
     """The files that a database of ours has at another storage folder are in `folder`: they were moved or copied with it."""
-    from sqlalchemy import create_engine, text
-
     ours = f"/{OWN_DATABASE.parent}/{ARTIFACTS}/"
-    engine = create_engine(uri)
-    try:
-        with engine.begin() as database:  # one transaction
-            locations = database.execute(text("SELECT artifact_location FROM experiments")).scalars()
-            parents = {str(location).rpartition("/")[0] + "/" for location in locations}
-            for old in parents - {folder}:
-                if not (old.startswith("file:") and old.endswith(ours)):
-                    continue
-                for table, column in _ADDRESSES:
-                    change = f"UPDATE {table} SET {column} = :new || substr({column}, length(:old) + 1) "  # noqa: S608 - names of ours
-                    where = f"WHERE substr({column}, 1, length(:old)) = :old"
-                    database.execute(text(change + where), {"old": old, "new": folder})
-    finally:
-        engine.dispose()
+    with closing(sqlite3.connect(database)) as connected, connected:  # one transaction
+        locations = connected.execute("SELECT artifact_location FROM experiments")
+        parents = {str(location).rpartition("/")[0] + "/" for (location,) in locations}
+        for old in parents - {folder}:
+            if not (old.startswith("file:") and old.endswith(ours)):
+                continue
+            for table, column in _ADDRESSES:
+                change = f"UPDATE {table} SET {column} = :new || substr({column}, length(:old) + 1) "  # noqa: S608 - names of ours
+                where = f"WHERE substr({column}, 1, length(:old)) = :old"
+                connected.execute(change + where, {"old": old, "new": folder})
 
 
 @contextmanager
