@@ -6,6 +6,7 @@ Seeds are fixed, so the samples are the same in every run on the same machine.
 
 from __future__ import annotations
 
+import string
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import cycle, islice
@@ -21,9 +22,13 @@ if TYPE_CHECKING:
 OPENING_CHARACTERS = 60
 """Of a test document, at most a quarter of it: what is left is for the model to guess at."""
 
+ENDS = ".!?…。！？\"'”’」』)"
+"""Of sentences. A piece may hold one with the line break behind it, so that without the break it seems the end of the text."""
+
 
 def opening(text: str) -> str:
-    """The first words of a text, at most 60 characters and a quarter of it; some characters where it has no words.
+    """The first words of a text, at most 60 characters and a quarter of it, without the end of a sentence; some characters
+    where it has no words.
 
     >>> opening("It was the best of times, it was the worst of times, it was the age of wisdom")
     'It was the best of'
@@ -33,7 +38,7 @@ def opening(text: str) -> str:
     if limit < len(text) and not text[limit].isspace():
         at = max(head.rfind(space) for space in (" ", "\n", "\t"))
         head = head[:at] if at > 0 else head
-    return head.rstrip() or head
+    return head.rstrip(ENDS + string.whitespace) or head.rstrip() or head
 
 
 def pick_openings(texts_by_source: dict[str, list[str]], *, count: int) -> list[str]:

@@ -88,6 +88,9 @@ def test_a_count_outside_the_vocabulary_is_refused(tmp_path: Path) -> None:
         ("It was the best of times, it was the worst of times, it was the age of wisdom", "It was the best of"),
         ("床前明月光，疑是地上霜。举头望明月，低头思故乡。", "床前明月光，"),
         ("ab", "a"),
+        ("A sailor slept.\nHe had walked far, and nobody knew where to.", "A sailor slept"),
+        ("床前明月光。疑是地上霜。举头望明月。低头思故乡。", "床前明月光"),
+        ("... " * 9, "... ..."),
         ("one " * 100, ("one " * 15).strip()),
     ],
 )

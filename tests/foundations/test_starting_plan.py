@@ -190,6 +190,15 @@ def test_a_registry_version_of_the_files_own_model_is_waited_for(folder: Path) -
     assert "registered_model/base" in reason(project, store, GPT)
 
 
+def test_a_model_of_another_family_is_no_beginning(folder: Path) -> None:
+    file = write(folder, "init_from: base") / "dagster_project.yaml"
+    file.write_text(file.read_text().replace("base: {family: transformer", "base: {family: lstm"))
+    with pytest.raises(
+        ConfigurationError, match="names 'base', of the family lstm, where gpt is of transformer. Name a"
+    ):
+        load_project(file)
+
+
 @pytest.mark.parametrize(
     ("gpt", "base", "sentence"),
     [
