@@ -130,9 +130,13 @@ def test_rows_are_limited_and_the_rest_is_said(built: Built, capsys: pytest.Capt
 
 
 def test_ctrl_c_stops_a_statement_as_it_stops_other_commands(built: Built, capsys: pytest.CaptureFixture[str]) -> None:
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    assert main(["sql", "SELECT count(*) FROM range(1000000000000)", "--config", str(built[0].file)]) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background are born ignoring it
+    try:
+        timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        assert main(["sql", "SELECT count(*) FROM range(1000000000000)", "--config", str(built[0].file)]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err.startswith("Stopped.")
 
 

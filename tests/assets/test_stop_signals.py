@@ -19,6 +19,7 @@ def die(reference):
     for _ in range(1000):  # the handler runs here, and Python drops what a callback raises
         pass
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background is born ignoring it
 signal.signal(signal.SIGTERM, lambda number, frame: os.kill(os.getpid(), signal.SIGINT))
 watch_signals()
 thing = Thing()
