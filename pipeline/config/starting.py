@@ -108,10 +108,10 @@ def starting_problem(models: Mapping[str, Any]) -> str | None:
                 f"models.{name}.init_from names {model.start_model!r}, which is no model of this file. Name one, or write a "
                 f"folder as ./{model.start_model}."
             )
-        if model.start_model is not None and models[model.start_model].family != model.family:
+        if model.start_model is not None and models[model.start_model].family != models[name].family:
             return (
                 f"models.{name}.init_from names {model.start_model!r}, of the family {models[model.start_model].family}, where "
-                f"{name} is of {model.family}. Name a model of the same family."
+                f"{name} is of {models[name].family}. Name a model of the same family."
             )
         reference = model.registry_reference
         if reference is not None and reference.name == name and reference.alias is not None:
