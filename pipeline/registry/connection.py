@@ -207,7 +207,7 @@ def tracker_faults() -> tuple[type[Exception], ...]:
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
-    return MlflowException, RequestException, SQLAlchemyError, CommandError
+    return MlflowException, RequestException, SQLAlchemyError, CommandError, sqlite3.Error
 
 
 def is_refusal(error: Exception) -> bool:
