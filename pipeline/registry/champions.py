@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
 
 from pipeline.errors import RegistryError
 from pipeline.registry.aliases import ALIAS
-from pipeline.registry.connection import connection, database_file
+from pipeline.registry.connection import connection, database_file, read_only
 
 _HOLDERS = "select name, version from registered_model_aliases where alias = ?"
 
@@ -20,7 +19,7 @@ def champions(uri: str) -> dict[str, str] | None:
             with connection(uri, doing="the champions") as client:
                 models = client.search_registered_models(max_results=1000)
                 return {model.name: str(model.aliases[ALIAS]) for model in models if ALIAS in model.aliases}
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connected:
+        with read_only(database) as connected:
             return {name: str(version) for name, version in connected.execute(_HOLDERS, (ALIAS,))}
     except (RegistryError, sqlite3.Error):
         return None
