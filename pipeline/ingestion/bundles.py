@@ -3,7 +3,7 @@
 In: a source's parts, sorted by path. Out: the same in groups, each of them one part of the cache. A part of
 SMALL_BYTES or more, and a range of a large file, is a group of its own. Where one group of small files ends and the
 next begins is said by a hash of their paths (content-defined chunking: Muthitacharoen et al. 2001, LBFS), so a file that
-is added, changed or removed alters its own group and at most the next.
+is added, changed or removed alters its own group, and seldom another one.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pipeline.ingestion.parts import Part
 SMALL_BYTES = 64_000
 """A file of as much or more is built by itself."""
 BUNDLE_BYTES = 512_000
-"""Of a group of small files, on average."""
+"""Of a group of small files, on average; half of it at least, so that few come near the greatest size, whose place shifts."""
 MAX_BUNDLE_BYTES = 4 * BUNDLE_BYTES
-MAX_BUNDLE_FILES = 2000
+MAX_BUNDLE_FILES = 10_000
 
 
 def bundle(parts: Sequence[Part]) -> list[tuple[Part, ...]]:
@@ -36,7 +36,8 @@ def bundle(parts: Sequence[Part]) -> list[tuple[Part, ...]]:
             bundles.append(open_bundle)
         open_bundle.append(part)
         num_bytes += part.num_bytes
-        if _ends_with(part) or num_bytes >= MAX_BUNDLE_BYTES or len(open_bundle) >= MAX_BUNDLE_FILES:
+        is_full = num_bytes >= MAX_BUNDLE_BYTES or len(open_bundle) >= MAX_BUNDLE_FILES
+        if is_full or (num_bytes >= BUNDLE_BYTES // 2 and _is_border(part)):
             open_bundle = None
     return [tuple(parts) for parts in bundles]
 
@@ -46,7 +47,7 @@ def bundle_key(parts: Sequence[Part]) -> str:
     return parts[0].key if len(parts) == 1 else fingerprint([part.key for part in parts])
 
 
-def _ends_with(part: Part) -> bool:
-    """The larger a file, the likelier it ends its group; which does, its path and size alone decide."""
+def _is_border(part: Part) -> bool:
+    """The larger a file, the likelier it is one; which are, their paths and sizes alone decide."""
     draw = int.from_bytes(hashlib.sha256(part.path.encode("utf-8", "surrogatepass")).digest()[:8])
-    return draw % BUNDLE_BYTES < part.num_bytes
+    return draw % (BUNDLE_BYTES // 2) < part.num_bytes

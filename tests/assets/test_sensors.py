@@ -1,8 +1,9 @@
-"""New files are a run, a failed run is tried again after growing pauses, and the sensor that ships says what is wrong."""
+"""New files are a run, a failed run is tried again after growing pauses; the sensors that ship and delete say what they did."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import dagster as dg
 import pytest
 
 from pipeline.artifacts import ArtifactStore, Report
-from pipeline.config import Project
+from pipeline.config import Project, load_project
 from pipeline.plan import build_nodes, find_or_build
 from pipeline.progress import SilentProgress
 from pipeline.records import Count, Ledger
@@ -137,3 +138,38 @@ def test_the_sensor_that_ships_says_what_is_wrong_with_each_spool(
         f"1 metrics sent. {spools / 'a'}: the spool does not begin with a start; it is left alone. "
         f"{spools / 'c'}: the spool does not begin with a start; it is left alone."
     )
+
+
+def test_old_versions_are_deleted_while_no_run_goes_on(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path
+) -> None:
+    project.file.write_text(project.file.read_text() + "keep_versions: 0\n")
+    monkeypatch.setenv("TEXTMILL_CONFIG", str(project.file))
+    from assets.definitions import make_definitions
+
+    kept = load_project(project.file)
+    definitions = make_definitions(kept)
+    for number in range(3):
+        (project.folder / "notes" / "a.txt").write_text(f"note {number}")
+        build(kept, "raw_documents")
+    shutil.copy(empty_database / "mlflow.db", kept.storage_folder / "mlflow" / "mlflow.db")
+    raw = kept.storage_folder / "raw_documents" / "notes"
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        context = dg.build_sensor_context(instance=instance, definitions=definitions)
+        job = definitions.resolve_job_def("gpt_job")
+        run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+        look = definitions.resolve_sensor_def("old_versions").evaluate_tick
+        assert str(look(context).skip_message).startswith(f"Nothing was deleted: run {run.run_id[:8]} (started) is not")
+        assert len(list(raw.glob("*/manifest.json"))) == 3
+        instance.report_run_failed(run)
+        assert str(look(context).skip_message).startswith("Deleted 2 versions and 0 other folders, 0.0 MB")
+        assert [path.parent.name for path in raw.glob("*/manifest.json")] == [current_version(kept)]
+        assert look(context).skip_message == "Nothing is old enough."
+        (kept.storage_folder / "mlflow" / "mlflow.db").write_text("no database")
+        assert "cannot be asked which versions hold an alias" in str(look(context).skip_message)
+
+
+def current_version(project: Project) -> str:
+    current = ArtifactStore(project.storage_folder).current("raw_documents", "notes")
+    assert current is not None
+    return current.ref.version
