@@ -37,9 +37,8 @@ def make_report(parts: Sequence[CachedPart], ledger: Ledger, *, num_files: int) 
     for part in parts:
         for file in part.account["files"]:  # ranges of one file are several parts
             files.setdefault(file["path"], Counter()).update({key: file[key] for key in FILE_COUNTS})
-    report.tables["Files"] = sorted(({"path": path, **count} for path, count in files.items()), key=by_size)[
-        :TABLE_ROWS
-    ]
+    rows: list[dict[str, int | str]] = [{"path": path} | dict(count) for path, count in files.items()]
+    report.tables["Files"] = sorted(rows, key=by_size)[:TABLE_ROWS]
     if num_files > TABLE_ROWS:
         report.notes.append(f"The table shows the largest {TABLE_ROWS} of {num_files} files.")
     report.tables["Rejects by reason"] = reject_table(ledger)
