@@ -9,6 +9,7 @@ from itertools import pairwise
 from assets.building import Check, CheckOutcome
 from pipeline.artifacts import Artifact
 from pipeline.config import Project
+from pipeline.corpus.expectation import judge_kept
 from pipeline.errors import StageError, TextmillError
 from pipeline.files import sha256_file
 from pipeline.records import Ledger
@@ -31,15 +32,7 @@ def _ledger_balances(project: Project, artifact: Artifact) -> CheckOutcome:
 
 
 def _kept_in_range(project: Project, artifact: Artifact) -> CheckOutcome:
-    ledger = Ledger.from_json(artifact.manifest.counts["ledger"])
-    expect = project.corpora[artifact.ref.name].expect
-    fraction = ledger.kept.documents / max(ledger.taken.documents, 1)
-    enough = ledger.kept.documents >= expect.min_documents
-    passed = enough and expect.min_kept_fraction <= fraction <= expect.max_kept_fraction
-    wanted = f"{expect.min_kept_fraction:g} to {expect.max_kept_fraction:g} and at least {expect.min_documents}"
-    sentence = (
-        f"{ledger.kept.documents} documents kept, a fraction of {fraction:.3f}; expected {wanted} (corpora.expect)."
-    )
+    passed, sentence = judge_kept(artifact, project.corpora[artifact.ref.name].expect)
     return CheckOutcome(passed=passed, sentence=sentence)
 
 

@@ -46,8 +46,14 @@ def built_states(project: Project, sources: list[str]) -> dict[str, list[str]]:
 
 
 def make_sensors(project: Project, nodes: Mapping[Key, Node]) -> list[dg.SensorDefinition]:
-    """`source_files` (on when the file has `watch`), `pending_metrics` and `dead_runs` (on)."""
-    return [*([_source_files(project, nodes)] if project.models else []), _pending_metrics(project), _dead_runs()]
+    """`source_files` (on when the file has `watch`), `pending_metrics` and `dead_runs` (on), `old_versions` (where the file has
+    `keep_versions`)."""
+    return [
+        *([_source_files(project, nodes)] if project.models else []),
+        _pending_metrics(project),
+        _dead_runs(),
+        *([_old_versions(project, project.keep_versions)] if project.keep_versions is not None else []),
+    ]
 
 
 def _source_files(project: Project, nodes: Mapping[Key, Node]) -> dg.SensorDefinition:
@@ -182,3 +188,24 @@ def _pending_metrics(project: Project) -> dg.SensorDefinition:
         return dg.SkipReason(" ".join(said) or "Nothing waits.")
 
     return pending_metrics
+
+
+def _old_versions(project: Project, keep: int) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="old_versions",
+        minimum_interval_seconds=3600,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Deletes old versions but for {keep} of each asset, while no run goes on.",
+    )
+    def old_versions(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        from assets.pruning import delete, in_words, waste_of
+
+        try:
+            waste = waste_of(project, keep=keep)
+            if waste:
+                delete(waste, context.instance)
+        except TextmillError as error:
+            return dg.SkipReason(str(error))
+        return dg.SkipReason(f"Deleted {in_words(waste)}." if waste else "Nothing is old enough.")
+
+    return old_versions

@@ -24,3 +24,9 @@ def unfinished(instance: dg.DagsterInstance, kind: Literal["schedule", "sensor"]
         if runs
         else None
     )
+
+
+def going_on(instance: dg.DagsterInstance) -> str | None:
+    """A run that is not finished, in words, or None."""
+    runs = instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED), limit=1)
+    return f"run {runs[0].run_id[:8]} ({runs[0].status.value.lower()})" if runs else None

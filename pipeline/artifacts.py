@@ -305,7 +305,8 @@ class ArtifactStore:
         if not folder.is_dir():
             return []
         found = [self.find(stage, name, entry.name) for entry in folder.iterdir() if (entry / MANIFEST).is_file()]
-        return sorted((a for a in found if a is not None), key=lambda a: a.manifest.created_at, reverse=True)
+        whole = [a for a in found if a is not None and a.folder.name == a.ref.version]  # one that was set aside is none
+        return sorted(whole, key=lambda a: a.manifest.created_at, reverse=True)
 
     def verify(self, artifact: Artifact) -> None:
         """Reads every file and compares it with the manifest.

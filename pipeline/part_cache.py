@@ -7,6 +7,7 @@ the part.
 - A part appears by one rename, after its files were read back, its ledger balanced and everything is on disk.
 - `part.json` has each file's size and sha256; a part that does not match is dropped and built again. That covers the
   versions too: a linked file is the same file, so damage in one is damage in both.
+- A part's folder has the time when the part was last used, by which `pruning` knows what no version needs.
 - Rows are streamed: a row group is closed by rows or by bytes, whichever comes first, so memory stays bounded.
 
 Trade-off: verifying reads every part once a process (about 1 GB/s a core), the price of noticing a flipped bit.
@@ -20,6 +21,7 @@ import shutil
 import socket
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -332,7 +334,11 @@ def load_part(folder: Path) -> CachedPart | None:
                 return None
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
-    return part if part.key == folder.name else None
+    if part.key != folder.name:
+        return None
+    with suppress(OSError):  # of somebody else's, on a disk that is read-only
+        os.utime(folder)
+    return part
 
 
 def load_parts(parts_folder: Path, keys: Iterable[str]) -> dict[str, CachedPart]:

@@ -17,6 +17,7 @@ from pipeline import cleaning, corpus, evaluation, ingestion, registry, shards, 
 from pipeline.artifacts import Artifact, ArtifactRef, ArtifactStore, Draft
 from pipeline.config import DatasetConfig, NgramConfig, Project
 from pipeline.config.starting import StartSettings
+from pipeline.corpus.expectation import judge_kept
 from pipeline.errors import ArtifactDamaged, ArtifactMissing, ConfigurationError, InputError
 from pipeline.files import fingerprint, sha256_file
 from pipeline.ingestion.parts import list_parts
@@ -327,6 +328,8 @@ def make_plan(project: Project, store: ArtifactStore, names: tuple[str, ...] = (
         version = node.version(inputs, literals)
         if current is not None and current.ref.version == version and _lost_its_registry(project, key):
             steps[key] = Step(key=key, status="would run", reason="the registry's database is gone")
+        elif current is not None and current.ref.version == version and (problem := _unexpected(project, current)):
+            steps[key] = Step(key=key, status="would run", reason=f"its check would fail: {problem}")
         elif current is not None and current.ref.version == version:
             steps[key] = Step(key=key, status="up to date", reason=f"version {version}")
         elif store.find(key.stage, key.name, version) is not None:
@@ -347,6 +350,14 @@ def _look_for_files(project: Project, node: Node) -> None:
 def _lost_its_registry(project: Project, key: Key) -> bool:
     database = database_file(tracking_uri(project.storage_folder))
     return key.stage == REGISTERED and database is not None and not database.is_file()
+
+
+def _unexpected(project: Project, artifact: Artifact) -> str | None:
+    """What `expect` has against a corpus that is there: it is no part of the version, and may have been set since."""
+    if artifact.ref.stage != CORPUS:
+        return None
+    is_expected, sentence = judge_kept(artifact, project.corpora[artifact.ref.name].expect)
+    return None if is_expected else sentence
 
 
 def _why(node: Node, current: Artifact | None, inputs: Mapping[str, ArtifactRef], literals: Mapping[str, Any]) -> str:

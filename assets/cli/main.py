@@ -89,6 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     ui.add_argument("--port", type=int, default=3000, help="Dagster's port (default 3000)")
     ui.add_argument("--mlflow-port", type=int, default=5000, help="MLflow's port (default 5000)")
     command("status", "What is built, what is stale, what waits.")
+    prune = command("prune", "Say which old versions nothing in use needs, and with --delete, delete them.")
+    prune.add_argument(
+        "--keep", type=int, metavar="N", help="old versions of each asset that stay (default: keep_versions, or 1)"
+    )
+    prune.add_argument("--delete", action="store_true", help="delete them")
     models = command("models", "The registry: versions, aliases, metrics, lineage.")
     models.add_argument("names", nargs="*", metavar="MODEL")
     board = command("leaderboard", "Every evaluated model of every family and task in one table.")
@@ -187,6 +192,10 @@ def _dispatch(project: Project, parsed: argparse.Namespace) -> int:
             from assets.cli.plan import status
 
             return status(project)
+        case "prune":
+            from assets.cli.prune import prune
+
+            return prune(project, keep=parsed.keep, is_to_delete=parsed.delete)
         case "ui":
             from assets.cli.ui import serve
 

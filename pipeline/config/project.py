@@ -16,8 +16,7 @@ from pipeline.config.families import ModelConfig
 from pipeline.config.sections import Name, PathText, Section
 from pipeline.config.trainer import LocalTrainer, TrainerConfig
 
-_SENSORS = ("source_files", "pending_metrics", "dead_runs")
-"""Of every project."""
+_SENSORS = ("source_files", "pending_metrics", "dead_runs", "old_versions")
 _DAGSTERS_OWN = {
     "context", "conf", "config", "meta", "arg_dict", "dict", "input_arg_dict", "output_arg_dict", "int", "str", "float", "bool",
     "input", "output", "type", *keyword.kwlist,
@@ -82,6 +81,9 @@ class Project(Section):
     """The MLflow experiment's name."""
     storage: PathText = "data"
     """The folder of every artifact, relative to the project file."""
+    keep_versions: Annotated[int, Field(ge=0)] | None = None
+    """Of each asset, how many old versions stay beside the one in use, what holds an alias, and what these were made from; the
+    others are deleted while `textmill ui` runs and nothing is built, once an hour. null keeps all."""
     engine: EngineConfig = EngineConfig()
     """The data stages' workers."""
     trainer: TrainerConfig = LocalTrainer()

@@ -12,6 +12,7 @@ layout.py     where the documents of a corpus lie
 bins.py       writes what was decided, by workers, as far as it is new
 report.py     what a person sees of it
 rule.py       one rule
+expectation.py  whether it kept as much as its settings expect
 pair_rules.py  rules for pairs: length ratio, language of each side
 pairs.py      splits that part no pairs with a side in common
 fixed_splits.py  splits that a source fixes, and leakage from them

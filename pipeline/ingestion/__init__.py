@@ -1,6 +1,7 @@
 """Raw documents: files of a source become rows of Parquet, and what cannot be read becomes a reject with its reason.
 
 parts.py            what a source consists of today, and the keys of its parts
+bundles.py          small parts in groups that are built together
 paths.py            the files that paths, folders and globs name; links and pipes refused
 packages.py         installed packages and their files
 stat_cache.py       hashes of unchanged files, remembered
@@ -28,8 +29,9 @@ dialogue.py         conversations: each turn with those before it
 python_docs.py      docstrings and reference text of installed packages
 docstrings.py       the docstrings of a module
 docstring_pairs.py  a docstring and its summary; a parameter and what it means
+reading.py          a part by its source's reader
 report.py           what a person sees of it
 build.py            the stage
 """
 
-CODE_VERSION = "6"
+CODE_VERSION = "7"

@@ -1,15 +1,14 @@
 """The stage: a source's files become `documents/<part>.parquet` and `rejects/<part>.parquet`.
 
 Each part is read by a worker, cached by its content, and linked into the version; unchanged parts are not read again.
-A file that changes while it is read stops the run: its rows would not be those its key names.
+Small files share a part of the cache (see bundles.py).
 """
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +16,14 @@ import pyarrow as pa
 
 from pipeline.artifacts import Artifact, Draft
 from pipeline.config import EngineConfig
-from pipeline.config.data import JsonSource, ParquetSource, PythonDocsSource, SourceConfig, TextSource
-from pipeline.config.file_sources import (
-    CsvSource,
-    DialogueSource,
-    MarkdownSource,
-    ParallelSource,
-    SquadSource,
-    WikipediaSource,
-)
-from pipeline.config.web_sources import HtmlSource, WarcSource
+from pipeline.config.data import SourceConfig
 from pipeline.errors import InputError
-from pipeline.files import storage_errors
-from pipeline.ingestion.archives import is_archive, read_archive
-from pipeline.ingestion.csv_documents import read_csv
-from pipeline.ingestion.dialogue import read_dialogue
-from pipeline.ingestion.html import read_html
+from pipeline.ingestion.bundles import bundle, bundle_key
 from pipeline.ingestion.items import MAX_DOCUMENT_BYTES, Document, FileRejected, Rejected
-from pipeline.ingestion.json_documents import read_json
-from pipeline.ingestion.markdown import read_markdown
-from pipeline.ingestion.parallel import read_parallel
-from pipeline.ingestion.parquet import read_parquet
-from pipeline.ingestion.parts import Part, content_now, list_parts
-from pipeline.ingestion.python_docs import read_docstring_pairs, read_python_docs
-from pipeline.ingestion.ranges import Range
-from pipeline.ingestion.report import SAMPLE_CHARACTERS, make_report
-from pipeline.ingestion.squad import read_squad
-from pipeline.ingestion.text import read_text
-from pipeline.ingestion.warc import read_warc
-from pipeline.ingestion.wikipedia import read_wikipedia
-from pipeline.part_cache import CachedPart, PartWriter, aside, build_parts, link_parts, reject_row, write_part
+from pipeline.ingestion.parts import Part, list_parts
+from pipeline.ingestion.reading import read_part
+from pipeline.ingestion.report import FILE_COUNTS, NUM_SAMPLES, SAMPLE_CHARACTERS, TABLE_ROWS, by_size, make_report
+from pipeline.part_cache import CachedPart, PartWriter, build_parts, link_parts, reject_row, write_part
 from pipeline.progress import Progress
 from pipeline.records import RAW_SCHEMA, Ledger, document_id
 
@@ -57,22 +34,25 @@ BATCH_ROWS = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Task:
-    part: Part
+    parts: tuple[Part, ...]
     config: SourceConfig
     source: str
     parts_folder: Path
 
     @property
     def key(self) -> str:
-        return self.part.key
+        return bundle_key(self.parts)
 
     @property
     def num_bytes(self) -> int:
-        return self.part.num_bytes
+        return sum(part.num_bytes for part in self.parts)
 
     @property
     def description(self) -> str:
-        return f"sources.{self.source} {self.part.path}" + (f", {self.part.range}" if self.part.range else "")
+        first = self.parts[0]
+        if len(self.parts) > 1:
+            return f"sources.{self.source} {first.path} to {self.parts[-1].path}, {len(self.parts)} small files"
+        return f"sources.{self.source} {first.path}" + (f", {first.range}" if first.range else "")
 
 
 def build_raw_documents(
@@ -97,183 +77,152 @@ def build_raw_documents(
     if planned is not None and list(planned) != [part.key for part in parts]:
         raise InputError(f"The files of sources.{name} changed while the run began. Run again.")
     parts_folder = draft.folder.parent / "parts"
-    tasks = [_Task(part=part, config=config, source=name, parts_folder=parts_folder) for part in parts]
+    tasks = [_Task(parts=few, config=config, source=name, parts_folder=parts_folder) for few in bundle(parts)]
     built = build_parts(tasks, _build_part, parts_folder=parts_folder, engine=engine, progress=progress)
-    if built.num_built < len(parts):
-        progress.note(f"{len(parts) - built.num_built} of {len(parts)} parts were there already")
+    if built.num_built < len(tasks):
+        progress.note(f"{len(tasks) - built.num_built} of {len(tasks)} parts were there already")
     rows = link_parts(built.parts, draft)
     ledger = Ledger()
     for part in built.parts:
         ledger.merge(part.ledger)
     ledger.check(f"{STAGE}/{name}")
-    report = make_report(built.parts, ledger, paths=[part.path for part in parts])
-    counts = {"ledger": ledger.to_json(), "parts": len(parts)}
+    report = make_report(built.parts, ledger, num_files=len({part.path for part in parts}))
+    counts = {"ledger": ledger.to_json(), "parts": len(tasks)}
     return draft.commit(counts=counts, report=report, rows=rows)
 
 
-def _build_part(task: _Task) -> CachedPart:
-    """Reads one part in a worker; where the file as a whole cannot be trusted, the part is that one reject."""
+@dataclass(slots=True, kw_only=True)
+class _Contents:
+    """Of one part of a source."""
 
-    def write(items: Iterator[Document | Rejected], facts: Counter[str]) -> CachedPart:
+    part: Part
+    items: Iterable[Document | Rejected]
+    facts: Counter[str] = field(default_factory=Counter)
+    """What the reader remarked, once the items are read."""
+
+
+def _build_part(task: _Task) -> CachedPart:
+    """Reads a part, or some small ones, in a worker; a file that cannot be trusted as a whole is one reject."""
+
+    def write(contents: Iterable[_Contents]) -> CachedPart:
         return write_part(
             task.parts_folder,
             task.key,
             schema=RAW_SCHEMA,
             bytes_column="num_bytes",
-            where=f"{STAGE}/{task.source} ({task.part.path})",
-            fill=lambda writer: _fill(writer, items, facts, task),
+            where=f"{STAGE}/{task.source} ({task.parts[0].path})",
+            fill=lambda writer: _fill(writer, contents, task),
         )
 
+    if len(task.parts) > 1:
+        return write(_whole(part, task) for part in task.parts)
+    (part,) = task.parts
     facts: Counter[str] = Counter()
     try:
-        if task.part.refusal is not None:
-            raise FileRejected("refused", task.part.refusal)
-        return write(_read(task, facts), facts)
+        return write([_Contents(part=part, items=_read(part, facts, task), facts=facts)])
     except FileRejected as error:
-        whole = Rejected(index=0, reason=error.reason, detail=str(error), num_bytes=task.part.num_bytes)
-        return write(iter([whole]), Counter())
+        return write([_refused(part, error)])
 
 
-def _read(task: _Task, facts: Counter[str]) -> Iterator[Document | Rejected]:
-    """The reader's items, and at the end the proof that they are of the file that the key names.
+def _read(part: Part, facts: Counter[str], task: _Task) -> Iterator[Document | Rejected]:
+    return read_part(part, task.config, facts, parts_folder=task.parts_folder)
 
-    Raises:
-        InputError: the file could not be read this time, or is another one by now.
-    """
-    rejected: FileRejected | None = None
+
+def _whole(part: Part, task: _Task) -> _Contents:
+    """All of a small part at once: it is known whether it can be trusted before anything of it is written."""
+    facts: Counter[str] = Counter()
     try:
-        try:
-            yield from _reader(task, facts)
-        except FileRejected as error:
-            rejected = error
-        content = content_now(task.part, task.config)
-    except OSError as error:
-        raise InputError(f"{task.part.location} cannot be read: {error.strerror}. Mend that and run again.") from error
-    if content != task.part.content:
-        raise InputError(f"{task.part.location} changed while it was read. Run again when it is complete.")
-    if rejected is not None:
-        raise rejected
+        return _Contents(part=part, items=list(_read(part, facts, task)), facts=facts)
+    except FileRejected as error:
+        return _refused(part, error)
 
 
-def _reader(task: _Task, facts: Counter[str]) -> Iterator[Document | Rejected]:
-    part, config = task.part, task.config
-    path = Path(part.location)
-    if isinstance(config, ParallelSource):
-        assert part.target is not None, "a pair's part has both files"
-        return read_parallel(path, part.target, config, facts)
-    if isinstance(config, PythonDocsSource):
-        if config.documents != "pages":
-            return read_docstring_pairs(path, config.documents, facts)
-        return read_python_docs(path, facts)
-    if is_archive(part.path):
-        return _archive_reader(path, config, facts, task)
-    return read_file(path, config, facts, part.range)
+def _refused(part: Part, error: FileRejected) -> _Contents:
+    whole = Rejected(index=0, reason=error.reason, detail=str(error), num_bytes=part.num_bytes)
+    return _Contents(part=part, items=[whole])
 
 
-def read_file(
-    path: Path, config: SourceConfig, facts: Counter[str], part: Range | None = None
-) -> Iterator[Document | Rejected]:
-    """The documents and rejects of one plain file, or of a range of it, by the source's reader.
-
-    Raises:
-        FileRejected: the file as a whole cannot be trusted.
-    """
-    match config:
-        case TextSource():
-            return read_text(path, config, facts, part)
-        case JsonSource():
-            return read_json(path, config, facts, part)
-        case CsvSource():
-            return read_csv(path, config, facts, part)
-        case ParquetSource():
-            return read_parquet(path, config)
-        case WikipediaSource():
-            return read_wikipedia(path, config)
-        case MarkdownSource():
-            return read_markdown(path, config, facts)
-        case SquadSource():
-            return read_squad(path, config)
-        case DialogueSource():
-            return read_dialogue(path, config, facts)
-        case HtmlSource():
-            return read_html(path, config, facts)
-        case WarcSource():
-            return read_warc(path, config, facts)
-        case ParallelSource() | PythonDocsSource():
-            raise AssertionError("these are no readers of single files")
+def _fill(writer: PartWriter, contents: Iterable[_Contents], task: _Task) -> Mapping[str, Any]:
+    """Writes every part's documents and rejects; what the report wants to know of them."""
+    rows = _Rows(writer)
+    facts: Counter[str] = Counter()
+    files: list[dict[str, int | str]] = []
+    samples: list[dict[str, str | None]] = []
+    for number, content in enumerate(contents):
+        path = content.part.path
+        count: Counter[str] = Counter(dict.fromkeys(FILE_COUNTS, 0))
+        # not all samples of the first files
+        wants_sample = number * NUM_SAMPLES >= len(samples) * len(task.parts)
+        for item in content.items:
+            checked = _check(item) if isinstance(item, Document) else item
+            if isinstance(checked, Rejected):
+                count.update(rejected_documents=1, rejected_bytes=checked.num_bytes)
+                _reject(writer, checked, path=checked.path or path, source=task.source)
+                continue
+            num_bytes = len(checked.text.encode())
+            count.update(documents=1, bytes=num_bytes)
+            if wants_sample:
+                text = checked.text[:SAMPLE_CHARACTERS]
+                samples.append({"path": checked.path or path, "title": checked.title, "text": text})
+                wants_sample = False
+            rows.add(checked, path=checked.path or path, source=task.source, num_bytes=num_bytes)
+        facts += content.facts
+        files.append({"path": path, **count})
+    rows.flush()
+    largest = sorted(files, key=by_size)[:TABLE_ROWS]
+    return {"facts": dict(sorted(facts.items())), "samples": samples, "files": largest}
 
 
-def _archive_reader(
-    path: Path, config: SourceConfig, facts: Counter[str], task: _Task
-) -> Iterator[Document | Rejected]:
-    """The items of an archive's files, by way of a folder that a killed run leaves to the next one's cleaning."""
-    assert not isinstance(config, PythonDocsSource), "packages are no archives"
-    with storage_errors(task.parts_folder):
-        scratch = aside(task.parts_folder, f"{task.key}-scratch")
-        scratch.mkdir(parents=True)
-    try:
-        yield from read_archive(
-            path,
-            name=task.part.path,
-            members=config.members,
-            read_file=lambda member, facts: read_file(member, config, facts),
-            scratch=scratch,
-            facts=facts,
+def _reject(writer: PartWriter, rejected: Rejected, *, path: str, source: str) -> None:
+    writer.take(num_bytes=rejected.num_bytes)
+    writer.reject(
+        reject_row(
+            stage=STAGE,
+            source=source,
+            path=path,
+            index=rejected.index,
+            reason=rejected.reason,
+            detail=rejected.detail,
+            num_bytes=rejected.num_bytes,
+            id=rejected.id,
+            excerpt=rejected.excerpt,
+            value=rejected.value,
+            threshold=rejected.threshold,
         )
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    )
 
 
-def _fill(
-    writer: PartWriter, items: Iterator[Document | Rejected], facts: Counter[str], task: _Task
-) -> Mapping[str, Any]:
-    rows: list[dict[str, Any]] = []
-    num_pending = 0
-    sample: dict[str, str | None] | None = None
-    for item in items:
-        path = item.path or task.part.path
-        checked = _check(item) if isinstance(item, Document) else item
-        if isinstance(checked, Rejected):
-            writer.take(num_bytes=checked.num_bytes)
-            writer.reject(
-                reject_row(
-                    stage=STAGE,
-                    source=task.source,
-                    path=path,
-                    index=checked.index,
-                    reason=checked.reason,
-                    detail=checked.detail,
-                    num_bytes=checked.num_bytes,
-                    id=checked.id,
-                    excerpt=checked.excerpt,
-                    value=checked.value,
-                    threshold=checked.threshold,
-                )
-            )
-            continue
-        num_bytes = len(checked.text.encode())
-        writer.take(num_bytes=num_bytes)
-        sample = sample or {"path": path, "title": checked.title, "text": checked.text[:SAMPLE_CHARACTERS]}
-        rows.append(
+class _Rows:
+    """Documents on their way to the writer, some thousands at a time."""
+
+    def __init__(self, writer: PartWriter) -> None:
+        self._writer = writer
+        self._pending: list[dict[str, Any]] = []
+        self._pending_bytes = 0
+
+    def add(self, document: Document, *, path: str, source: str, num_bytes: int) -> None:
+        self._writer.take(num_bytes=num_bytes)
+        self._pending.append(
             {
-                "id": document_id(checked.text, checked.target),
-                "source": task.source,
+                "id": document_id(document.text, document.target),
+                "source": source,
                 "path": path,
-                "index": checked.index,
-                "title": checked.title,
-                "text": checked.text,
+                "index": document.index,
+                "title": document.title,
+                "text": document.text,
                 "num_bytes": num_bytes,
-                "target": checked.target,
-                "group_id": checked.group,
+                "target": document.target,
+                "group_id": document.group,
             }
         )
-        num_pending += num_bytes + (len(checked.target) if checked.target is not None else 0)
-        if num_pending >= BATCH_BYTES or len(rows) >= BATCH_ROWS:
-            writer.keep(pa.RecordBatch.from_pylist(rows, RAW_SCHEMA))
-            rows, num_pending = [], 0
-    if rows:
-        writer.keep(pa.RecordBatch.from_pylist(rows, RAW_SCHEMA))
-    return {"facts": dict(sorted(facts.items())), "sample": sample}
+        self._pending_bytes += num_bytes + (len(document.target) if document.target is not None else 0)
+        if self._pending_bytes >= BATCH_BYTES or len(self._pending) >= BATCH_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._pending:
+            self._writer.keep(pa.RecordBatch.from_pylist(self._pending, RAW_SCHEMA))
+            self._pending, self._pending_bytes = [], 0
 
 
 def _check(document: Document) -> Document | Rejected:

@@ -10,7 +10,6 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from pipeline.corpus.layout import train_files
 from pipeline.errors import RegistryError
 from pipeline.files import write_json
 from pipeline.registry.aliases import ALIAS
-from pipeline.registry.connection import connection, database_file, displayed, version_numbers
+from pipeline.registry.connection import connection, database_file, displayed, read_only, version_numbers
 from pipeline.registry.rivals import (
     CONTENT_TAG,
     TRAINING_DOCUMENTS,
@@ -107,7 +106,7 @@ def _ask_file(database: Path, reference: Reference) -> tuple[str, str | None]:
     if not database.is_file():
         raise _missing(reference, [])
     try:
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connected:
+        with read_only(database) as connected:
             known = [str(row[0]) for row in connected.execute(_KNOWN, (reference.name,))]
             version = reference.version
             if version is None:

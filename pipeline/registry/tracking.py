@@ -98,14 +98,14 @@ def ship_all(storage: Path) -> list[ShipResult]:
     uri = tracking_uri(storage)
     results = []
     for events in sorted((storage / "spool").glob(f"*/*/{EVENTS}")):
-        if _holds_unsent(events, uri):
+        if holds_unsent(events, uri):
             results.append(ship(events.parent, uri))
             if results[-1].is_outage:
                 break  # the next would wait for the same server
     return results
 
 
-def _holds_unsent(events: Path, uri: str) -> bool:
+def holds_unsent(events: Path, uri: str) -> bool:
     """A spool that cannot be read counts, so that `ship` says why."""
     try:
         return _num_whole_bytes(events, _read_state(events.parent, uri).offset) > 0

@@ -32,6 +32,7 @@ sample.py      what the network writes at each validation
 profiling.py   a trace of some steps
 results.py     what a finished run leaves
 guard.py       losses that are not finite, and spikes
+history.py     what a run remembers of its steps, and tells
 checkpoint.py  the whole state on disk, atomically
 keeping.py     which checkpoints stay
 stopping.py    signals and a parent that died

@@ -29,7 +29,7 @@ from pipeline.training.console import Console
 from pipeline.training.data import Batch
 from pipeline.training.distributed import ALONE, Alone
 from pipeline.training.families import Network, cpu_forward_tokens, network_of, shape_of
-from pipeline.training.guard import SpikeGuard, Verdict
+from pipeline.training.guard import SpikeGuard
 from pipeline.training.hardware import (
     Hardware,
     choose_device,
@@ -39,18 +39,19 @@ from pipeline.training.hardware import (
     resumed,
     same_device,
 )
+from pipeline.training.history import History
 from pipeline.training.keeping import Keep
 from pipeline.training.monitor import Monitor
 from pipeline.training.open_data import open_data
 from pipeline.training.optimizer import optimizer_of
 from pipeline.training.prefetch import Prefetcher
 from pipeline.training.profiling import Profile
-from pipeline.training.results import metrics_of, params_of, write_results
+from pipeline.training.results import params_of, write_results
 from pipeline.training.sample import sample_text
 from pipeline.training.schedule import learning_rate_scale
 from pipeline.training.spec import EPOCHS_WORTH_READING, TrainingSpec
 from pipeline.training.spool import Spool
-from pipeline.training.step import accumulate, explain_halt, is_out_of_memory, train_step
+from pipeline.training.step import accumulate, is_out_of_memory, train_step
 from pipeline.training.stopping import StopRequest
 from pipeline.training.warmup import loss_function, make_ready
 
@@ -65,7 +66,7 @@ class Trainer:
             TrainingError: the data do not fit the spec, or a checkpoint belongs to another run.
         """
         self.spec, self._stop, self._ranks = spec, stop, ranks
-        self._started, self._earlier_seconds = time.monotonic(), 0.0
+        self._started = time.monotonic()
         self.shape = shape_of(spec.family, spec.shape)
         self._data = open_data(spec, self.shape)
         self._tokens_per_step = self._data.tokens_per_step
@@ -94,18 +95,23 @@ class Trainer:
         )
         trained = {name for name, parameter in self.network.named_parameters() if parameter.requires_grad}
         self._average = average_of(spec, {name: self._parameters[name] for name in self._parameters if name in trained})
-        self._history: list[dict[str, Any]] = []
-        self._timings: list[dict[str, float]] = []
-        self._unread: list[tuple[int, Tensor]] = []
-        self._best_loss: float | None = None
-        self._step = self._num_skipped = 0
-        self._start_loss: float | None = None
-        if checkpoint is not None:
-            self._restore(checkpoint)
-        self._loss_of = loss_function(self.network, compiled=False)
         peak = peak_flops(self.hardware.device)
         self._peak = None if peak is None else peak * ranks.size
         self._monitor = Monitor(device=self.hardware.device)
+        self._history = History(
+            spec,
+            console=self._console,
+            monitor=self._monitor,
+            scale_at=self._scale,
+            tokens_until=self._data.tokens,
+            flops_per_token=self.shape.flops_per_token,
+            peak=self._peak,
+        )
+        self._best_loss: float | None = None
+        self._step = 0
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        self._loss_of = loss_function(self.network, compiled=False)
         self._profile = Profile(spec.profile_steps if ranks.is_first else None, Path(spec.spool_folder))
         self._ahead = Prefetcher(self._batch_of, prepare=same_device(self.hardware.device))
         self._tokenizer = Tokenizer.load(Path(spec.tokenizer_file))
@@ -136,9 +142,8 @@ class Trainer:
         status = "FAILED"
         try:
             self._announce()
-            if spec.started_from is not None and self._start_loss is None:
-                self._start_loss = self._validate()
-                self._spool.metrics(0, {"validation/loss": self._start_loss})
+            if spec.started_from is not None and self._history.start_loss is None:
+                self._history.add_start(self._spool, self._validate())
             self._train()
             self._save_checkpoint()
             result_step = self._take_best() if spec.result == "best" else self._step
@@ -150,11 +155,11 @@ class Trainer:
                     spec,
                     network,
                     hardware=self.hardware,
-                    history=self._history,
-                    timings=self._timings,
-                    earlier_seconds=self._earlier_seconds,
+                    history=self._history.rows,
+                    timings=self._history.timings,
+                    earlier_seconds=self._history.earlier_seconds,
                     data=self._data,
-                    start_loss=self._start_loss,
+                    start_loss=self._history.start_loss,
                     result_step=result_step,
                 )
             status = "FINISHED"
@@ -175,10 +180,10 @@ class Trainer:
         next_batch = self._ahead.get if self.hardware.device == "cuda" else self._batch_of
         last_saved = time.monotonic()
         if self._lacks_validation():
-            self._history[-1]["validation_loss"] = validation_loss = self._validate()
-            self._spool.metrics(self._step, {"validation/loss": validation_loss})
+            loss = self._validate()
+            self._history.add_validation(self._spool, loss)
             self._look_at_validations()
-            self._save_if_best(validation_loss)
+            self._save_if_best(loss)
         while self._step < spec.num_steps:
             self._profile.before(self._step + 1)
             with self._monitor.waiting_for_data():
@@ -188,19 +193,17 @@ class Trainer:
             self._end_profile(self._profile.after())
             if self._average is not None:
                 self._average.update(self._step)
-            self._unread.append((self._step, row))
+            self._history.add(self._step, row)
             if self._is_to_validate():
                 loss = self._validate()
                 self._read_figures(validation_loss=loss)
                 self._look_at_validations()
                 self._write_sample()
                 self._save_if_best(loss)
-            elif self.hardware.device == "cpu" or len(self._unread) >= spec.log_every_steps:
+            elif self.hardware.device == "cpu" or self._history.num_unread >= spec.log_every_steps:
                 self._read_figures()
             self._console.step(self._step)
-            timing = self._console.timing()
-            timing["seconds"] += self._earlier_seconds
-            self._timings.append({"step": self._step, **timing})
+            self._history.add_time(self._step)
             by_steps = spec.checkpoint_every_steps and self._step % spec.checkpoint_every_steps == 0
             if by_steps or self._ranks.from_first(time.monotonic() - last_saved > spec.checkpoint_every_seconds):
                 self._save_checkpoint()
@@ -242,7 +245,7 @@ class Trainer:
 
     def _lacks_validation(self) -> bool:
         """Whether the run that saved the checkpoint was stopped while it validated."""
-        return bool(self._history) and self._is_to_validate() and self._history[-1]["validation_loss"] is None
+        return self._step > 0 and self._is_to_validate() and self._history.last_validation_loss is None
 
     def _batch_of(self, step: int) -> Batch:
         return self._data.batch(step).to(self.hardware.device)
@@ -261,51 +264,7 @@ class Trainer:
             )
 
     def _read_figures(self, *, validation_loss: float | None = None) -> None:
-        """Takes the figures of the steps since the last call from the device: every step goes into the history, the tracker
-        gets every n-th and each validation.
-
-        Raises:
-            TrainingDiverged: a step halted the run.
-            TrainingError: it did not when computed again.
-        """
-        if not self._unread:
-            return
-        rows = torch.stack([row for _, row in self._unread]).tolist()
-        steps = [step for step, _ in self._unread]
-        self._unread = []
-        for step, row in zip(steps, rows, strict=True):
-            verdict = Verdict.read(row)
-            if verdict.halted:
-                raise explain_halt(verdict, step=step, replay=lambda step=step: self._replay(step))  # type: ignore[misc]
-            figures = {
-                "step": step,
-                "tokens": self._data.tokens(step),
-                "train_loss": verdict.loss,
-                "validation_loss": validation_loss if step == steps[-1] else None,
-                "gradient_norm": verdict.gradient_norm,
-                "learning_rate_scale": self._scale(step - 1),
-                "skipped": verdict.skipped,
-            }
-            self._history.append(figures)
-            self._console.loss(
-                verdict.loss,
-                learning_rate=self._scale(step - 1) * self.spec.matrix_learning_rate,
-                gradient_norm=verdict.gradient_norm,
-            )
-            if verdict.skipped:
-                self._num_skipped += 1
-                self._console.note(
-                    f"step {step}: skipped a spike (loss {verdict.loss:.3f}, gradient norm {verdict.gradient_norm:.3f})"
-                )
-            is_due = step % self.spec.log_every_steps == 0 or step == self.spec.num_steps
-            if is_due or figures["validation_loss"] is not None:
-                rate = self._console.timing()["tokens_per_second"]
-                metrics = metrics_of(self.spec, figures, num_skipped=self._num_skipped, tokens_per_second=rate)
-                if self._peak is not None:
-                    metrics["train/mfu"] = rate * self.shape.flops_per_token / self._peak
-                state = self._monitor.figures()
-                self._console.state(state)
-                self._spool.metrics(step, metrics | state)
+        self._history.read(self._spool, replay=self._replay, validation_loss=validation_loss)
 
     def _replay(self, step: int) -> tuple[Tensor, Tensor]:
         """Loss and gradient norm of a step that was masked out, again: the weights are still those before it."""
@@ -348,7 +307,7 @@ class Trainer:
 
     def _look_at_validations(self) -> None:
         if self._average is not None:
-            self._average.shares.look_at(self._history)
+            self._average.shares.look_at(self._history.rows)
 
     def _write_sample(self) -> None:
         if self._ranks.is_sharded or not self._ranks.is_first:
@@ -382,14 +341,12 @@ class Trainer:
                 "random": tensors,
             },
             state={
+                **self._history.state(),
                 "random": values,
-                "history": self._history,
                 "hardware": asdict(self.hardware),
-                "start_loss": self._start_loss,
-                "timings": self._timings,
-                "seconds": self._earlier_seconds + time.monotonic() - self._started,
+                "seconds": self._history.earlier_seconds + time.monotonic() - self._started,
             },
-            validation_loss=self._history[-1]["validation_loss"] if self._history else None,
+            validation_loss=self._history.last_validation_loss,
         )
         save_checkpoint(
             Path(self.spec.checkpoint_folder),
@@ -437,14 +394,9 @@ class Trainer:
         self._optimizer.load_state(checkpoint.tensors["optimizer"])
         self._guard.load_state(checkpoint.tensors["guard"])
         random_state.restore(checkpoint.tensors["random"], checkpoint.state["random"], self.hardware.device)
-        self._history = checkpoint.state["history"]
+        self._history.restore(checkpoint.state)
         self._look_at_validations()
-        self._start_loss = checkpoint.state["start_loss"]
-        self._timings = checkpoint.state.get("timings", [])  # a checkpoint of before there were times has none
-        self._earlier_seconds = checkpoint.state.get("seconds", 0.0)
-        self._num_skipped = sum(row["skipped"] for row in self._history)
-        losses = [row["validation_loss"] for row in self._history if row["validation_loss"] is not None]
-        self._best_loss = min(losses, default=None)
+        self._best_loss = self._history.least_validation_loss
         self._step = checkpoint.step
         self._console.note(f"goes on from the checkpoint at step {self._step}")
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,43 +21,8 @@ from pipeline.artifacts import Artifact, ArtifactStore, Report
 from pipeline.config import Project, load_project
 from pipeline.errors import ConfigurationError, StorageError, TrainingDiverged, TrainingError
 from pipeline.files import write_parquet
-from pipeline.plan import build_nodes, find_or_build
-from pipeline.progress import SilentProgress
+from pipeline.plan import build_nodes
 from pipeline.training import CODE_VERSION
-
-PROJECT = """
-name: demo
-sources:
-  notes: {reader: text, path: "notes/*.txt"}
-corpora:
-  english: {sources: {notes: 1.0}, expect: {min_kept_fraction: 0.5, min_documents: 2}}
-tokenizers:
-  small: {corpus: english, vocab_size: 512}
-  words: {corpus: english, vocab_size: 512, kind: word}
-datasets:
-  tokens: {corpus: english, tokenizer: small}
-models:
-  gpt: {family: transformer, dataset: tokens, owners: ["team:language"]}
-schedules:
-  nightly: {cron: "0 2 * * *", models: [gpt], timezone: Europe/Berlin}
-watch: {models: [gpt], interval_seconds: 30}
-"""
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "a.txt").write_text("a note")
-    (tmp_path / "dagster_project.yaml").write_text(PROJECT)
-    return load_project(tmp_path / "dagster_project.yaml")
-
-
-@pytest.fixture
-def definitions(project: Project, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
-    monkeypatch.setenv("TEXTMILL_CONFIG", str(project.file))
-    from assets.definitions import make_definitions
-
-    return make_definitions(project)
 
 
 def test_every_name_of_the_file_is_an_asset_in_its_group(definitions: dg.Definitions) -> None:
@@ -124,14 +89,15 @@ def test_dagster_takes_the_times_and_owners_that_the_file_may_have(project: Proj
     from assets.definitions import make_definitions
 
     owners = '["team:language", "a.b+c@mail.example.org"]'
-    text = PROJECT.replace("0 2 * * *", cron).replace('["team:language"]', owners)
+    text = project.file.read_text().replace("0 2 * * *", cron).replace('["team:language"]', owners)
     project.file.write_text(text)
     dg.Definitions.validate_loadable(make_definitions(load_project(project.file)))
 
 
 def test_no_schedule_has_a_name_that_a_sensor_or_dagster_has(project: Project, definitions: dg.Definitions) -> None:
+    text = project.file.read_text()
     for name in (*DISALLOWED_NAMES, *(sensor.name for sensor in definitions.sensors or ())):
-        project.file.write_text(PROJECT.replace("nightly:", f'"{name}":'))
+        project.file.write_text(text.replace("nightly:", f'"{name}":'))
         with pytest.raises(ConfigurationError, match=f"schedules has the name '{name}'"):
             load_project(project.file)
 
@@ -264,126 +230,6 @@ def test_cells_and_samples_cannot_break_out() -> None:
     assert fenced("x ``` y").startswith("````text\n")
 
 
-class Sensor:
-    """`source_files` with an instance, a cursor and a clock."""
-
-    def __init__(self, definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
-        self.definitions, self.instance = definitions, instance
-        self.cursor: str | None = None
-        self.minutes = 0.0
-        self.said: str | None = None
-
-    def time(self) -> float:
-        return 1_800_000_000 + 60 * self.minutes
-
-    def look(self, *, after: float = 0, keep_cursor: bool = True) -> str | None:
-        """The key of the run that is asked for some minutes after the last look."""
-        self.minutes += after
-        context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor, definitions=self.definitions)
-        found = self.definitions.resolve_sensor_def("source_files").evaluate_tick(context)
-        if keep_cursor:
-            self.cursor, self.said = found.cursor, found.skip_message
-        asked = [request.run_key for request in found.run_requests or ()]
-        assert len(asked) <= 1
-        return asked[0] if asked else None
-
-    def run(self, key: str | None, status: dg.DagsterRunStatus) -> dg.DagsterRun:
-        """A run as the daemon makes it of what was asked for."""
-        assert key is not None
-        tags = {"dagster/sensor_name": "source_files", "dagster/run_key": key}
-        return self.instance.create_run_for_job(self.definitions.resolve_job_def("gpt_job"), tags=tags, status=status)
-
-
-@pytest.fixture
-def sensor(definitions: dg.Definitions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sensor]:
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        made = Sensor(definitions, instance)
-        monkeypatch.setattr("assets.sensors.time", made)
-        yield made
-
-
-def build(project: Project, *stages: str) -> None:
-    """Makes artifacts of today's files with nothing in them, and the file of a registry."""
-    database = project.storage_folder / "mlflow" / "mlflow.db"
-    database.parent.mkdir(parents=True, exist_ok=True)
-    database.touch()
-    for key, node in build_nodes(project).items():
-        if key.stage in stages or not stages:
-            store = ArtifactStore(project.storage_folder)
-            find_or_build(node, store, lambda draft, inputs: draft.commit(counts={}, report=Report()), SilentProgress())
-
-
-def test_the_sensor_asks_for_one_run_for_each_new_state_of_the_files(project: Project, sensor: Sensor) -> None:
-    build(project, "raw_documents")
-    assert sensor.look() is None
-    (project.folder / "notes" / "b.txt").write_text("another note")
-    first = sensor.look(keep_cursor=False)
-    assert sensor.look() == first is not None, "killed before its cursor was kept, it asks for the same run key"
-    run = sensor.run(first, dg.DagsterRunStatus.STARTED)
-    (project.folder / "notes" / "b.txt").unlink()
-    assert sensor.look() is None, "what changed meanwhile waits until the run is finished"
-    sensor.instance.delete_run(run.run_id)
-    sensor.run(first, dg.DagsterRunStatus.SUCCESS)
-    back = sensor.look()
-    sensor.run(back, dg.DagsterRunStatus.SUCCESS)
-    assert sensor.look() is None
-    assert sensor.look(after=600) is None
-    (project.folder / "notes" / "b.txt").write_text("another note")
-    assert len({first, back, sensor.look(), None}) == 4, "files that go back and forth are a new run each time"
-
-
-def test_files_that_stand_there_before_anything_was_built_are_a_run(sensor: Sensor) -> None:
-    assert sensor.look() is not None
-
-
-def test_a_run_that_failed_is_tried_again_after_growing_pauses(project: Project, sensor: Sensor) -> None:
-    keys = [sensor.look()]
-    for pause in (1, 2, 4, 8, 16, 32, 60, 60):
-        run = sensor.run(keys[-1], dg.DagsterRunStatus.STARTED)
-        assert sensor.look(after=500) is None, "it goes on"
-        sensor.instance.report_run_failed(run)
-        build(project, "raw_documents")  # what was made before it failed is no reason to stop
-        assert sensor.look() is None
-        assert sensor.said == f"The last run failed; it is tried again in {pause} min unless this sensor is turned off."
-        assert sensor.look(after=pause - 0.1) is None
-        keys.append(sensor.look(after=0.2))
-    assert len({*keys, None}) == 10, "Dagster launches a run key once"
-    sensor.run(keys[-1], dg.DagsterRunStatus.FAILURE)
-    (project.folder / "notes" / "b.txt").write_text("another note")
-    again = sensor.look()
-    assert again is not None, "a new state of the files does not wait"
-    sensor.run(again, dg.DagsterRunStatus.FAILURE)
-    sensor.look()
-    assert "in 1 min" in str(sensor.said)
-
-
-def test_what_somebody_else_built_is_not_tried_again(project: Project, sensor: Sensor) -> None:
-    sensor.run(sensor.look(), dg.DagsterRunStatus.FAILURE)
-    assert sensor.look() is None
-    build(project)
-    assert sensor.look(after=1) is None
-    assert sensor.said == "What the files ask for is built."
-    assert sensor.look(after=600) is None
-    assert sensor.said == "No file is new, changed or gone."
-
-
-def test_the_sensor_that_ships_says_what_is_wrong_with_each_spool(
-    project: Project, definitions: dg.Definitions, tracking: str
-) -> None:
-    start = {"kind": "start", "time_ms": 1, "experiment": "demo", "run_name": "gpt"}
-    loss = {"kind": "metrics", "time_ms": 2, "step": 1, "metrics": {"loss": 3.0}}
-    for version, events in {"a": [loss], "b": [start, loss], "c": [loss]}.items():
-        folder = project.storage_folder / "spool" / "gpt" / version
-        folder.mkdir(parents=True)
-        (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
-    found = definitions.resolve_sensor_def("pending_metrics").evaluate_tick(dg.build_sensor_context())
-    spools = project.storage_folder / "spool" / "gpt"
-    assert found.skip_message == (
-        f"1 metrics sent. {spools / 'a'}: the spool does not begin with a start; it is left alone. "
-        f"{spools / 'c'}: the spool does not begin with a start; it is left alone."
-    )
-
-
 @pytest.mark.parametrize(
     ("error", "allow_retries"),
     [(TrainingError("x"), True), (TrainingDiverged("x"), False), (KeyboardInterrupt(), False)],
@@ -421,7 +267,7 @@ def test_a_storage_folder_that_cannot_be_is_one_sentence(
 
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     (project.folder / "taken").write_text("")
-    project.file.write_text(PROJECT + f"storage: {storage}\n")
+    project.file.write_text(project.file.read_text() + f"storage: {storage}\n")
     with pytest.raises(StorageError) as error:
         prepare_instance(load_project(project.file))
     assert str(error.value).endswith(f"{reason}. Set `storage` to another folder.")
@@ -490,7 +336,6 @@ def test_the_command_line_says_one_sentence(project: Project, capsys: pytest.Cap
 
 def test_the_plan_of_the_default_project_is_json_serialisable() -> None:
     project = load_project(Path(__file__).parents[2] / "dagster_project.yaml")
-    from pipeline.plan import build_nodes
 
     assert json.dumps([str(key) for key in build_nodes(project)])
 

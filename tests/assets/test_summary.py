@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,27 +14,13 @@ from pipeline.artifacts import ArtifactStore, Report
 from pipeline.config import Project, load_project
 from pipeline.files import write_json
 
-PROJECT = """
-name: demo
-sources:
-  notes: {reader: text, path: notes}
-corpora:
-  english: {sources: {notes: 1.0}}
-tokenizers:
-  small: {corpus: english, vocab_size: 512}
-datasets:
-  tokens: {corpus: english, tokenizer: small}
-models:
-  gpt: {family: transformer, dataset: tokens}
-"""
-
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(project: Project, tmp_path: Path) -> Project:
     """With an evaluation, in a folder whose name a shell would take apart."""
     folder = tmp_path / "my [new] project"
     folder.mkdir()
-    (folder / "dagster_project.yaml").write_text(PROJECT)
+    shutil.copy(project.file, folder)
     found = load_project(folder / "dagster_project.yaml")
     store = ArtifactStore(found.storage_folder)
     with store.draft(

@@ -16,6 +16,7 @@ from pipeline.cleaning.clean import clean_batch
 from pipeline.config import EngineConfig
 from pipeline.config.data import TextSource
 from pipeline.errors import StageError
+from pipeline.ingestion import bundles
 from pipeline.ingestion.build import build_raw_documents
 from pipeline.progress import SilentProgress
 from pipeline.records import CLEAN_SCHEMA, RAW_SCHEMA, REJECT_SCHEMA, Ledger, document_id
@@ -134,6 +135,7 @@ def test_the_stage_balances_and_reports(tmp_path: Path, notes: Path) -> None:
 @pytest.mark.slow
 def test_workers_do_not_change_the_content(tmp_path: Path, notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(part_cache, "SMALL_WORK_BYTES", 0)
+    monkeypatch.setattr(bundles, "SMALL_BYTES", 0)
     raw = build_raw(tmp_path)
     one = build_clean(tmp_path, raw, num_workers=1, name="one")
     two = build_clean(tmp_path, raw, num_workers=2, name="two")
@@ -141,6 +143,7 @@ def test_workers_do_not_change_the_content(tmp_path: Path, notes: Path, monkeypa
 
 
 def test_only_a_new_part_is_cleaned(tmp_path: Path, notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundles, "SMALL_BYTES", 0)
     before = build_clean(tmp_path, build_raw(tmp_path))
     (notes / "e.txt").write_text("A fifth note, which came later.")
     cleaned: list[Any] = []

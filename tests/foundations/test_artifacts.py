@@ -83,6 +83,7 @@ def test_a_damaged_version_is_refused_kept_as_evidence_and_rebuilt(
         store.verify(artifact)
     assert store.find("corpus", "english", "v1") is None
     assert [path.name for path in (tmp_path / "corpus/english").glob("damaged-*")]
+    assert store.versions("corpus", "english") == []
     assert build(store).ref == artifact.ref
 
 

@@ -15,6 +15,7 @@ from pipeline.config import Project, load_project
 from pipeline.errors import ArtifactMissing, ConfigurationError
 from pipeline.plan import Key, build_nodes, find_or_build, make_plan, select
 from pipeline.progress import SilentProgress
+from pipeline.records import Count, Ledger
 
 PROJECT = """
 name: demo
@@ -52,7 +53,8 @@ def project_of(folder: Path) -> tuple[Project, ArtifactStore]:
 def build(project: Project, store: ArtifactStore, key: Key, content: str = "x") -> tuple[Artifact, bool]:
     def write(draft: Draft, inputs: Mapping[str, Artifact]) -> Artifact:
         draft.path("content.txt").write_text(content)
-        return draft.commit(counts={}, report=Report())
+        ledger = Ledger(taken=Count(documents=10), kept=Count(documents=4), rejected={"short": Count(documents=6)})
+        return draft.commit(counts={"ledger": ledger.to_json()}, report=Report())
 
     return find_or_build(build_nodes(project)[key], store, write, SilentProgress())
 
@@ -135,6 +137,23 @@ def test_a_changed_setting_is_named_with_both_values(folder: Path) -> None:
     assert reason(*project_of(folder), SMALL) == "vocab_size 512 -> 600"
     file.write_text(file.read_text().replace("{notes: 1.0}", "{notes: 1.0}, splits: {test: 0.2}", 1))
     assert reason(*project_of(folder), CORPUS) == "splits.test 0.01 -> 0.2"
+
+
+def test_what_is_expected_of_a_corpus_that_is_there_is_seen_at_once(folder: Path) -> None:
+    """It is no part of the version, so nothing is built for it; a run is what fails."""
+    project, store = project_of(folder)
+    for key in (RAW, CLEAN, CORPUS, SMALL):
+        build(project, store, key)
+    file = folder / "dagster_project.yaml"
+    before = file.read_text()
+    for expect, status in {"min_kept_fraction: 0.4": "up to date", "min_kept_fraction: 0.41": "would run"}.items():
+        file.write_text(before.replace("{notes: 1.0}", f"{{notes: 1.0}}, expect: {{{expect}}}", 1))
+        assert statuses(*project_of(folder), "english")["corpus/english"] == status
+    assert reason(*project_of(folder), CORPUS) == (
+        "its check would fail: 4 documents kept, a fraction of 0.400; expected 0.41 to 1 and at least 1 (corpora.expect)."
+    )
+    steps = {str(step.key): step.reason for step in make_plan(*project_of(folder), ("tokens",))}
+    assert steps["token_shards/tokens"] == "after corpus/english"
 
 
 def test_a_tokenizer_stays_as_its_corpus_grows_unless_told_otherwise(folder: Path) -> None:

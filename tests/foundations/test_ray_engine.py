@@ -26,6 +26,7 @@ from pipeline.engine import map_parts
 from pipeline.engine.on_ray import connect
 from pipeline.errors import StageError
 from pipeline.ingestion import build as ingestion
+from pipeline.ingestion import bundles
 from pipeline.progress import SilentProgress
 
 NUM_FILES = 12
@@ -37,7 +38,7 @@ def slow_build_part(task: Any) -> part_cache.CachedPart:
     import ray
 
     marks, node = task.parts_folder.parents[2] / "marks", ray.get_runtime_context().get_node_id()
-    name = f"{node}.{task.part.path.replace('/', '_')}.{time.time_ns()}"
+    name = f"{node}.{task.parts[0].path.replace('/', '_')}.{time.time_ns()}"
     (marks / f"{name}.begun").touch()
     time.sleep(120.0 if node == (marks / "to_be_lost").read_text() else 0.1)
     (marks / f"{name}.ended").touch()
@@ -107,6 +108,7 @@ def hashes(folder: Path, engine: EngineConfig) -> list[str]:
 def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (part_cache, lines, dedup):
         monkeypatch.setattr(module, "SMALL_WORK_BYTES", 0)
+    monkeypatch.setattr(bundles, "SMALL_BYTES", 0)
 
 
 @pytest.mark.slow

@@ -21,8 +21,9 @@ from pipeline.config import EngineConfig
 from pipeline.config.data import TextSource
 from pipeline.ingestion import archives
 from pipeline.ingestion.archives import read_archive
-from pipeline.ingestion.build import build_raw_documents, read_file
+from pipeline.ingestion.build import build_raw_documents
 from pipeline.ingestion.items import Document, FileRejected, Rejected
+from pipeline.ingestion.reading import read_file
 from pipeline.progress import SilentProgress
 
 Files = dict[str, bytes]

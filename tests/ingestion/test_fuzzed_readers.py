@@ -144,7 +144,7 @@ def account(folder: Path, kind: str, data: bytes) -> Counter[str]:
     start = time.monotonic()
     outcome: Counter[str] = Counter()
     for part in list_parts(config, folder=folder, cache_folder=folder / "data"):
-        built = _build_part(_Task(part=part, config=config, source="fuzz", parts_folder=folder / "parts"))
+        built = _build_part(_Task(parts=(part,), config=config, source="fuzz", parts_folder=folder / "parts"))
         built.ledger.check(kind)
         outcome["kept"] += built.ledger.kept.documents
         outcome.update({reason: count.documents for reason, count in built.ledger.rejected.items()})

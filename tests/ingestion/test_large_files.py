@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 from pydantic import TypeAdapter
 from pipeline.config.data import SourceConfig
-from pipeline.ingestion.build import read_file
+from pipeline.ingestion.reading import read_file
 from pipeline.ingestion.items import Document, FileRejected
 from pipeline.ingestion.parts import list_parts
 config = TypeAdapter(SourceConfig).validate_python(json.loads(sys.argv[1]))

@@ -14,9 +14,9 @@ import pytest
 from pipeline.config.data import JsonSource, SourceConfig, TextSource
 from pipeline.config.file_sources import CsvSource
 from pipeline.ingestion import ranges
-from pipeline.ingestion.build import read_file
 from pipeline.ingestion.items import Document, Rejected
 from pipeline.ingestion.parts import Part, content_now, list_parts
+from pipeline.ingestion.reading import read_file
 
 
 def parts(path: Path, config: SourceConfig) -> list[Part]:

@@ -20,6 +20,7 @@ from pipeline.config import EngineConfig
 from pipeline.config.data import JsonSource, SourceConfig, TextSource
 from pipeline.errors import ArtifactDamaged, InputError, StageError
 from pipeline.ingestion import build as build_module
+from pipeline.ingestion import bundles, reading
 from pipeline.ingestion.build import build_raw_documents
 from pipeline.progress import SilentProgress
 from pipeline.records import RAW_SCHEMA, REJECT_SCHEMA, Ledger, document_id
@@ -66,6 +67,12 @@ def notes(tmp_path: Path) -> Path:
     for name, text in {"a.txt": "First note.", "b.txt": "Zweite Notiz: schön.", "c.txt": "Third."}.items():
         (folder / name).write_text(text)
     return folder
+
+
+@pytest.fixture
+def apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file is a part of its own, as large ones are."""
+    monkeypatch.setattr(bundles, "SMALL_BYTES", 0)
 
 
 def test_every_file_is_a_document_with_a_stable_id(tmp_path: Path, notes: Path) -> None:
@@ -125,12 +132,14 @@ def test_a_source_of_nothing_readable_is_an_artifact_without_documents(tmp_path:
     assert artifact.manifest.counts["ledger"]["rejected"] == {"empty": {"bytes": 2, "documents": 1}}
 
 
-def test_a_new_file_is_the_only_one_that_is_read(tmp_path: Path, notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_file_is_the_only_one_that_is_read(
+    tmp_path: Path, notes: Path, apart: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = build(tmp_path, text_source())
     shutil_rmtree(before.folder)
     read: list[str] = []
-    reader = build_module.read_text
-    monkeypatch.setattr(build_module, "read_text", lambda path, *rest: [read.append(path.name), reader(path, *rest)][1])
+    reader = reading.read_text
+    monkeypatch.setattr(reading, "read_text", lambda path, *rest: [read.append(path.name), reader(path, *rest)][1])
     (notes / "d.txt").write_text("Fourth.")
     progress = Notes()
     after = build(tmp_path, text_source(), progress=progress)
@@ -147,14 +156,18 @@ def shutil_rmtree(folder: Path) -> None:
     folder.rmdir()
 
 
-def test_workers_do_not_change_the_content(tmp_path: Path, notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_do_not_change_the_content(
+    tmp_path: Path, notes: Path, apart: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(part_cache, "SMALL_WORK_BYTES", 0)
     one = build(tmp_path, text_source(), storage="one", num_workers=1)
     two = build(tmp_path, text_source(), storage="two", num_workers=2)
     assert one.manifest.content_hash == two.manifest.content_hash
 
 
-def test_a_damaged_version_file_is_a_damaged_part_and_both_are_rebuilt(tmp_path: Path, notes: Path) -> None:
+def test_a_damaged_version_file_is_a_damaged_part_and_both_are_rebuilt(
+    tmp_path: Path, notes: Path, apart: None
+) -> None:
     artifact = build(tmp_path, text_source())
     damaged = artifact.files("documents/*.parquet")[0]
     data = bytearray(damaged.read_bytes())
@@ -174,13 +187,13 @@ def test_a_damaged_version_file_is_a_damaged_part_and_both_are_rebuilt(tmp_path:
 def test_a_file_that_changes_while_it_is_read_stops_the_run(
     tmp_path: Path, notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reader = build_module.read_text
+    reader = reading.read_text
 
     def read_and_change(path: Path, *rest: Any) -> Any:
         yield from reader(path, *rest)
         path.write_text("Something else by now.")
 
-    monkeypatch.setattr(build_module, "read_text", read_and_change)
+    monkeypatch.setattr(reading, "read_text", read_and_change)
     with pytest.raises(InputError, match="changed while it was read"):
         build(tmp_path, text_source())
     assert not (tmp_path / "storage" / "raw_documents" / "notes" / "v").exists()
@@ -205,7 +218,8 @@ CRASHING = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, str(Path(sys.argv[1])))
-from test_raw_documents import build, text_source
+from test_raw_documents import build, bundles, text_source
+bundles.SMALL_BYTES = 0
 steps = int(sys.argv[3])
 
 def counted(function):
@@ -234,7 +248,7 @@ def crash_after(folder: Path, *, steps: int) -> int:
     "steps", [3, 17, *(pytest.param(n, marks=pytest.mark.slow) for n in range(60) if n not in (3, 17))]
 )
 def test_kill_minus_nine_leaves_old_or_new_and_a_rerun_gives_equal_bytes(
-    tmp_path: Path, notes: Path, steps: int
+    tmp_path: Path, notes: Path, apart: None, steps: int
 ) -> None:
     expected = build(tmp_path, text_source(), storage="undisturbed").manifest
     code = crash_after(tmp_path, steps=steps)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_registered_model import Project, chain, decision_of, project
+from registered import Project, decision_of
 from tiny_chain import commit, make_evaluation, make_registered
 
 from pipeline.artifacts import Artifact, ArtifactStore
@@ -24,7 +24,6 @@ from pipeline.registry.rivals import hashes, read_hashes
 from pipeline.registry.starting import champion_start, find_start, model_start, resolve_start
 from pipeline.training.launch import SEEN_DOCUMENTS
 
-__all__ = ["chain", "project"]
 CHAMPION = Reference("gpt", None, "champion")
 CONFIG = {"family": "transformer", "dataset": "tokens"}
 
