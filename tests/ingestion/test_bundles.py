@@ -6,18 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
+from raw_building import build, in_order, text_source
 
-from pipeline.artifacts import Artifact, ArtifactStore
-from pipeline.config import EngineConfig
-from pipeline.config.data import JsonSource, SourceConfig, TextSource
+from pipeline.config.data import JsonSource
 from pipeline.ingestion import bundles
-from pipeline.ingestion.build import build_raw_documents
 from pipeline.ingestion.bundles import BUNDLE_BYTES, MAX_BUNDLE_BYTES, MAX_BUNDLE_FILES, SMALL_BYTES, bundle, bundle_key
 from pipeline.ingestion.parts import Part
 from pipeline.ingestion.ranges import Range
-from pipeline.progress import SilentProgress
 
 
 def part(path: str, num_bytes: int, content: str = "", **more: Any) -> Part:
@@ -67,26 +63,6 @@ def test_a_change_alters_its_own_bundle_and_seldom_another(change: str) -> None:
     assert sum(num_new) <= 110
 
 
-def build(folder: Path, config: SourceConfig, storage: str) -> Artifact:
-    store = ArtifactStore(folder / storage)
-    words: dict[str, Any] = {"stage": "raw_documents", "name": "notes", "version": storage, "code_version": "1"}
-    with store.draft(**words, literals={}, inputs={}) as draft:
-        return build_raw_documents(
-            draft,
-            name="notes",
-            config=config,
-            folder=folder,
-            cache_folder=folder / storage,
-            engine=EngineConfig(workers=1),
-            progress=SilentProgress(),
-        )
-
-
-def rows(artifact: Artifact, pattern: str) -> list[dict[str, Any]]:
-    found = [row for path in artifact.files(pattern) for row in pq.read_table(path).to_pylist()]
-    return sorted(found, key=lambda row: (row["path"], row["index"]))
-
-
 def test_a_bundle_holds_what_its_files_hold_by_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that cannot be read, lines that cannot, and remarks about a file: each of its own file alone."""
     (tmp_path / "notes").mkdir()
@@ -97,13 +73,13 @@ def test_a_bundle_holds_what_its_files_hold_by_themselves(tmp_path: Path, monkey
     (tmp_path / "notes" / "07.jsonl").write_text("")
     (tmp_path / "notes" / "link.jsonl").symlink_to("/etc/passwd")
     config = JsonSource(reader="json", path="notes")
-    together = build(tmp_path, config, "together")
+    together = build(tmp_path, config, storage="together")
     monkeypatch.setattr(bundles, "SMALL_BYTES", 0)
-    alone = build(tmp_path, config, "alone")
+    alone = build(tmp_path, config, storage="alone")
     assert (together.manifest.counts["parts"], alone.manifest.counts["parts"]) == (1, 42)
     for pattern in ("documents/*", "rejects/*"):
-        assert rows(together, pattern) == rows(alone, pattern)
-    assert {(row["path"], row["reason"]) for row in rows(together, "rejects/*")} == {
+        assert in_order(together, pattern) == in_order(alone, pattern)
+    assert {(row["path"], row["reason"]) for row in in_order(together, "rejects/*")} == {
         ("05.jsonl", "invalid_json"),
         ("06.jsonl.gz", "corrupt"),
         ("07.jsonl", "empty"),
@@ -121,8 +97,8 @@ def test_remarks_of_a_file_that_is_refused_do_not_count(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     for name, text in {"a.txt": "caf\xe9 au lait, s'il vous pla\xeet", "b.txt": "d\xe9j\xe0 vu\0"}.items():
         (tmp_path / "notes" / name).write_bytes(text.encode("cp1252"))
-    artifact = build(tmp_path, TextSource(reader="text", path="notes"), "together")
-    assert [row["path"] for row in rows(artifact, "rejects/*")] == ["b.txt"]
+    artifact = build(tmp_path, text_source())
+    assert [row["path"] for row in in_order(artifact, "rejects/*")] == ["b.txt"]
     assert [note for note in artifact.report().notes if "cp1252" in note] == ["1 files: encoding cp1252."]
 
 
@@ -130,5 +106,5 @@ def test_the_samples_are_of_files_apart(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     for number in range(30):
         (tmp_path / "notes" / f"{number:02}.txt").write_text(f"Note {number}" if number != 10 else " ")
-    artifact = build(tmp_path, TextSource(reader="text", path="notes"), "together")
+    artifact = build(tmp_path, text_source())
     assert list(artifact.report().samples.values()) == ["Note 0", "Note 11", "Note 20"]

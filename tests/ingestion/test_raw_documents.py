@@ -13,51 +13,15 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from raw_building import Notes, build, rows, text_source
 
 from pipeline import part_cache
-from pipeline.artifacts import Artifact, ArtifactStore
-from pipeline.config import EngineConfig
-from pipeline.config.data import JsonSource, SourceConfig, TextSource
+from pipeline.artifacts import ArtifactStore
+from pipeline.config.data import JsonSource
 from pipeline.errors import ArtifactDamaged, InputError, StageError
 from pipeline.ingestion import build as build_module
 from pipeline.ingestion import bundles, reading
-from pipeline.ingestion.build import build_raw_documents
-from pipeline.progress import SilentProgress
 from pipeline.records import RAW_SCHEMA, REJECT_SCHEMA, Ledger, document_id
-
-
-class Notes(SilentProgress):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
-
-
-def build(
-    folder: Path, config: SourceConfig, *, storage: str = "storage", num_workers: int = 1, progress: Any = None
-) -> Artifact:
-    store = ArtifactStore(folder / storage)
-    with store.draft(
-        stage="raw_documents", name="notes", version="v", code_version="1", literals={}, inputs={}
-    ) as draft:
-        return build_raw_documents(
-            draft,
-            name="notes",
-            config=config,
-            folder=folder,
-            cache_folder=folder / storage,
-            engine=EngineConfig(workers=num_workers),
-            progress=progress or SilentProgress(),
-        )
-
-
-def rows(artifact: Artifact, pattern: str) -> list[dict[str, Any]]:
-    return [row for path in artifact.files(pattern) for row in pq.read_table(path).to_pylist()]
-
-
-def text_source(**settings: Any) -> TextSource:
-    return TextSource(reader="text", path="notes", **settings)
 
 
 @pytest.fixture
@@ -218,7 +182,8 @@ CRASHING = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, str(Path(sys.argv[1])))
-from test_raw_documents import build, bundles, text_source
+from raw_building import build, text_source
+from pipeline.ingestion import bundles
 bundles.SMALL_BYTES = 0
 steps = int(sys.argv[3])
 
