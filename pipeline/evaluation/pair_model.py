@@ -59,16 +59,18 @@ class PairModel:
         self.model, self.tokenizer, self.source_tokenizer = model, tokenizer, source_tokenizer
         self.task, self.keep_source = str(index["task"]), str(index["keep_source"])
         self.is_encoder_decoder = bool(getattr(model, "is_encoder_decoder", False))
-        template = index["template"]
-        if template is None and not self.is_encoder_decoder:
+        self.template: str | None = index["template"]
+        """What a decoder alone reads around a text; None where it has no such form."""
+        if self.template is None and not self.is_encoder_decoder:
             raise ArtifactDamaged(
                 f"A model of the family {model.family} reads pairs through a template, and these have none. Give the dataset one "
                 "tokenizer for both sides, and build it again."
             )
         self._template = None
         if not self.is_encoder_decoder:
+            assert self.template is not None
             self._template = PromptTemplate.of(
-                template, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id, keep_source=self.keep_source
+                self.template, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id, keep_source=self.keep_source
             )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""A registered model as files for other tools: an n-gram model as ARPA, a Transformer as a Hugging Face folder.
+"""A registered model as files for other tools: an n-gram model as ARPA, a Transformer and its tokenizer as a Hugging Face folder.
 
 A recurrent network has no such form: its files are config and safetensors as saved.
 In: a reference (`NAME`, `NAME@ALIAS`, `NAME/VERSION`) and an empty folder. Out: the files' names.
@@ -10,12 +10,15 @@ import shutil
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.files import make_folder, storage_errors
+from pipeline.evaluation.pair_model import PairModel, TextModel
+from pipeline.files import make_folder, storage_errors, write_json
 from pipeline.models.interface import LanguageModel
 from pipeline.registry.connection import connection
 from pipeline.registry.queries import resolve
 from pipeline.registry.rivals import Registered, downloaded, model_folder, pairs_file
 from pipeline.serving.generate import load_registered
+from pipeline.tasks import template_literals
+from pipeline.tokenizer.hugging_face import EXACT_KINDS, tokenizer_config, tokenizer_json
 
 ARPA = "model.arpa"
 
@@ -43,6 +46,8 @@ def export_model(name: str, uri: str, folder: Path) -> list[Path]:
                 if pairs is not None:
                     shutil.copyfile(pairs, folder / pairs.name)
     model, tokenizer = loaded.writer.model, loaded.writer.tokenizer
+    if model.family == "transformer" and tokenizer.kind in EXACT_KINDS:
+        _write_tokenizer(loaded.writer, folder)
     if model.family == "ngram":
         from pipeline.models.ngram.arpa import write_arpa
         from pipeline.models.ngram.model import NgramModel
@@ -51,6 +56,16 @@ def export_model(name: str, uri: str, folder: Path) -> list[Path]:
         pieces = tokenizer.pieces(list(range(tokenizer.vocab_size)))
         write_arpa(model.table, folder / ARPA, pieces=pieces)
     return sorted(folder.iterdir())
+
+
+def _write_tokenizer(writer: TextModel | PairModel, folder: Path) -> None:
+    """What `AutoTokenizer` reads; what a model of pairs reads around a text stands in its chat template."""
+    template = writer.template if isinstance(writer, PairModel) else None
+    before, between = ("", "\n") if template is None else template_literals(template)
+    context = writer.model.context_tokens
+    config = tokenizer_config(writer.tokenizer, context_tokens=context, before=before, between=between)
+    write_json(folder / "tokenizer.json", tokenizer_json(writer.tokenizer))
+    write_json(folder / "tokenizer_config.json", config)
 
 
 def _refuse_research(model: LanguageModel, registered: Registered) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import sentencepiece
 
 from pipeline.errors import InputError
+from pipeline.tokenizer.model_file import kind_of
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 PIECES = {"pad": "<pad>", "unk": "<unk>", "bos": "<s>", "eos": "</s>"}
@@ -53,8 +54,18 @@ class Tokenizer:
         return cls(path.read_bytes())
 
     @cached_property
+    def kind(self) -> str:
+        """`bpe`, `unigram`, `char` or `word`."""
+        return kind_of(self._processor.serialized_model_proto())
+
+    @cached_property
     def vocab_size(self) -> int:
         return int(self._processor.GetPieceSize())
+
+    @cached_property
+    def has_bytes(self) -> bool:
+        """Whether what no piece holds is spelt in bytes; else it is <unk>."""
+        return any(map(self.is_byte, range(self.vocab_size)))
 
     @cached_property
     def bos_id(self) -> int:
@@ -167,6 +178,10 @@ class Tokenizer:
     def pieces(self, token_ids: Sequence[int] | np.ndarray) -> list[str]:
         """The pieces of token ids, as SentencePiece writes them (U+2581 for a space)."""
         return [self._processor.IdToPiece(int(token)) for token in token_ids]
+
+    def scores(self) -> list[float]:
+        """Of every piece: log-probabilities for `unigram`; for `bpe` the later a merge was learnt, the smaller."""
+        return [float(self._processor.GetScore(token)) for token in range(self.vocab_size)]
 
     def is_byte(self, token: int) -> bool:
         """Whether a token is one of the 256 byte pieces."""

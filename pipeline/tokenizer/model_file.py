@@ -1,4 +1,4 @@
-"""Takes one machine's path out of a SentencePiece model file.
+"""What a SentencePiece model file says beside its pieces: the kind of model, and one machine's path, which is taken out.
 
 A model trained with a rule file names that file, and with it a folder of this machine, though the rules themselves are
 stored compiled. The file is a protocol buffer (https://protobuf.dev/programming-guides/encoding): fields of tag, value.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-_NORMALIZER_SPEC = 3  # of ModelProto
+_TRAINER_SPEC, _NORMALIZER_SPEC = 2, 3  # of ModelProto
+_MODEL_TYPE = 3  # of TrainerSpec
+_KINDS = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 _RULE_FILE = 6  # of NormalizerSpec: normalization_rule_tsv
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
@@ -24,6 +26,17 @@ def without_rule_path(model: bytes) -> bytes:
         else:
             out.append(model[start:end])
     return b"".join(out)
+
+
+def kind_of(model: bytes) -> str:
+    """`unigram`, `bpe`, `word` or `char`."""
+    for number, _, value_start, end in _fields(model):
+        if number == _TRAINER_SPEC:
+            spec = model[value_start:end]
+            for field, _, start, _ in _fields(spec):
+                if field == _MODEL_TYPE:
+                    return _KINDS[_read_varint(spec, start)[0]]
+    return _KINDS[1]  # what the file leaves out has its first value
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int, int, int]]:

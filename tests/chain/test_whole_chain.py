@@ -80,6 +80,24 @@ def test_an_exported_model_is_files_for_other_tools_and_replaces_nothing(
     assert "not empty" in again.stderr
 
 
+def test_an_exported_model_is_asked_by_the_other_librarys_own_classes(
+    finished_project: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    folder, _ = finished_project
+    assert textmill(folder, "export", "gpt", str(tmp_path / "out")).returncode == 0
+    code = (
+        "import sys; from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        "tokenizer, model = (c.from_pretrained(sys.argv[1]) for c in (AutoTokenizer, AutoModelForCausalLM))\n"
+        "found = model.generate(**tokenizer('Return the', return_tensors='pt'), max_new_tokens=12, do_sample=False)\n"
+        "print(tokenizer.decode(found[0], skip_special_tokens=True), end='')"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "out")]
+    theirs = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    ours = textmill(folder, "generate", "gpt", "Return the", "--temperature", "0", "--max-tokens", "12").stdout
+    assert theirs.startswith("Return the")
+    assert ours.rstrip("\n") == theirs.rstrip("\n")
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_kill_in_any_stage_leaves_a_storage_that_the_next_run_completes_with_the_same_content(
     finished_project: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, stage: str
