@@ -16,6 +16,8 @@ from pipeline.plan import TOKENIZER as STAGE
 
 def _describe(project: Project, name: str) -> str:
     config = project.tokenizers[name]
+    if config.file is not None:
+        return f"The tokenizer {config.file}, taken as it is and measured on the validation split of `{config.corpus}`."
     return (
         f"A {config.kind} tokenizer of {config.vocab_size} pieces, learnt from the training split of `{config.corpus}`. "
         "It stays until its own settings change."
@@ -30,6 +32,7 @@ def _build(work: Work) -> Artifact:
         config=work.project.tokenizers[work.name],
         corpus=work.inputs["corpus"],
         progress=work.progress,
+        folder=work.project.folder,
     )
 
 

@@ -117,7 +117,8 @@ def build_nodes(project: Project) -> dict[Key, Node]:
         add(STATS, name, {"corpus": Key(CORPUS, name), **upstream}, dict)
     for name, tokenizer_config in project.tokenizers.items():
         loose = frozenset({"corpus"}) if tokenizer_config.refit == "on_change" else frozenset[str]()
-        add(TOKENIZER, name, {"corpus": Key(CORPUS, tokenizer_config.corpus)}, tokenizer_config.literals, loose)
+        read = {"corpus": Key(CORPUS, tokenizer_config.corpus)}
+        add(TOKENIZER, name, read, partial(_tokenizer_literals, project, name), loose)
     for name, dataset in project.datasets.items():
         inputs = {"corpus": Key(CORPUS, dataset.corpus), **_tokenizers(dataset)}
         add(SHARDS, name, inputs, dataset.literals)
@@ -215,6 +216,20 @@ def _corpus_literals(project: Project, name: str) -> dict[str, Any]:
     literals = {key: value for key, value in project.corpora[name].literals().items() if key != "pairs" or value}
     fixed = project.fixed_splits(name)
     return {**literals, "fixed_splits": fixed} if fixed else literals
+
+
+def _tokenizer_literals(project: Project, name: str) -> dict[str, Any]:
+    """The settings that it is trained by, or the content of a file that is there already."""
+    config = project.tokenizers[name]
+    if config.file is None:
+        return config.literals()
+    try:
+        return {"file": sha256_file(project.folder / config.file), "learns_from": config.learns_from}
+    except OSError as error:
+        raise InputError(
+            f"{project.file.name}: tokenizers.{name}.file is {config.file!r}, which cannot be read ({error.strerror}). "
+            "Correct it."
+        ) from error
 
 
 def _tokenizers(dataset: DatasetConfig) -> dict[str, Key]:
@@ -340,10 +355,11 @@ def make_plan(project: Project, store: ArtifactStore, names: tuple[str, ...] = (
 
 
 def _look_for_files(project: Project, node: Node) -> None:
-    """Raises InputError where a file that a model begins with or is asked from is not there, before hours of work lead to it."""
+    """Raises InputError where a tokenizer's file, or one that a model begins with or is asked from, is not there, before hours of
+    work lead to it."""
     model = project.models.get(node.key.name)
     begins_in_registry = isinstance(model, StartSettings) and model.registry_reference is not None
-    if node.key.stage == EVALUATION or (node.key.stage == MODEL and not begins_in_registry):
+    if node.key.stage in (TOKENIZER, EVALUATION) or (node.key.stage == MODEL and not begins_in_registry):
         node.literals()
 
 

@@ -42,10 +42,10 @@ def show_forecast(project: Project, name: str) -> int:
     shards = ArtifactStore(project.storage_folder).current(SHARDS, config.dataset)
     counts = shards.manifest.counts if shards is not None else {}
     train_tokens = counts["tokens"]["train"] if counts else None
-    source_vocab_size = counts.get("vocab_size") or project.tokenizers[dataset.tokenizer].vocab_size
+    source_vocab_size = counts.get("vocab_size") or _vocab_size(project, dataset.tokenizer)
     vocab_size = source_vocab_size
     if dataset.target_tokenizer is not None:
-        vocab_size = counts.get("target_vocab_size") or project.tokenizers[dataset.target_tokenizer].vocab_size
+        vocab_size = counts.get("target_vocab_size") or _vocab_size(project, dataset.target_tokenizer)
     start = _start_of(project, name, config) if isinstance(config, StartSettings) else None
     console = Console()
     console.print(f"Five steps of {name} on this machine ...", style="dim", highlight=False)
@@ -80,6 +80,17 @@ def show_forecast(project: Project, name: str) -> int:
     for warning in found.warnings():
         console.print(f"[yellow]{warning}[/]", highlight=False)
     return 0
+
+
+def _vocab_size(project: Project, name: str) -> int:
+    """Of a tokenizer by its settings, which give the most that a trained one has."""
+    config = project.tokenizers[name]
+    if config.file is None:
+        return config.vocab_size
+    from pipeline.tokenizer.existing import read_tokenizer
+    from pipeline.tokenizer.model import Tokenizer
+
+    return Tokenizer(read_tokenizer(project.folder / config.file)).vocab_size
 
 
 def _start_of(project: Project, name: str, config: StartSettings) -> StartingPoint | None:

@@ -19,7 +19,7 @@ from pipeline.config.file_sources import (
 from pipeline.config.mixing import DecontaminateConfig, MixtureConfig
 from pipeline.config.pairs import PairsConfig
 from pipeline.config.quality import RULES, QualityConfig
-from pipeline.config.sections import Name, Pattern, Section
+from pipeline.config.sections import Name, PathText, Pattern, Section
 from pipeline.config.web_sources import HtmlSource, WarcSource
 from pipeline.tasks import TASKS, KeepSide, TaskName, template_literals
 
@@ -210,10 +210,13 @@ class CorpusConfig(Section):
 
 
 class TokenizerConfig(Section):
-    """A SentencePiece model, trained on a corpus's training split."""
+    """A SentencePiece model, trained on a corpus's training split, or one that is there already."""
 
     corpus: Name
-    """Whose training split it learns from."""
+    """Whose training split it learns from, and whose validation split it is measured on."""
+    file: PathText | None = None
+    """A `tokenizer.model` to take as it is, such as that of the folder a model begins with (`init_from`). Nothing is learnt then,
+    and beside `corpus` only `learns_from` may be set, for what it is measured on. null: it is trained."""
     kind: Literal["bpe", "unigram", "char", "word"] = "bpe"
     """SentencePiece's model type."""
     vocab_size: Annotated[int, Field(ge=8, le=1_000_000)] = 8192
@@ -230,6 +233,19 @@ class TokenizerConfig(Section):
     """Of the sample."""
     refit: Literal["on_change", "always"] = "on_change"
     """`on_change` keeps the trained tokenizer until its own settings change; `always` also when the corpus does."""
+
+    def literals(self) -> dict[str, Any]:
+        """Those of learning; of a file its content counts, see `plan`."""
+        return {key: value for key, value in super().literals().items() if key != "file"}
+
+    @model_validator(mode="after")
+    def _a_file_learns_nothing(self) -> TokenizerConfig:
+        others = self.model_fields_set - {"file", "corpus", "learns_from"}
+        if self.file is not None and others:
+            raise ValueError(
+                f"has file and {min(others)}; a tokenizer that is there already learns nothing. Remove one of them"
+            )
+        return self
 
     @model_validator(mode="after")
     def _room_for_bytes(self) -> TokenizerConfig:

@@ -18,7 +18,7 @@ from pipeline.registry.queries import resolve
 from pipeline.registry.rivals import Registered, downloaded, model_folder, pairs_file
 from pipeline.serving.generate import load_registered
 from pipeline.tasks import template_literals
-from pipeline.tokenizer.hugging_face import EXACT_KINDS, tokenizer_config, tokenizer_json
+from pipeline.tokenizer.hugging_face import is_exact, tokenizer_config, tokenizer_json
 
 ARPA = "model.arpa"
 
@@ -46,7 +46,7 @@ def export_model(name: str, uri: str, folder: Path) -> list[Path]:
                 if pairs is not None:
                     shutil.copyfile(pairs, folder / pairs.name)
     model, tokenizer = loaded.writer.model, loaded.writer.tokenizer
-    if model.family == "transformer" and tokenizer.kind in EXACT_KINDS:
+    if model.family == "transformer" and is_exact(tokenizer):
         _write_tokenizer(loaded.writer, folder)
     if model.family == "ngram":
         from pipeline.models.ngram.arpa import write_arpa

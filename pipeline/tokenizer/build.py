@@ -17,6 +17,7 @@ from pipeline.corpus.layout import split_files, train_files
 from pipeline.files import write_bytes
 from pipeline.progress import Progress
 from pipeline.tokenizer import sample
+from pipeline.tokenizer.existing import read_tokenizer
 from pipeline.tokenizer.fit import measure
 from pipeline.tokenizer.model import Tokenizer
 from pipeline.tokenizer.plots import plot_piece_lengths
@@ -27,28 +28,35 @@ NUM_EXAMPLES = 5
 EXAMPLE_CHARACTERS = 160
 
 
-def build_tokenizer(draft: Draft, *, config: TokenizerConfig, corpus: Artifact, progress: Progress) -> Artifact:
-    """Trains on a seeded sample of the training split, and measures on the validation split.
+def build_tokenizer(
+    draft: Draft, *, config: TokenizerConfig, corpus: Artifact, progress: Progress, folder: Path | None = None
+) -> Artifact:
+    """Trains on a seeded sample of the training split, or takes the settings' file, and measures on the validation split.
+
+    `folder` is what the file's path is relative to.
 
     Raises:
+        InputError: the file is no tokenizer that a model here could use, or it changed since the run was planned.
         StageError: the text allows no vocabulary of this size; names the largest or smallest that it does.
     """
     documents, validation = train_files(corpus), split_files(corpus, "validation")
     sides = config.learns_from
     train_bytes = int(sample.sizes(documents, sides)[1].sum())
-    shares = sample.draw(documents, budget_bytes=config.sample_bytes, seed=config.seed, sides=sides)
     account = sample.Account()
     progress.start(total=2)
-    progress.note(
-        f"learns up to {config.vocab_size} {config.kind} pieces from {min(train_bytes, config.sample_bytes):,} bytes"
-    )
-    model = train(draft, config, sample.sentences(documents, shares, account, sides))
+    if config.file is not None:
+        model = read_tokenizer((folder or Path()) / config.file, sha256=draft.literals.get("file"))
+    else:
+        shares = sample.draw(documents, budget_bytes=config.sample_bytes, seed=config.seed, sides=sides)
+        progress.note(
+            f"learns up to {config.vocab_size} {config.kind} pieces from {min(train_bytes, config.sample_bytes):,} bytes"
+        )
+        model = train(draft, config, sample.sentences(documents, shares, account, sides))
     progress.advance(1)
     write_bytes(draft.path("tokenizer.model"), model)
     tokenizer = Tokenizer(model)
-    fit = measure(
-        tokenizer, sample.texts(validation, sides=sides), max_bytes=MEASURED_BYTES, by_words=config.kind == "word"
-    )
+    by_words = tokenizer.facts.kind == "word"
+    fit = measure(tokenizer, sample.texts(validation, sides=sides), max_bytes=MEASURED_BYTES, by_words=by_words)
     plot_piece_lengths(tokenizer, draft.path("plots/piece_lengths.png"))
     progress.finish()
     figures: dict[str, int | float | str] = {
@@ -60,21 +68,23 @@ def build_tokenizer(draft: Draft, *, config: TokenizerConfig, corpus: Artifact, 
         **asdict(fit),
     }
     notes = []
-    if account.num_bytes < train_bytes:
+    if config.file is not None:
+        notes.append("It is a file that was there already, and learnt nothing from this corpus.")
+    elif account.num_bytes < train_bytes:
         notes.append(
             f"Learnt from a sample: {account.num_bytes:,} of {train_bytes:,} bytes (sample_bytes), seed {config.seed}."
         )
-    if tokenizer.vocab_size < config.vocab_size:
+    if config.file is None and tokenizer.vocab_size < config.vocab_size:
         notes.append(f"The text has {tokenizer.vocab_size} pieces, fewer than vocab_size {config.vocab_size} allows.")
     if fit.round_trip_failures:
         notes.append(
             f"{fit.round_trip_failures} of {fit.num_documents} held-out documents do not come back as they were."
         )
     return draft.commit(
-        counts={**figures, "hash": tokenizer.hash, "lossless": is_lossless(config)},
+        counts={**figures, "hash": tokenizer.hash, "lossless": config.file is None and is_lossless(config)},
         report=Report(
             figures=figures,
-            tables={"Settings": [config.literals()]},
+            tables={"Settings": [config.literals() if config.file is None else dict(draft.literals)]},
             plots={"Length of the pieces": "plots/piece_lengths.png"},
             samples=_examples(tokenizer, validation, sides),
             notes=notes,

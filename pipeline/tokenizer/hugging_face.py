@@ -1,7 +1,7 @@
 """A tokenizer as Hugging Face's `tokenizer.json` and `tokenizer_config.json`: `AutoTokenizer.from_pretrained` gives equal ids,
 with BOS before a text, as models here read it.
 
-In: a `bpe`, `unigram` or `char` tokenizer. Out: two JSON values. Spaces become U+2581 and nothing else is changed before pieces
+In: a tokenizer that `is_exact`. Out: two JSON values. Spaces become U+2581 and nothing else is changed before pieces
 are looked for; what no piece holds is spelt in bytes. Merges of BPE are the pairs of pieces that make a piece, in the order in
 which SentencePiece learnt them.
 
@@ -14,16 +14,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.tokenizer.model import CHAT_MARKERS, PIECES, SPACE_SYMBOL, Tokenizer
+from pipeline.tokenizer.model import SPACE_SYMBOL, Tokenizer
 
-EXACT_KINDS = ("bpe", "unigram", "char")
-"""A tokenizer of words normalises as no part of these files does."""
 _NEVER = -1e6
+
+
+def is_exact(tokenizer: Tokenizer) -> bool:
+    """Whether these files can say what it does: one of words, or one that changes a text first, has no such form."""
+    return tokenizer.facts.is_plain and tokenizer.facts.kind != "word"
 
 
 def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
     """The content of `tokenizer.json`, as the library `tokenizers` writes it."""
-    assert tokenizer.kind in EXACT_KINDS, "others have no such form"
+    assert is_exact(tokenizer), "others have no such form"
     pieces = tokenizer.pieces(range(tokenizer.vocab_size))
     controls = [token for token in range(tokenizer.vocab_size) if tokenizer.is_control(token)]
     if not tokenizer.has_bytes:  # else no text is unknown, and one that spells <unk> out is text
@@ -31,13 +34,16 @@ def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
     bos = pieces[tokenizer.bos_id]
     text: dict[str, Any] = {"Sequence": {"id": "A", "type_id": 0}}
     second: dict[str, Any] = {"Sequence": {"id": "B", "type_id": 0}}
+    adds_space = tokenizer.facts.adds_space
+    begins = [{"type": "Prepend", "prepend": SPACE_SYMBOL}] if adds_space else []
+    ends = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if adds_space else []
     begin: dict[str, Any] = {"SpecialToken": {"id": bos, "type_id": 0}}
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": [_added(token, pieces[token]) for token in sorted(controls)],
-        "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": SPACE_SYMBOL},
+        "normalizer": _sequence("normalizers", [*begins, _replace(" ", SPACE_SYMBOL)]),
         "pre_tokenizer": None,
         "post_processor": {
             "type": "TemplateProcessing",
@@ -45,15 +51,10 @@ def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
             "pair": [begin, text, second],
             "special_tokens": {bos: {"id": bos, "ids": [tokenizer.bos_id], "tokens": [bos]}},
         },
-        "decoder": {
-            "type": "Sequence",
-            "decoders": [
-                {"type": "Replace", "pattern": {"String": SPACE_SYMBOL}, "content": " "},
-                {"type": "ByteFallback"},
-                {"type": "Fuse"},
-            ],
-        },
-        "model": _unigram(tokenizer, pieces) if tokenizer.kind == "unigram" else _bpe(tokenizer, pieces),
+        "decoder": _sequence(
+            "decoders", [_replace(SPACE_SYMBOL, " "), {"type": "ByteFallback"}, {"type": "Fuse"}, *ends]
+        ),
+        "model": _unigram(tokenizer, pieces) if tokenizer.facts.kind == "unigram" else _bpe(tokenizer, pieces),
     }
 
 
@@ -62,14 +63,15 @@ def tokenizer_config(
 ) -> dict[str, Any]:
     """The content of `tokenizer_config.json`. A conversation is read as `textmill chat` reads it: a line a turn, within what the
     model's data had `before` a text and `between` it and its target."""
-    unknown = {} if tokenizer.has_bytes else {"unk_token": PIECES["unk"]}
+    roles = {"bos_token": tokenizer.bos_id, "eos_token": tokenizer.eos_id, "pad_token": tokenizer.pad_id}
+    if not tokenizer.has_bytes:
+        roles["unk_token"] = tokenizer.unk_id
+    controls = [token for token in range(tokenizer.vocab_size) if tokenizer.is_control(token)]
+    others = [token for token in controls if token not in roles.values()]
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": PIECES["bos"],
-        "eos_token": PIECES["eos"],
-        **unknown,
-        "pad_token": PIECES["pad"],
-        "additional_special_tokens": list(CHAT_MARKERS),
+        **dict(zip(roles, tokenizer.pieces(list(roles.values())), strict=True)),
+        "additional_special_tokens": tokenizer.pieces(others),
         "clean_up_tokenization_spaces": False,
         "model_max_length": context_tokens,
         "chat_template": (
@@ -79,6 +81,14 @@ def tokenizer_config(
             "{% endfor %}{{ " + _jinja_string(between) + " }}"
         ),
     }
+
+
+def _sequence(key: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"type": "Sequence", key: parts}
+
+
+def _replace(found: str, by: str) -> dict[str, Any]:
+    return {"type": "Replace", "pattern": {"String": found}, "content": by}
 
 
 def _added(token: int, piece: str) -> dict[str, Any]:
@@ -105,14 +115,14 @@ def _bpe(tokenizer: Tokenizer, pieces: list[str]) -> dict[str, Any]:
     return {
         "type": "BPE",
         "dropout": None,
-        "unk_token": PIECES["unk"],
+        "unk_token": pieces[tokenizer.unk_id],
         "continuing_subword_prefix": None,
         "end_of_word_suffix": None,
         "fuse_unk": not tokenizer.has_bytes,
         "byte_fallback": tokenizer.has_bytes,
         "ignore_merges": False,
         "vocab": {piece: token for token, piece in enumerate(pieces)},
-        "merges": _merges(tokenizer, pieces) if tokenizer.kind == "bpe" else [],
+        "merges": _merges(tokenizer, pieces) if tokenizer.facts.kind == "bpe" else [],
     }
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import sentencepiece
 
 from pipeline.errors import InputError
-from pipeline.tokenizer.model_file import kind_of
+from pipeline.tokenizer.model_file import Facts, facts_of
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 PIECES = {"pad": "<pad>", "unk": "<unk>", "bos": "<s>", "eos": "</s>"}
@@ -54,9 +54,9 @@ class Tokenizer:
         return cls(path.read_bytes())
 
     @cached_property
-    def kind(self) -> str:
-        """`bpe`, `unigram`, `char` or `word`."""
-        return kind_of(self._processor.serialized_model_proto())
+    def facts(self) -> Facts:
+        """What its file says of itself."""
+        return facts_of(self._processor.serialized_model_proto())
 
     @cached_property
     def vocab_size(self) -> int:
@@ -77,7 +77,9 @@ class Tokenizer:
 
     @cached_property
     def pad_id(self) -> int:
-        return int(self._processor.pad_id())
+        """Fills places that nobody reads; where the vocabulary has no such symbol, it is <unk>'s, which no text gives there."""
+        own = int(self._processor.pad_id())
+        return own if own >= 0 else self.unk_id
 
     @cached_property
     def unk_id(self) -> int:

@@ -1,4 +1,4 @@
-"""What a SentencePiece model file says beside its pieces: the kind of model, and one machine's path, which is taken out.
+"""What a SentencePiece model file says of itself; and one machine's path, which is taken out.
 
 A model trained with a rule file names that file, and with it a folder of this machine, though the rules themselves are
 stored compiled. The file is a protocol buffer (https://protobuf.dev/programming-guides/encoding): fields of tag, value.
@@ -7,9 +7,13 @@ stored compiled. The file is a protocol buffer (https://protobuf.dev/programming
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-_TRAINER_SPEC, _NORMALIZER_SPEC = 2, 3  # of ModelProto
+_PIECES, _TRAINER_SPEC, _NORMALIZER_SPEC = 1, 2, 3  # of ModelProto
+_PIECE_TYPE = 3  # of SentencePiece
+_ODD_PIECES = (4, 5)  # user-defined, unused
 _MODEL_TYPE = 3  # of TrainerSpec
+_CHARACTER_MAP, _DUMMY_PREFIX, _EXTRA_SPACES = 2, 3, 4  # of NormalizerSpec
 _KINDS = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 _RULE_FILE = 6  # of NormalizerSpec: normalization_rule_tsv
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
@@ -28,15 +32,38 @@ def without_rule_path(model: bytes) -> bytes:
     return b"".join(out)
 
 
-def kind_of(model: bytes) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a file says of itself."""
+
+    kind: str
     """`unigram`, `bpe`, `word` or `char`."""
+    adds_space: bool
+    """A text is read as if a space stood before it."""
+    is_plain: bool
+    """A text is read as it stands, white space included, and every piece is learnt, a byte, a control symbol or <unk>."""
+
+
+def facts_of(model: bytes) -> Facts:
+    """The file's own account; what it leaves out has the format's default."""
+    kind, adds_space, is_plain = 1, 1, True
     for number, _, value_start, end in _fields(model):
-        if number == _TRAINER_SPEC:
-            spec = model[value_start:end]
-            for field, _, start, _ in _fields(spec):
-                if field == _MODEL_TYPE:
-                    return _KINDS[_read_varint(spec, start)[0]]
-    return _KINDS[1]  # what the file leaves out has its first value
+        value = model[value_start:end]
+        if number == _PIECES:
+            is_plain &= _varint_of(value, _PIECE_TYPE, default=1) not in _ODD_PIECES
+        elif number == _TRAINER_SPEC:
+            kind = _varint_of(value, _MODEL_TYPE, default=kind)
+        elif number == _NORMALIZER_SPEC:
+            adds_space = _varint_of(value, _DUMMY_PREFIX, default=1)
+            has_map = any(field == _CHARACTER_MAP and stop > start for field, _, start, stop in _fields(value))
+            is_plain &= not has_map and not _varint_of(value, _EXTRA_SPACES, default=1)
+    return Facts(kind=_KINDS[kind], adds_space=bool(adds_space), is_plain=is_plain)
+
+
+def _varint_of(message: bytes, wanted: int, *, default: int) -> int:
+    return next(
+        (_read_varint(message, start)[0] for field, _, start, _ in _fields(message) if field == wanted), default
+    )
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int, int, int]]:

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.artifacts import Artifact, ArtifactStore, Draft, Report
 from pipeline.config import Project, load_project
-from pipeline.errors import ArtifactMissing, ConfigurationError
+from pipeline.errors import ArtifactMissing, ConfigurationError, InputError
 from pipeline.plan import Key, build_nodes, find_or_build, make_plan, select
 from pipeline.progress import SilentProgress
 from pipeline.records import Count, Ledger
@@ -154,6 +154,24 @@ def test_what_is_expected_of_a_corpus_that_is_there_is_seen_at_once(folder: Path
     )
     steps = {str(step.key): step.reason for step in make_plan(*project_of(folder), ("tokens",))}
     assert steps["token_shards/tokens"] == "after corpus/english"
+
+
+def test_a_tokenizer_that_is_there_already_is_known_by_its_content(folder: Path) -> None:
+    project_file = folder / "dagster_project.yaml"
+    project_file.write_text(
+        PROJECT.replace("small: {corpus: english, vocab_size: 512}", "small: {corpus: english, file: a.model}")
+    )
+    with pytest.raises(InputError, match=r"tokenizers\.small\.file is 'a\.model', which cannot be read \(No such file"):
+        make_plan(*project_of(folder))
+    (folder / "a.model").write_text("one")
+    project, store = project_of(folder)
+    for key in (RAW, CLEAN, CORPUS, SMALL):
+        build(project, store, key)
+    (folder / "a.model").rename(folder / "b.model")
+    project_file.write_text(project_file.read_text().replace("a.model", "b.model"))
+    assert statuses(*project_of(folder), "small")["tokenizer/small"] == "up to date"
+    (folder / "b.model").write_text("two")
+    assert statuses(*project_of(folder), "small")["tokenizer/small"] == "would run"
 
 
 def test_a_tokenizer_stays_as_its_corpus_grows_unless_told_otherwise(folder: Path) -> None:

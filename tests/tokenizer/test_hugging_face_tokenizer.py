@@ -37,7 +37,7 @@ def theirs(tokenizer: Tokenizer) -> Any:
 def test_ids_and_texts_are_those_of_sentencepiece(tmp_path: Path, kind: str, byte_fallback: bool) -> None:
     settings = {"kind": kind, "byte_fallback": byte_fallback, "vocab_size": 326 if byte_fallback else 70}
     tokenizer = load(build(tmp_path, [*SENTENCES, "if a<b and b>0x41: </unk>"] * 50, **settings))
-    assert (tokenizer.kind, tokenizer.has_bytes) == (kind, byte_fallback)
+    assert (tokenizer.facts.kind, tokenizer.has_bytes) == (kind, byte_fallback)
     read = theirs(tokenizer)
     # theirs finds a control symbol in a text whose other readings need <unk>, even when told not to
     for text in TEXTS if kind != "unigram" else set(TEXTS) - {HOSTILE[0]}:

@@ -45,7 +45,8 @@ def corpus_of(store: ArtifactStore, train: list[str], validation: list[str]) -> 
 def build(folder: Path, train: list[str] | None = None, **settings: Any) -> Artifact:
     store = ArtifactStore(folder)
     corpus = corpus_of(store, train or SENTENCES * 50, SENTENCES)
-    config = TokenizerConfig(corpus="c", **{"vocab_size": 320, **settings})
+    chosen = {key: value for key, value in ({"vocab_size": 320} | settings).items() if value is not None}
+    config = TokenizerConfig(corpus="c", **chosen)
     with store.draft(stage="tokenizer", name="small", version="v", **WORDS) as draft:
         return build_tokenizer(draft, config=config, corpus=corpus, progress=SilentProgress())
 
