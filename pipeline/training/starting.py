@@ -115,8 +115,8 @@ def check_fit(start: StartingPoint, *, name: str, family: str, tokenizer_hash: s
     if start.shape.vocab_size != vocab_size:
         raise ConfigurationError(
             f"models.{name} cannot begin with {start.origin}: its vocabulary has {start.shape.vocab_size:,} entries, the "
-            f"dataset's {vocab_size:,}. Give the dataset that model's tokenizer (tokenizers.NAME.file takes a tokenizer.model as it "
-            "is), or begin afresh."
+            f"dataset's {vocab_size:,}. Give the dataset that model's tokenizer (tokenizers.NAME.file takes a tokenizer.model as "
+            "it is), or begin afresh."
         )
     if start.tokenizer_hash is None:
         return (
