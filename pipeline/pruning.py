@@ -98,8 +98,11 @@ def _kept(
     pending: list[Artifact] = []
     for key, found in versions.items():
         current = store.current(key.stage, key.name)
-        others = [artifact for artifact in found if current is None or artifact.folder != current.folder]
-        pending += [*([current] if current is not None else []), *others[:keep]]
+        in_use = (
+            [current] if current is not None else found[:1]
+        )  # it may be damaged, and then the newest is the best there is
+        pending += in_use
+        pending += [artifact for artifact in found if artifact.folder not in {used.folder for used in in_use}][:keep]
         if key.stage == REGISTERED:
             numbers = set(aliased.get(key.name, ()))
             pending += [artifact for artifact in found if _registry_version(artifact) in numbers]

@@ -213,6 +213,13 @@ def test_damaged_versions_and_what_a_kill_left_go(folder: Path) -> None:
     assert waste(folder) == []
 
 
+def test_where_the_version_in_use_is_damaged_the_newest_other_stays(folder: Path) -> None:
+    made = [night(folder, number) for number in range(3)]
+    ArtifactStore(folder / "data").set_aside(made[2][MODEL])
+    remove(waste(folder))
+    assert versions(folder)[MODEL] == [made[1][MODEL].ref.version]
+
+
 def test_a_folder_that_may_not_be_deleted_is_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     night(folder, 0)
     night(folder, 1)
