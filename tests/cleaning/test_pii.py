@@ -118,6 +118,77 @@ def test_addresses_after_a_line_and_matrix_products(text: str, redacted: str) ->
     assert redact(text, ["email"])[0] == redacted
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Adobe Flash Player before 10.3.183.18",  # as the CVE list says it
+        "Google Chrome before 12.0.742.112 allows remote attackers",
+        "version number 11.2.202.235",
+        "the version is 11.2.202.235",
+        "versions prior to 11.2.202.235 and 11.3.192.168",
+        "La versión 11.2.202.235",
+        "バージョン11.2.202.235",
+        "Chrome/58.0.30.110 Safari/53.7",
+        "Oracle Database 11.2.0.4 server",
+        "a description 1.2.3.4 of the script",
+        "upgrade to 12.2.1.3",
+    ],
+)
+def test_versions_are_no_addresses(text: str) -> None:
+    assert redact(text, ["ip"])[0] == text
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("http://1.1.1.1/dns, ssh root@8.8.8.8", "http://<IP>/dns, ssh root@<IP>"),
+        ("listens on 1.1.1.1:53 and 9.9.9.0/24", "listens on <IP>:53 and <IP>/24"),
+        ("DNS 8.8.8.8 and 8.8.4.4", "DNS <IP> and <IP>"),
+        ("服务器8.8.8.8已关闭", "服务器<IP>已关闭"),
+        ("version 4.12.110.5 of the server 93.184.216.34", "version 4.12.110.5 of the server <IP>"),
+        ("Chrome 58.0.30.110, from 93.184.216.34", "Chrome 58.0.30.110, from <IP>"),
+    ],
+)
+def test_small_numbers_are_addresses_where_something_says_so(text: str, redacted: str) -> None:
+    assert redact(text, ["ip"])[0] == redacted
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("邮箱：zhang＠163.com。", "邮箱：<EMAIL>。"),
+        ("ｚｈａｎｇ＠１６３．ｃｏｍ！", "<EMAIL>！"),
+        ("電話：０３－１２３４－５６７８（代）", "電話：<PHONE>（代）"),
+        ("電話０３（１２３４）５６７８", "電話<PHONE>"),
+        ("手机１３８１２３４５６７８", "手机<CHINESE_MOBILE>"),
+        ("TEL03-1234-5678", "TEL<PHONE>"),
+        ("هاتف: ٠٥٥١٢٣٤٥٦٧", "هاتف: <PHONE>"),
+        ("تلفن ۰۲۱-۸۸۷۷۶۶۵۵", "تلفن <PHONE>"),
+        ("전화: 02-123-4567", "전화: <PHONE>"),
+        ("卡号４１１１ １１１１ １１１１ １１１１", "卡号<CARD>"),
+        ("２０２４－０１－１５，第１２３４５６７８号（Ａ）", "２０２４－０１－１５，第１２３４５６７８号（Ａ）"),
+        ("MOTEL03-1234-5678", "MOTEL03-1234-5678"),
+    ],
+)
+def test_wide_characters_and_digits_of_other_scripts_hide_nothing(text: str, redacted: str) -> None:
+    assert redact(text, ALL_KINDS)[0] == redacted
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("ann.lee [at] mail [dot] example [dot] org!", "<EMAIL>!"),
+        ("ann(at)mail.org, bob (AT) mail.org", "<EMAIL>, <EMAIL>"),
+        ("ann(@)mail.org", "<EMAIL>"),
+        ("see f(at) for k.b, and x [at] y", "see f(at) for k.b, and x [at] y"),
+        ("lookup(at).value", "lookup(at).value"),
+        ("we met at mail dot org", "we met at mail dot org"),
+    ],
+)
+def test_an_at_sign_may_be_written_out_in_brackets(text: str, redacted: str) -> None:
+    assert redact(text, ["email"])[0] == redacted
+
+
 def test_only_the_kinds_asked_for_go() -> None:
     text = "ann@mail.org, call 4111111111111111"
     assert redact(text, ["email"]) == ("<EMAIL>, call 4111111111111111", {"email": 1})
@@ -168,6 +239,10 @@ def test_every_kind_has_a_placeholder_of_its_own() -> None:
         "4111 1111 1111 1111 ",
         "a.b@c.de ",
         "tel 12 345 67,",
+        "１＠",
+        "（",
+        "a(at)",
+        "a [at] b [dot] ",
     ],
 )
 def test_eight_times_as_much_hostile_text_takes_about_eight_times_as_long(unit: str) -> None:

@@ -1,7 +1,8 @@
 """E-mail addresses, found from the `@` outwards, so that text without one costs a search for a character.
 
 Domains may hold accented Latin letters; quoted local parts, bare host names and addresses in Unicode are not looked
-for. `git@host:path`, `@user@server`, `image@2x.png` and the matrix product `q@k.transpose(0, 1)` are no mailboxes.
+for. An `@` may be written out in brackets, as in "ann [at] mail [dot] org"; without them such words are those of a sentence.
+`git@host:path`, `@user@server`, `image@2x.png` and the matrix product `q@k.transpose(0, 1)` are no mailboxes.
 """
 
 from __future__ import annotations
@@ -26,13 +27,27 @@ _NO_TOP_LEVEL = _FILE_ENDINGS | frozenset(_ATTRIBUTES.split())
 """What follows the last dot in names of files, and in code on arrays, where `@` multiplies them."""
 _NO_METHODS = frozenset(["cn", "com", "de", "edu", "fr", "gov", "jp", "net", "org", "ru", "uk"])
 """Top-level domains after which a bracket is one of prose: "li@qq.com(李)"."""
+_WRITTEN_OUT = ("at)", "at]", "AT)", "AT]", "At)", "At]", "at )", "at ]", "AT ]", "(@)", "[@]")
+"""Without one of these no `@` stands in brackets; looking for them is faster than for the expression."""
+_LABEL = r"[A-Za-z0-9\u00c0-\u024f](?:[A-Za-z0-9\u00c0-\u024f\-]{0,61}[A-Za-z0-9\u00c0-\u024f])?"
+_IN_BRACKETS = re.compile(
+    rf"(?<![{re.escape(_LOCAL_CHARACTERS)}@])([A-Za-z0-9_][A-Za-z0-9\u00c0-\u024f._%+\-]{{0,63}}+)( ?)[\[(] ?(?:at|@) ?[\])]\2"
+    rf"(({_LABEL})(?:(?:\.|( ?)[\[(] ?(?:dot|\.) ?[\])]\5){_LABEL})+)",
+    re.IGNORECASE,
+)
+_DOT = re.compile(r" ?[\[(] ?(?:dot|\.) ?[\])] ?", re.IGNORECASE)
 
 
 def find_emails(text: str, shape: bytes) -> Iterator[Span]:
-    """Addresses in a text of this shape, from left to right.
+    """Addresses in a text of this shape.
 
     "Write to ann.lee+x@mail.example.org." -> 9..35
     """
+    if any(sign in text for sign in _WRITTEN_OUT):
+        for match in _IN_BRACKETS.finditer(text):
+            domain = _DOT.sub(".", match[3])
+            if _domain_length(domain) == len(domain):
+                yield Span(*match.span(), "email")
     if b"@" not in shape:
         return
     for match in _DOMAIN.finditer(text):

@@ -44,7 +44,8 @@ _TRUNK_ZERO = tuple(
 )
 """With ever fewer groups after the second: of two numbers with a space between, the widest is both."""
 _ANY = re.compile(
-    rf"(?<![\w./=$€£%\-])(?<![0-9],)(?:\([0-9]{{1,5}}(?:[ \-][0-9]{{1,4}})?\)|[0-9]{{1,5}})"
+    r"(?:(?<![\w./=$€£%\-])(?<![0-9],)|(?<=TEL)|(?<=Tel)|(?<=FAX)|(?<=Fax))"
+    r"(?:\([0-9]{1,5}(?:[ \-][0-9]{1,4})?\)|[0-9]{1,5})"
     rf"(?:{_GAP}?[/(]?[0-9]{{1,4}}\)?){{1,5}}(?<!\)){_EXTENSION}(?![0-9A-Za-z_]|[.,/:][0-9]|%)",
     re.ASCII,
 )
@@ -52,12 +53,13 @@ _WORDS = re.compile(r"[^\W\d_]+:?")
 _TELEPHONING = (
     "phone phones telephone telephones tel mobile cell cellphone fax telefax whatsapp hotline pager dial call "
     "text ring sms answering message messages telefon telefonnummer handy fon tél téléphone telephon móvil "
-    "teléfono telefono cellulare телефон тел факс desk: office: direct: home: work:"
+    "teléfono telefono cellulare celular telepon telp телефон тел факс τηλέφωνο τηλ هاتف الهاتف جوال الجوال تلفن موبایل "
+    "טלפון טל נייד 전화 전화번호 휴대폰 연락처 โทร thoại desk: office: direct: home: work:"
 )
 _PHONE_WORDS = frozenset(_TELEPHONING.split())
 _BETWEEN = "number numbers no nr is ist at on to from or und and me us him her them my our the her line"
 _FILLERS = frozenset(_BETWEEN.split())
-_CHINESE_WORDS = ("电话", "電話", "手机", "手機", "传真", "热线", "联系方式", "号码")
+_CHINESE_WORDS = ("电话", "電話", "手机", "手機", "传真", "热线", "联系方式", "号码", "携帯")
 _MAX_FILLERS = 3
 _WORD_AFTER = re.compile(r"[ \-–(]{0,2}(?:office|fax|mobile|cell|home|work|desk|direct|phone|tel)\b", re.IGNORECASE)
 _DATE = re.compile(

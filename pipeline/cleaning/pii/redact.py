@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pipeline.cleaning.pii.card import find_cards
 from pipeline.cleaning.pii.chinese import find_chinese_ids, find_chinese_mobiles
 from pipeline.cleaning.pii.email import find_emails
+from pipeline.cleaning.pii.folding import fold
 from pipeline.cleaning.pii.iban import find_ibans
 from pipeline.cleaning.pii.ip import find_ips
 from pipeline.cleaning.pii.kinds import ALL_KINDS, PLACEHOLDERS, Span
@@ -55,6 +56,7 @@ def find_spans(text: str, kinds: Collection[str]) -> list[Span]:
 
     A kind that is not asked for still keeps its spans from the kinds after it: a card is no telephone number.
     """
+    text = fold(text)
     shape = shape_of(text)
     num_digits = shape.count(b"0")
     found = [
