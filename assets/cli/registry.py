@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from assets.cli.options import refused
+from assets.cli.printable import for_console
 from pipeline.config import Project
 from pipeline.errors import RegistryError
 
@@ -96,7 +97,7 @@ def _generate(console: Console, uri: str, parsed: argparse.Namespace) -> None:
         raise refused("generate", error) from error
     task = f"{writer.task}: " if isinstance(writer, PairModel) else ""
     between = "\n" if task else ""
-    console.print(Text(parsed.text, style="bold") + Text(between + text), soft_wrap=True)
+    console.print(Text(parsed.text, style="bold") + Text(between + for_console(text, console)), soft_wrap=True)
     for line in (loaded.remark, f"{task}{in_words(parameters)}", writer.remark(parsed.text, parameters)):
         if line:
             Console(stderr=True).print(line, style="dim", highlight=False, soft_wrap=True)
