@@ -62,7 +62,7 @@ def inspection_page(text: str, subjects: Sequence[Subject], *, target: str | Non
     """
     from pipeline.evaluation.pair_model import PairModel
     from pipeline.models.transformer.model import TransformerModel
-    from pipeline.serving.inspection.alignment import align
+    from pipeline.serving.inspection.alignment import MAX_TOKENS, align
 
     if not text:
         raise InputError("The text is empty, so there is nothing to inspect. Give some words.")
@@ -88,6 +88,7 @@ def inspection_page(text: str, subjects: Sequence[Subject], *, target: str | Non
         summaries=[_summary(subject, surprisals[subject.name], text) for subject in subjects],
         bands=_bands(text, surprisals) if subjects else [],
         alignments=alignments,
+        max_tokens=MAX_TOKENS,
         insides=[_inside(subject, text) for subject in subjects if isinstance(subject.writer.model, TransformerModel)],
     )
 
