@@ -180,6 +180,16 @@ def test_signals_are_described_by_source_and_binned(tmp_path: Path) -> None:
     assert bins[-1]["to_value"] == pytest.approx(0.99, abs=0.011)
 
 
+def test_the_few_documents_of_a_signal_that_most_lack_have_bins_of_their_own(tmp_path: Path) -> None:
+    rows = [row(f"text {n}", duplicate_line_fraction=n / 2 if n < 2 else 0.0) for n in range(200)]
+    bins = table(statistics(tmp_path, rows), "signal_bins")
+    assert [
+        (entry["from_value"], entry["to_value"], entry["documents"])
+        for entry in bins
+        if entry["signal"] == "duplicate_line_fraction"
+    ] == [(0.0, pytest.approx(0.5 / 24), 199), (pytest.approx(0.5 * 23 / 24), pytest.approx(0.5), 1)]
+
+
 def test_the_quantiles_of_many_documents_fit_the_memory_limit(tmp_path: Path) -> None:
     """A 25th of the limit and of the half million documents where quantiles of all signals at once ran out of it."""
     columns = ", ".join(f"CASE WHEN range % 2 = 0 THEN range END AS {name}" for name in SIGNALS)
