@@ -125,6 +125,7 @@ def report(**changes: object) -> str:
         "figures": figures,
         "sources": {"tang": {**figures, "num_documents": 12}},
         "cached": {},
+        "by_heart": None,
         "task": "language_model",
         "task_metric": "bits_per_byte",
         "task_rows": [],
