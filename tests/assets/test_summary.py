@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from assets.cli.printable import for_console
 from assets.cli.summary import print_summary
 from pipeline.artifacts import ArtifactStore, Report
 from pipeline.config import Project, load_project
@@ -26,8 +27,9 @@ def project(project: Project, tmp_path: Path) -> Project:
     with store.draft(
         stage="evaluation", name="gpt", version="v1", code_version="test", literals={}, inputs={}
     ) as draft:
-        for file in ("samples.json", "metrics.json", "report.html"):
+        for file in ("metrics.json", "report.html"):
             write_json(draft.path(file), {})
+        write_json(draft.path("samples.json"), [{"prompt": "To be", "continuation": " \x1b[2J\u202egone"}])
         counts = {"bits_per_byte": 1.0, "unigram_bits_per_byte": 2.0}
         store.set_current(draft.commit(counts=counts, report=Report()))
     return found
@@ -40,6 +42,18 @@ def places(project: Project) -> list[str]:
     assert isinstance(console.file, io.StringIO)
     _, _, shown = console.file.getvalue().partition("Where to look\n")
     return [line.strip() for line in shown.splitlines()]
+
+
+def test_what_a_model_writes_does_nothing_to_the_terminal(project: Project) -> None:
+    console = Console(width=80, file=io.StringIO(), force_terminal=False)
+    print_summary(project, console, ())
+    assert isinstance(console.file, io.StringIO)
+    assert "To be \ufffd[2J\ufffdgone" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(("is_terminal", "shown"), [(True, "a\ufffd[2Jb"), (False, "a\x1b[2Jb")])
+def test_a_pipe_gets_the_text_as_it_is(is_terminal: bool, shown: str) -> None:
+    assert for_console("a\x1b[2Jb", Console(file=io.StringIO(), force_terminal=is_terminal)) == shown
 
 
 def test_paths_are_relative_to_the_current_folder(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

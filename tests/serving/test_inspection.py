@@ -128,6 +128,14 @@ def test_text_on_the_page_stays_text(subjects: list[Subject], attack: str) -> No
     assert re.findall(r"(?:src|href)=[\"'](?!data:)", page) == []
 
 
+def test_what_shows_nothing_has_a_sign(subjects: list[Subject]) -> None:
+    page = inspection_page("a\u202eb\u200dc\nd e", subjects[2:])
+    _, _, band = page.partition('<tr class="text">')
+    shown = re.findall(r"<td>(.*?)</td>", band.partition("</tr>")[0])
+    assert shown == ["a", "▫", "b", "▫", "c", "↵", "d", "␣", "e"]
+    assert page.count("\u202e") == 1  # in the text itself alone, which has a frame of its own
+
+
 def test_an_empty_text_is_one_sentence(subjects: list[Subject]) -> None:
     with pytest.raises(InputError, match="The text is empty"):
         inspection_page("", subjects)
