@@ -18,6 +18,7 @@ from pipeline.records import CORPUS_SCHEMA, RAW_SCHEMA, REJECT_SCHEMA, document_
 from pipeline.stats.build import build_corpus_stats
 from pipeline.stats.heaps import fit_heaps
 from pipeline.stats.overlap import measure_overlap
+from pipeline.stats.plots import plot_signals
 from pipeline.stats.signals import QUANTILES, SIGNALS, describe
 
 WORDS: dict[str, Any] = {"code_version": "1", "literals": {}, "inputs": {}}
@@ -264,6 +265,21 @@ def test_each_reason_has_one_reject_to_look_at(tmp_path: Path) -> None:
         ("contaminated", "excerpt of 3", 1.5),
         ("duplicate", "excerpt of 1", 1.5),
     ]
+
+
+def test_a_signal_that_all_documents_have_alike_is_one_narrow_bar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr("pipeline.stats.plots.save", lambda figure, path, is_tight: drawn.append(figure))
+    alike = {"signal": "a", "from_value": 0.0, "to_value": 0.0, "documents": 9}
+    two = [{"signal": "b", "from_value": n / 2, "to_value": n / 2 + 0.5, "documents": 1} for n in range(2)]
+    plot_signals([alike, *two], tmp_path / "x.png")
+    first, second = drawn[0].axes
+    (bar,) = first.patches
+    assert bar.get_x() < 0 < bar.get_x() + bar.get_width() < 0.05
+    assert first.get_xlim() == (-0.5, 0.5)
+    assert [(bar.get_x(), bar.get_width()) for bar in second.patches] == [(0.0, 0.5), (0.5, 0.5)]
 
 
 @pytest.mark.slow
