@@ -189,6 +189,36 @@ def test_an_at_sign_may_be_written_out_in_brackets(text: str, redacted: str) -> 
     assert redact(text, ["email"])[0] == redacted
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fbq('init', '628006550642291');",  # of real pages, all with a check digit that is right
+        '<meta property="fb:pages" content="180013702044400"/>',
+        'data-widget-id="595960764160081921"',
+        '{"text": "17.786.419"}',
+        "doc=Stoa:text:2003.01.0004",
+        '<span class="imprint__text">2699544',
+        "doi=10.1037/0012-1649.13.5.541",
+        "they call 22.338.618 people",
+    ],
+)
+def test_numbers_of_pages_are_no_cards_and_no_telephones(text: str) -> None:
+    assert redact(text, ALL_KINDS)[0] == text
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("card 6759649826438453 and maestro 6304000000000000", "card <CARD> and maestro <CARD>"),
+        ("carte 586824160825533338", "carte <CARD>"),
+        ("text me at 467 3395", "text me at <PHONE>"),
+        ("Tel. 12.345.678", "Tel. <PHONE>"),
+    ],
+)
+def test_a_word_beside_them_tells_that_they_are(text: str, redacted: str) -> None:
+    assert redact(text, ALL_KINDS)[0] == redacted
+
+
 def test_only_the_kinds_asked_for_go() -> None:
     text = "ann@mail.org, call 4111111111111111"
     assert redact(text, ["email"]) == ("<EMAIL>, call 4111111111111111", {"email": 1})

@@ -33,6 +33,7 @@ _IN_BRACKETS = re.compile(
     rf"(({_LABEL})(?:(?:\.|( ?)[\[(] ?(?:dot|\.) ?[\])]\5){_LABEL})+)",
     re.IGNORECASE,
 )
+_OPENED = re.compile(r"[\[(] ?(?:at|@) ?$", re.IGNORECASE)
 _DOT = re.compile(r" ?[\[(] ?(?:dot|\.) ?[\])] ?", re.IGNORECASE)
 
 
@@ -72,7 +73,7 @@ def _has_written_out(text: str) -> bool:
     for closing in ")]":
         place = text.find(closing)
         while place >= 0:
-            if text[place - 1] in "tT@ " and text[max(place - 4, 0) : place].strip(" ([").lower() in ("at", "@"):
+            if text[place - 1] in "tT@ " and _OPENED.search(text, max(place - 5, 0), place):
                 return True
             place = text.find(closing, place + 1)
     return False
