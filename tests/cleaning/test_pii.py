@@ -180,6 +180,8 @@ def test_wide_characters_and_digits_of_other_scripts_hide_nothing(text: str, red
         ("ann.lee [at] mail [dot] example [dot] org!", "<EMAIL>!"),
         ("ann(at)mail.org, bob (AT) mail.org", "<EMAIL>, <EMAIL>"),
         ("ann(@)mail.org", "<EMAIL>"),
+        ("?to=ann.lee%40mail.org&x=%40", "?to=<EMAIL>&x=%40"),
+        ("ann&#64;mail.org", "<EMAIL>"),
         ("see f(at) for k.b, and x [at] y", "see f(at) for k.b, and x [at] y"),
         ("lookup(at).value", "lookup(at).value"),
         ("we met at mail dot org", "we met at mail dot org"),
@@ -217,6 +219,11 @@ def test_numbers_of_pages_are_no_cards_and_no_telephones(text: str) -> None:
 )
 def test_a_word_beside_them_tells_that_they_are(text: str, redacted: str) -> None:
     assert redact(text, ALL_KINDS)[0] == redacted
+
+
+def test_characters_without_width_hide_nothing() -> None:
+    text = "a\u200bnn\u200blee@ma\u2060il.org\u200b, 138\u200b1234\u200b5678"
+    assert redact(text, ALL_KINDS)[0] == "<EMAIL>\u200b, <CHINESE_MOBILE>"
 
 
 def test_only_the_kinds_asked_for_go() -> None:

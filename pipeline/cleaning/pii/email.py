@@ -1,7 +1,8 @@
 """E-mail addresses, found from the `@` outwards, so that text without one costs a search for a character.
 
 Domains may hold accented Latin letters; quoted local parts, bare host names and addresses in Unicode are not looked
-for. An `@` may be written out in brackets, as in "ann [at] mail [dot] org"; without them such words are those of a sentence.
+for. An `@` may be written out in brackets, as in "ann [at] mail [dot] org", or as `%40` or `&#64;`; without brackets such words
+are those of a sentence.
 `git@host:path`, `@user@server`, `image@2x.png` and the matrix product `q@k.transpose(0, 1)` are no mailboxes.
 """
 
@@ -29,7 +30,8 @@ _NO_METHODS = frozenset(["cn", "com", "de", "edu", "fr", "gov", "jp", "net", "or
 """Top-level domains after which a bracket is one of prose: "li@qq.com(李)"."""
 _LABEL = r"[A-Za-z0-9\u00c0-\u024f](?:[A-Za-z0-9\u00c0-\u024f\-]{0,61}[A-Za-z0-9\u00c0-\u024f])?"
 _IN_BRACKETS = re.compile(
-    rf"(?<![{re.escape(_LOCAL_CHARACTERS)}@])([A-Za-z0-9_][A-Za-z0-9\u00c0-\u024f._%+\-]{{0,63}}+)( ?)[\[(] ?(?:at|@) ?[\])]\2"
+    rf"(?<![{re.escape(_LOCAL_CHARACTERS)}@])([A-Za-z0-9_][A-Za-z0-9\u00c0-\u024f._+\-]{{0,63}}+)"
+    r"(?:( ?)[\[(] ?(?:at|@) ?[\])]\2|%40|&#64;)"
     rf"(({_LABEL})(?:(?:\.|( ?)[\[(] ?(?:dot|\.) ?[\])]\5){_LABEL})+)",
     re.IGNORECASE,
 )
@@ -68,8 +70,10 @@ def find_emails(text: str, shape: bytes) -> Iterator[Span]:
 
 
 def _has_written_out(text: str) -> bool:
-    """Whether "at" or `@` stands before a closing bracket: looked for from those, which are few, and so faster than the
-    expression is."""
+    """Whether "at" or `@` stands before a closing bracket, or a code for it anywhere: looked for from what is rare, which is
+    faster than the expression is."""
+    if "%40" in text or "&#64;" in text:
+        return True
     for closing in ")]":
         place = text.find(closing)
         while place >= 0:

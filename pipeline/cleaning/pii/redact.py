@@ -30,6 +30,8 @@ _IN_STRETCHES: Mapping[str, Callable[[str, int, int], Iterator[Span]]] = {
     "chinese_mobile": find_chinese_mobiles,
     "phone": find_phones,
 }
+_WIDTHLESS = "\u200b\u2060"
+"""Zero-width space and word joiner. The joiners of letters are other characters: many scripts are wrong without them."""
 _RANKS = {kind: rank for rank, kind in enumerate(ALL_KINDS)}
 
 
@@ -54,8 +56,13 @@ def find_spans(text: str, kinds: Collection[str]) -> list[Span]:
     """Spans from left to right, none overlapping another; of two that would, the kind that stands first in
     PLACEHOLDERS is kept, then the longer one.
 
-    A kind that is not asked for still keeps its spans from the kinds after it: a card is no telephone number.
+    A kind that is not asked for still keeps its spans from the kinds after it: a card is no telephone number. What is no wider
+    than nothing, such as a page's hints of where a line may break, hides none of them.
     """
+    if any(character in text for character in _WIDTHLESS):
+        places = [place for place, character in enumerate(text) if character not in _WIDTHLESS]
+        spans = find_spans("".join([text[place] for place in places]), kinds)
+        return [Span(places[span.start], places[span.end - 1] + 1, span.kind) for span in spans]
     text = fold(text)
     shape = shape_of(text)
     num_digits = shape.count(b"0")
