@@ -168,6 +168,15 @@ def test_an_alignment_is_the_models_own_and_every_target_token_looks_somewhere(t
     assert np.array(found.weights).sum(axis=1) == pytest.approx(1.0, abs=1e-5)
     assert found.source[0] == "<s>"
     assert align(translator, "the red fox", None).was_written
+    assert found.is_whole
+    assert not align(translator, "the red fox " * 40, "a small door").is_whole
+
+
+def test_the_page_says_what_of_an_alignment_it_leaves_out(translator: PairModel) -> None:
+    subject = Subject(name="translator", writer=translator)
+    said = "Of each side the first 60 tokens at most are shown, of what the model reads."
+    assert said in inspection_page("the red fox " * 40, [subject], target="a small door")
+    assert said not in inspection_page("the red fox", [subject], target="a small door")
 
 
 def test_an_encoder_decoder_stands_on_the_page_by_its_alignment(translator: PairModel, subjects: list[Subject]) -> None:
