@@ -21,7 +21,13 @@ LABELS = {
     "rouge_l": "ROUGE-L",
     "exact_match": "exact",
     "f1": "F1",
+    "distinct_1": "distinct-1",
+    "distinct_2": "distinct-2",
+    "copy_rate": "copied",
+    "novel_bigrams": "novel",
 }
+SHARES = ("distinct_1", "distinct_2", "repetition", "copy_rate", "novel_bigrams")
+"""Of metrics, those between 0 and 1; the others reach 100."""
 
 
 def show_leaderboard(project: Project, names: Sequence[str]) -> int:
@@ -84,7 +90,8 @@ def leaderboard_table(rows: Sequence[Row]) -> Table:
 def _quality(row: Row) -> str:
     if row.quality is None or row.metric == "bits_per_byte":
         return ""
-    return f"{row.quality:.1f}\n{LABELS.get(row.metric, row.metric)}"
+    shown = f"{row.quality:.3f}" if row.metric in SHARES else f"{row.quality:.1f}"
+    return f"{shown}\n{LABELS.get(row.metric, row.metric)}"
 
 
 def _number(value: float | None) -> str:
