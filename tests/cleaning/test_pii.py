@@ -110,6 +110,7 @@ def test_numbers_with_a_space_between_are_each_found(text: str, redacted: str) -
         ("write to _bob_@example.com", "write to <EMAIL>"),
         ("li@qq.com(李)", "<EMAIL>(李)"),
         ("attention = q@k.transpose(-2, -1)", "attention = q@k.transpose(-2, -1)"),
+        ("ssh://git@github.com/a/b and git@github.com:a/b", "ssh://git@github.com/a/b and git@github.com:a/b"),
         ("y = x@w.T.to(device) + a@b.mT[0]", "y = x@w.T.to(device) + a@b.mT[0]"),
         ("out = attn@v.data * x@self.weight", "out = attn@v.data * x@self.weight"),
     ],

@@ -87,7 +87,7 @@ def _is_something_else(local: str, domain: str, after: str) -> bool:
     """Whether the character after it makes an address the place of a repository, a handle, or a call in code."""
     if after in ("(", "["):
         return domain.rpartition(".")[2].lower() not in _NO_METHODS
-    return after == "@" or (after == ":" and local == "git")
+    return after == "@" or (after in (":", "/") and local == "git")
 
 
 def _domain_length(candidate: str) -> int:
