@@ -41,7 +41,8 @@ def show_leaderboard(project: Project, names: Sequence[str]) -> int:
         return 0
     console.print(leaderboard_table(rows))
     console.print("\nSpeeds are tokens a second on the machine that measured them.")
-    console.print(f"{write_leaderboard(project, store)}   the same, with intervals", highlight=False, soft_wrap=True)
+    said = f"{write_leaderboard(project, store)}   the same, with intervals"
+    console.print(said, markup=False, emoji=False, highlight=False, soft_wrap=True)
     return 0
 
 

@@ -21,7 +21,7 @@ def dispatch(project: Project, parsed: argparse.Namespace) -> int:
     from pipeline.registry.connection import tracking_uri
 
     uri = tracking_uri(project.storage_folder)
-    console = Console()
+    console = Console(markup=False, emoji=False)  # names of models and files are shown as they are, brackets included
     match parsed.command:
         case "models":
             _models(console, uri, parsed.names)
