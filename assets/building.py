@@ -15,7 +15,7 @@ import dagster as dg
 from assets.metadata import artifact_metadata
 from assets.processes import join_run
 from assets.stopping import was_stopped
-from pipeline.artifacts import Artifact, ArtifactStore, Draft
+from pipeline.artifacts import Artifact, ArtifactStore, Draft, Report
 from pipeline.config import Project
 from pipeline.errors import ConfigurationError, TextmillError, TrainingDiverged, TrainingInterrupted
 from pipeline.plan import Key, Node, find_or_build
@@ -74,6 +74,8 @@ class StageAsset:
     """Whether what was built for today's settings is still so outside the storage folder."""
     pool: str | None = None
     retry_policy: dg.RetryPolicy | None = None
+    shown: Callable[[Project, Artifact], Report] = field(default=lambda project, artifact: artifact.report())
+    """What its page shows."""
     extra_metadata: Callable[[Project, Artifact], Mapping[str, dg.MetadataValue]] = field(
         default=lambda project, artifact: {}
     )
@@ -136,7 +138,8 @@ def make_asset(project: Project, node: Node, stage: StageAsset) -> dg.AssetsDefi
             for check, outcome in outcomes:
                 if not outcome.passed:
                     progress.note(f"check {check.name} failed: {outcome.sentence}")
-            metadata = artifact_metadata(artifact, reused=reused) | dict(stage.extra_metadata(project, artifact))
+            shown = artifact_metadata(artifact, stage.shown(project, artifact), reused=reused)
+            metadata = shown | dict(stage.extra_metadata(project, artifact))
         yield dg.MaterializeResult(
             metadata=metadata,
             data_version=dg.DataVersion(artifact.ref.content_hash),

@@ -13,15 +13,15 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline.artifacts import Artifact
+from pipeline.artifacts import Artifact, Report
 
 MAX_ROWS = 25
 MAX_SAMPLE_CHARACTERS = 3_000
 
 
-def artifact_metadata(artifact: Artifact, *, reused: bool) -> dict[str, dg.MetadataValue]:
+def artifact_metadata(artifact: Artifact, report: Report, *, reused: bool) -> dict[str, dg.MetadataValue]:
     """What an asset page shows of an artifact; one name keeps one type."""
-    report, manifest = artifact.report(), artifact.manifest
+    manifest = artifact.manifest
     metadata: dict[str, dg.MetadataValue] = {
         "dagster/uri": dg.MetadataValue.text(artifact.folder.resolve().as_uri()),
         "folder": dg.MetadataValue.path(str(artifact.folder)),
@@ -39,7 +39,8 @@ def artifact_metadata(artifact: Artifact, *, reused: bool) -> dict[str, dg.Metad
         metadata[f"note {len([key for key in metadata if key.startswith('note ')]) + 1}"] = dg.MetadataValue.text(note)
     for title, file in report.plots.items():
         picture = base64.b64encode(artifact.file(file).read_bytes()).decode()
-        metadata[title] = dg.MetadataValue.md(f"![{title}](data:image/png;base64,{picture})")
+        shown_as = f"{title}, plot" if title in report.tables else title  # a table of that name has an entry of its own
+        metadata[shown_as] = dg.MetadataValue.md(f"![{title}](data:image/png;base64,{picture})")
     for title, rows in report.tables.items():
         if rows:
             metadata[title] = dg.MetadataValue.md(markdown_table(rows[:MAX_ROWS]))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from assets.building import StageAsset, Work
 from assets.checks import LEDGER
-from pipeline.artifacts import Artifact
+from pipeline.artifacts import Artifact, Report
 from pipeline.config import Project
 from pipeline.plan import RAW
 
@@ -31,6 +33,36 @@ def _build(work: Work) -> Artifact:
     )
 
 
+def _shown(project: Project, artifact: Artifact) -> Report:
+    """The report, without the personal data that cleaning will replace: Dagster keeps what its pages show."""
+    from pipeline.cleaning.pii.redact import redact
+
+    kinds = project.sources[artifact.ref.name].kinds_to_redact()
+    report = artifact.report()
+    if not kinds:
+        return report
+    samples = {redact(title, kinds)[0]: _redacted_sample(text, kinds) for title, text in report.samples.items()}
+    return replace(report, samples=samples)
+
+
+def _redacted_sample(text: str, kinds: tuple[str, ...]) -> str:
+    """The sample with placeholders. Where it was cut, that may be within an address, which is not found then: what could be the
+    beginning of one is left out."""
+    from pipeline.cleaning.pii.email import MAX_LOCAL_CHARACTERS
+    from pipeline.cleaning.pii.redact import find_spans, redact
+    from pipeline.ingestion.report import SAMPLE_CHARACTERS
+
+    end = len(text) if len(text) < SAMPLE_CHARACTERS else SAMPLE_CHARACTERS - MAX_LOCAL_CHARACTERS
+    end = next((span.start for span in find_spans(text, kinds) if span.start < end < span.end), end)
+    return redact(text[:end], kinds)[0]
+
+
 RAW_DOCUMENTS = StageAsset(
-    stage=RAW, group="ingestion", kinds={"python", "parquet"}, describe=_describe, build=_build, checks=(LEDGER,)
+    stage=RAW,
+    group="ingestion",
+    kinds={"python", "parquet"},
+    describe=_describe,
+    build=_build,
+    checks=(LEDGER,),
+    shown=_shown,
 )

@@ -215,7 +215,7 @@ class Draft:
             StorageError: the disk is full, read-only or forbidden.
         """
         assert self.artifact is None, "a draft is committed once"
-        write_json(self.folder / REPORT, report.to_json())
+        write_json(self.folder / REPORT, report.to_json(), sort_keys=False)  # columns stand as the stage has them
         entries = []
         for path in sorted(file for file in self.folder.rglob("*") if file.is_file()):
             relative = path.relative_to(self.folder).as_posix()

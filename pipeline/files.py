@@ -170,9 +170,9 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
             aside.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """`write_bytes` of readable, key-sorted JSON."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, *, sort_keys: bool = True) -> None:
+    """`write_bytes` of readable JSON, the keys sorted unless their order means something."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_parquet(path: Path, batches: pa.Table | Iterable[pa.RecordBatch], schema: pa.Schema | None = None) -> int:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import sys
+from decimal import Decimal
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from assets.cli.printable import plain
 from pipeline.artifacts import ArtifactStore
 from pipeline.config import Project
 from pipeline.errors import InputError
@@ -79,16 +82,31 @@ def _sql(project: Project, store: ArtifactStore, parsed: argparse.Namespace) -> 
     if parsed.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(answer.columns)
-        writer.writerows(answer.rows)
+        writer.writerows([for_stream(value) for value in row] for row in answer.rows)
         return
     if parsed.json:
         for row in answer.rows:
-            print(json.dumps(dict(zip(answer.columns, row, strict=True)), ensure_ascii=False, default=str))
+            values = map(_json_value, row)
+            print(
+                for_stream(json.dumps(dict(zip(answer.columns, values, strict=True)), ensure_ascii=False, default=str))
+            )
         return
     console = _console()
     console.print(_table(answer.columns, answer.rows))
     if answer.is_cut:
         console.print(f"The first {limit} rows; --limit shows more.", highlight=False)
+
+
+def for_stream(value: Any) -> Any:
+    """The value as it is; on a terminal, text that does it no harm."""
+    return plain(value) if isinstance(value, str) and sys.stdout.isatty() else value
+
+
+def _json_value(value: Any) -> Any:
+    """Numbers as JSON has them: a decimal is one, and what is none is null."""
+    if isinstance(value, Decimal):
+        return float(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _console() -> Console:
@@ -99,7 +117,7 @@ def _console() -> Console:
 def _table(columns: list[str], rows: list[tuple[Any, ...]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
-        is_numeric = all(isinstance(row[number], int | float | None) for row in rows)
+        is_numeric = all(isinstance(row[number], int | float | Decimal | None) for row in rows)
         table.add_column(Text(plain(column)), justify="right" if is_numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
@@ -113,12 +131,7 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    if isinstance(value, float):
+    if isinstance(value, float | Decimal):
         return f"{value:,.6g}"
-    text = plain(str(value)).replace("\n", "⏎")  # a row is a line
+    text = plain(str(value)).replace("\n", "⏎").replace("\t", "⇥")  # a row is a line
     return text if len(text) <= MAX_CELL_CHARACTERS else text[: MAX_CELL_CHARACTERS - 1] + "…"
-
-
-def plain(text: str) -> str:
-    """Text that moves no cursor and sets no colour: what cannot be printed becomes a replacement character."""
-    return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)

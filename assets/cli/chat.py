@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from assets.cli.options import refused
+from assets.cli.printable import for_console
 from pipeline.config import Project
 
 
@@ -33,5 +34,6 @@ def chat(project: Project, parsed: argparse.Namespace) -> int:
             turns.append(reply(writer, turns, {**settings, "seed": parsed.seed + len(turns)}))
         except ValueError as error:
             raise refused("chat", error) from error
-        console.print(Text(f"{parsed.model}: ", style="bold") + Text(turns[-1] or "..."), soft_wrap=True)
+        answer = for_console(turns[-1], console) or "..."
+        console.print(Text(f"{parsed.model}: ", style="bold") + Text(answer), soft_wrap=True)
     return 0

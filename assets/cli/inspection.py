@@ -33,7 +33,7 @@ def _inspect(uri: str, references: list[str], text: str, target: str | None, out
     page = inspection_page(text, subjects, target=target)
     make_folder(out.parent, remedy="Name another with --out")
     write_text(out, page)
-    Console().print(
+    Console(markup=False, emoji=False).print(
         f"{out}   {len(subjects)} model{'s side by side' if len(subjects) > 1 else ''}", highlight=False, soft_wrap=True
     )
 
@@ -64,4 +64,4 @@ def _harness(uri: str, parsed: argparse.Namespace) -> None:
     for task, figures in found.items():
         for metric, value in figures.items():
             table.add_row(task, metric, f"{value:,.4f}")
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)

@@ -21,7 +21,13 @@ LABELS = {
     "rouge_l": "ROUGE-L",
     "exact_match": "exact",
     "f1": "F1",
+    "distinct_1": "distinct-1",
+    "distinct_2": "distinct-2",
+    "copy_rate": "copied",
+    "novel_bigrams": "novel",
 }
+SHARES = ("distinct_1", "distinct_2", "repetition", "copy_rate", "novel_bigrams")
+"""Of metrics, those between 0 and 1; the others reach 100."""
 
 
 def show_leaderboard(project: Project, names: Sequence[str]) -> int:
@@ -35,7 +41,8 @@ def show_leaderboard(project: Project, names: Sequence[str]) -> int:
         return 0
     console.print(leaderboard_table(rows))
     console.print("\nSpeeds are tokens a second on the machine that measured them.")
-    console.print(f"{write_leaderboard(project, store)}   the same, with intervals", highlight=False, soft_wrap=True)
+    said = f"{write_leaderboard(project, store)}   the same, with intervals"
+    console.print(said, markup=False, emoji=False, highlight=False, soft_wrap=True)
     return 0
 
 
@@ -84,7 +91,8 @@ def leaderboard_table(rows: Sequence[Row]) -> Table:
 def _quality(row: Row) -> str:
     if row.quality is None or row.metric == "bits_per_byte":
         return ""
-    return f"{row.quality:.1f}\n{LABELS.get(row.metric, row.metric)}"
+    shown = f"{row.quality:.3f}" if row.metric in SHARES else f"{row.quality:.1f}"
+    return f"{shown}\n{LABELS.get(row.metric, row.metric)}"
 
 
 def _number(value: float | None) -> str:

@@ -22,7 +22,8 @@ def check(project: Project, names: tuple[str, ...]) -> int:
     console.print(plan_table(steps))
     num_to_run = sum(step.status != "up to date" for step in steps)
     verdict = f"{num_to_run} of {len(steps)} assets would run." if num_to_run else "Everything is up to date."
-    console.print(f"{project.file.name} is right. {verdict} ({time.monotonic() - started:.1f} s)", highlight=False)
+    said = f"{project.file.name} is right. {verdict} ({time.monotonic() - started:.1f} s)"
+    console.print(said, markup=False, emoji=False, highlight=False)
     return 0
 
 

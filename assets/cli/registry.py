@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from assets.cli.options import refused
+from assets.cli.printable import for_console
 from pipeline.config import Project
 from pipeline.errors import RegistryError
 
@@ -20,7 +21,7 @@ def dispatch(project: Project, parsed: argparse.Namespace) -> int:
     from pipeline.registry.connection import tracking_uri
 
     uri = tracking_uri(project.storage_folder)
-    console = Console()
+    console = Console(markup=False, emoji=False)  # names of models and files are shown as they are, brackets included
     match parsed.command:
         case "models":
             _models(console, uri, parsed.names)
@@ -96,7 +97,7 @@ def _generate(console: Console, uri: str, parsed: argparse.Namespace) -> None:
         raise refused("generate", error) from error
     task = f"{writer.task}: " if isinstance(writer, PairModel) else ""
     between = "\n" if task else ""
-    console.print(Text(parsed.text, style="bold") + Text(between + text), soft_wrap=True)
+    console.print(Text(parsed.text, style="bold") + Text(between + for_console(text, console)), soft_wrap=True)
     for line in (loaded.remark, f"{task}{in_words(parameters)}", writer.remark(parsed.text, parameters)):
         if line:
             Console(stderr=True).print(line, style="dim", highlight=False, soft_wrap=True)

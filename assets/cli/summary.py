@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from assets.cli.leaderboard import leaderboard_table
+from assets.cli.printable import plain
 from assets.mlflow_pages import mlflow_page
 from pipeline.accounts.leaderboard import leaderboard
 from pipeline.artifacts import ArtifactStore
@@ -33,7 +34,8 @@ def print_summary(project: Project, console: Console, names: tuple[str, ...]) ->
                 f"\n[bold]{name} writes[/], after the prompt{' (underlined)' if console.is_terminal else ''}:"
             )
             arrow = "\n→ " if "target" in samples[0] else ""  # of pairs: a text, and what was written for it
-            console.print(Text(samples[0]["prompt"], style="underline") + Text(arrow + samples[0]["continuation"]))
+            prompt, continuation = plain(samples[0]["prompt"]), plain(samples[0]["continuation"])
+            console.print(Text(prompt, style="underline") + Text(arrow + continuation))
     for name in found:
         registered = store.current(REGISTERED, name)
         if registered is not None:

@@ -1,12 +1,12 @@
 """One document's way through the stages: read, cleaned, kept or rejected and why, its duplicates, its split, its tokens.
 
 In: a word that names the document (find.py) and the artifacts in use. Out: a step for each stage that met it, with facts in
-the order in which a person asks.
+the order in which a person asks; personal data that the source has redacted is not shown from before either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from pipeline.accounts.database import first_sentence, reading, rows_of
 from pipeline.accounts.find import Place, find_document
 from pipeline.accounts.views import artifacts_in_use, reject_files
 from pipeline.artifacts import Artifact, ArtifactStore
+from pipeline.cleaning.pii.redact import redact
 from pipeline.config import Project
 from pipeline.config.columns import SIGNAL_COUNTS, SIGNAL_FRACTIONS
 from pipeline.errors import ArtifactDamaged, ArtifactMissing
@@ -26,6 +27,8 @@ from pipeline.records import SPLITS
 
 NUM_DUPLICATES_NAMED = 5
 EXCERPT_CHARACTERS = 200
+_REDACTED_CHARACTERS = 2000
+"""Looked at before an excerpt is cut, so that no number is cut in two and missed."""
 _BASIC_SIGNALS = ("num_characters", "num_words", "num_lines", "letter_fraction", "duplicate_line_fraction")
 
 _MATCHING = "{rows} WHERE {condition} ORDER BY ALL"
@@ -70,12 +73,14 @@ def explain(project: Project, store: ArtifactStore, word: str) -> Way:
     try:
         with reading([artifact.folder for artifact in artifacts]) as connection:
             places = find_document(connection, raw, word)
-            return _way(connection, artifacts, places)
+            return _way(connection, project, artifacts, places)
     except duckdb.Error as error:
         raise ArtifactDamaged(f"explain: {first_sentence(error)} Run `textmill run` to check and rebuild.") from error
 
 
-def _way(connection: duckdb.DuckDBPyConnection, artifacts: Sequence[Artifact], places: Sequence[Place]) -> Way:
+def _way(
+    connection: duckdb.DuckDBPyConnection, project: Project, artifacts: Sequence[Artifact], places: Sequence[Place]
+) -> Way:
     steps: list[Step] = []
     excerpt = ""
     for place in places:
@@ -86,8 +91,9 @@ def _way(connection: duckdb.DuckDBPyConnection, artifacts: Sequence[Artifact], p
                 if row is None:
                     steps.append(_rejected(connection, artifact, place))
                     break  # no later stage met it
-                steps.append(_met(artifact, place, row))
-                excerpt = excerpt or row["text"][:EXCERPT_CHARACTERS]
+                kinds = project.sources[place.source].kinds_to_redact()
+                steps.append(_met(artifact, place, row, kinds))
+                excerpt = excerpt or redact(row["text"][:_REDACTED_CHARACTERS], kinds)[0][:EXCERPT_CHARACTERS]
             elif stage == CORPUS and place.source in artifact.manifest.inputs:
                 steps.append(_judged(connection, artifact, place))
     if (id_ := places[0].id) is not None:
@@ -98,12 +104,12 @@ def _way(connection: duckdb.DuckDBPyConnection, artifacts: Sequence[Artifact], p
     return Way(id=places[0].id, places=places, excerpt=excerpt, steps=steps)
 
 
-def _met(artifact: Artifact, place: Place, row: Mapping[str, Any]) -> Step:
-    """The step of a stage that holds the document."""
+def _met(artifact: Artifact, place: Place, row: Mapping[str, Any], kinds: Collection[str]) -> Step:
+    """The step of a stage that holds the document; personal data of the given kinds is not shown."""
     if artifact.ref.stage == RAW:
         facts = {"from": str(place), "size": f"{row['num_bytes']:,} bytes"}
         if row["title"]:
-            facts["title"] = row["title"]
+            facts["title"] = redact(row["title"], kinds)[0]
         if row["target"] is not None:
             facts["pair"] = f"its other half has {len(row['target'].encode()):,} bytes"
         return Step(asset=str(artifact.ref), verdict="read", facts=facts)

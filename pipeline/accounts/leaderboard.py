@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.artifacts import Artifact, ArtifactStore
 from pipeline.config import Project
 from pipeline.errors import ConfigurationError
+from pipeline.evaluation.metrics.table import METRICS
 from pipeline.files import write_parquet
 from pipeline.plan import EVALUATION, MODEL, REGISTERED
 from pipeline.registry.champions import champions
@@ -112,7 +113,8 @@ def _rank(row: Row) -> tuple[bool, float]:
     """Smaller is better; no quality comes last."""
     if row.quality is None:
         return True, 0.0
-    return False, row.quality if row.metric in ("bits_per_byte", "ter") else -row.quality
+    is_lower_better = row.metric == "bits_per_byte" or METRICS[row.metric].higher_is_better is False
+    return False, row.quality if is_lower_better else -row.quality
 
 
 def _row(

@@ -6,6 +6,7 @@ write where views may read.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ class Answer:
     """Rows of a query."""
 
     columns: list[str]
+    """No two alike: of two that the statement calls `id` the second is `id_1`."""
     rows: list[tuple[Any, ...]]
     is_cut: bool
     """There are more rows than the limit."""
@@ -44,7 +46,7 @@ def query(project: Project, store: ArtifactStore, statement: str, *, limit: int 
         with reading([artifact.folder for artifact in artifacts], definitions) as connection:
             _require_one_select(connection, statement)
             cursor = connection.execute(statement)
-            columns = [column[0] for column in cursor.description or []]
+            columns = _distinct([column[0] for column in cursor.description or []])
             rows = cursor.fetchall() if limit is None else cursor.fetchmany(limit + 1)
     except duckdb.PermissionException as error:
         raise InputError(f"sql: a statement may read the views alone, and no file. {first_sentence(error)}") from error
@@ -52,6 +54,19 @@ def query(project: Project, store: ArtifactStore, statement: str, *, limit: int 
         raise InputError(f"sql: {first_sentence(error)} `SHOW TABLES` lists what there is.") from error
     is_cut = limit is not None and len(rows) > limit
     return Answer(columns=columns, rows=rows[:limit], is_cut=is_cut)
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """The names, those that occurred before with a number, as DuckDB numbers the columns of a table.
+
+    >>> _distinct(["id", "id", "text", "id"])
+    ['id', 'id_1', 'text', 'id_2']
+    """
+    found: list[str] = []
+    for name in names:
+        candidates = (name if not number else f"{name}_{number}" for number in itertools.count())
+        found.append(next(candidate for candidate in candidates if candidate not in found))
+    return found
 
 
 def _require_one_select(connection: duckdb.DuckDBPyConnection, statement: str) -> None:

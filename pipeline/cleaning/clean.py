@@ -54,7 +54,7 @@ def clean_batch(batch: pa.RecordBatch, kinds: Collection[str] = ()) -> tuple[pa.
                 reason=reason,
                 detail=detail,
                 num_bytes=raw["num_bytes"],
-                excerpt=redact(raw["text"][:_REDACTED_CHARACTERS], kinds)[0],
+                excerpt=_excerpt(raw["text"], kinds),
                 value=value,
                 threshold=threshold,
             )
@@ -73,6 +73,13 @@ def clean_batch(batch: pa.RecordBatch, kinds: Collection[str] = ()) -> tuple[pa.
         for field in CLEAN_SCHEMA
     ]
     return pa.RecordBatch.from_arrays(columns, schema=CLEAN_SCHEMA), rejects
+
+
+def _excerpt(raw: str, kinds: Collection[str]) -> str:
+    """The beginning of a rejected text. Where personal data is replaced it is cleaned first: between NUL characters, as UTF-16
+    has them where it was read as something else, nothing would be found."""
+    beginning = raw[:_REDACTED_CHARACTERS]
+    return redact(clean_text(beginning).text, kinds)[0] if kinds else beginning
 
 
 def _problem(raw: str, cleaned: CleanText) -> tuple[str, str, float | None, float | None] | None:

@@ -7,6 +7,7 @@ custom_rules.py  rules of the user's own, taken apart before they run
 quality.py   which documents a corpus keeps
 metric_names.py  metrics, and the tasks that each fits
 benchmarks.py  files of questions that models are asked
+by_heart.py  how a model is asked for its training text
 pairs.py     which pairs a corpus keeps, and what joins them in a split
 mixing.py    decontamination, and how often training reads what
 data.py      sources, corpora, tokenizers, datasets

@@ -39,6 +39,15 @@ def misfit(model: ModelConfig, dataset: DatasetConfig) -> str | None:
             return f"train.loss_on is whole_pairs, but {where} has the task language_model, without pairs. Remove it"
     if (key := _for_recurrent(model, dataset)) is not None:
         return f"{key} is set, which is for recurrent models of running text (rnn, gru, lstm). Remove it"
+    if (asked := model.evaluate.by_heart) is not None:
+        if dataset.is_pairs:
+            return f"evaluate.by_heart is set, which asks for running text, but {where} has the task {dataset.task}. Remove it"
+        length = asked.prompt_tokens + asked.continuation_tokens
+        if isinstance(model, TransformerConfig) and length > model.context_tokens:
+            return (
+                f"evaluate.by_heart asks for {asked.prompt_tokens} + {asked.continuation_tokens} tokens of a model whose "
+                f"context_tokens is {model.context_tokens}. Lower them"
+            )
     if isinstance(model, EncoderDecoderConfig):
         if model.evaluate.benchmarks:
             return (

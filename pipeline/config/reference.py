@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from pipeline.config import (
     benchmarks,
+    by_heart,
     data,
     file_sources,
     mixing,
@@ -72,6 +73,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("models.NAME.evaluate", training.EvaluateConfig),
     ("models.NAME.evaluate.cache", recurrent.CacheConfig),
     ("models.NAME.evaluate.benchmarks.NAME", benchmarks.BenchmarkConfig),
+    ("models.NAME.evaluate.by_heart", by_heart.ByHeartConfig),
     ("models.NAME.promote", training.PromoteConfig),
     ("schedules.NAME", project.ScheduleConfig),
     ("watch", project.WatchConfig),

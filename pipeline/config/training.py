@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.config.benchmarks import BenchmarkConfig
+from pipeline.config.by_heart import ByHeartConfig
 from pipeline.config.metric_names import MetricName
 from pipeline.config.recurrent import IN_PLACE_OF, AveragedSgdConfig, CacheConfig
 from pipeline.config.sections import Name, PathText, Section
@@ -151,13 +152,20 @@ class EvaluateConfig(Section):
     cache: CacheConfig | None = None
     """Measures a recurrent language model with a cache of its recent states too; null does not. The figures without it stand, and
     promotion goes by them."""
+    by_heart: ByHeartConfig | None = None
+    """Asks a model of running text for its training documents, from their beginnings; null does not."""
     benchmarks: dict[Name, BenchmarkConfig] = {}
     """Files of questions with answers, by a name of your own: few-shot and multiple choice by log-likelihood."""
 
     def literals(self) -> dict[str, Any]:
         """The settings that change the result; of a benchmark's file the content does, which the plan adds."""
-        benchmarks = {name: benchmark.literals() for name, benchmark in self.benchmarks.items()}
-        return {**super().literals(), "benchmarks": benchmarks}
+        found = {
+            **super().literals(),
+            "benchmarks": {name: asked.literals() for name, asked in self.benchmarks.items()},
+        }
+        if self.by_heart is None:  # evaluations of before there was this stay what they are
+            del found["by_heart"]
+        return found
 
 
 class PromoteConfig(Section):

@@ -7,6 +7,7 @@ test_split.py    which documents are measured, and their texts
 metrics/         what figures mean: bits per byte and its kin, and metrics of written texts with intervals
 measured.py      what was found for a corpus of texts
 cached.py        the same of a recurrent model with a cache of its recent states
+by_heart.py      documents that it gives back word for word
 pair_model.py    a model that writes targets, and how it is asked
 pair_measuring.py  what was found for a corpus of pairs: bits of targets, texts written, baselines
 task_outputs.py  written texts beside baselines, by the task's metrics
@@ -19,4 +20,4 @@ html.py          the one-page report: self-contained, no scripts, every text esc
 build.py         the stage
 """
 
-CODE_VERSION = "8"
+CODE_VERSION = "9"

@@ -2,7 +2,8 @@
 
 Files: `documents.parquet` (one row a scored test document: bits of the model and of the unigram baseline, which the
 promotion gate and comparisons read), `metrics.json`, `samples.json`, `report.html`, `plots/*.png`; where benchmarks are
-configured `benchmarks.parquet` (one row a question), and of pairs `outputs.parquet` (what the model wrote for each text).
+configured `benchmarks.parquet` (one row a question), where text is asked for `by_heart.parquet` (one row a document), and of
+pairs `outputs.parquet` (what the model wrote for each text).
 Trade-off: every document is scored in float32 one model pass at a time, which is exact and takes about a third of a
 training step's time for the same tokens, up to twice that for documents longer than the context.
 """
@@ -23,6 +24,8 @@ from pipeline.corpus.layout import train_files
 from pipeline.evaluation import plots
 from pipeline.evaluation.baseline import unigram_bits_per_token
 from pipeline.evaluation.benchmarks.running import ROWS_SCHEMA, BenchmarkResult, run_benchmarks
+from pipeline.evaluation.by_heart import ROWS_SCHEMA as BY_HEART_SCHEMA
+from pipeline.evaluation.by_heart import ByHeart, measure_by_heart
 from pipeline.evaluation.html import render_report
 from pipeline.evaluation.measured import Measured, measure_texts
 from pipeline.evaluation.pair_measuring import WITHOUT_TEXT, measure_pairs
@@ -54,11 +57,13 @@ def build_evaluation(
         ArtifactError: the model's tokenizer is not the one its tokens were made with.
     """
     measured, writer = _measure(name, config, model, corpus, shards, progress)
+    by_heart = _by_heart(writer, config, corpus, progress)
     answered = run_benchmarks(writer, config.benchmarks, folder=folder, progress=progress)
     drawn = _plots(model, measured)
     notes = [
         *known_by_heart(model),
         *_notes(measured, corpus, config),
+        *([by_heart.note] if by_heart is not None else []),
         *(note for result in answered.values() for note in result.notes),
     ]
     lineage = {"model": model.ref, **model.manifest.inputs, "corpus": corpus.ref}
@@ -66,7 +71,8 @@ def build_evaluation(
     with_cache = measured.cached.figures if measured.cached is not None else {}
     counts = {**measured.figures, **{f"cached_{key}": value for key, value in with_cache.items()}}
     counts |= {**task_figures(measured.task_rows), **benchmark_figures(benchmarks)}
-    rows = _write_tables(draft, measured, answered)
+    counts |= by_heart.figures if by_heart is not None else {}
+    rows = _write_tables(draft, measured, by_heart, answered)
     metrics = {
         "all": measured.figures,
         "sources": measured.sources,
@@ -75,6 +81,8 @@ def build_evaluation(
         "benchmarks": benchmarks,
         "cache": measured.cached.record() if measured.cached is not None else None,
     }
+    if by_heart is not None:
+        metrics["by_heart"] = {"settings": by_heart.settings.literals(), "splits": by_heart.splits}
     write_json(draft.path("metrics.json"), metrics)
     write_json(draft.path("samples.json"), measured.samples)
     write_json(draft.path("timings.json"), {"scoring_seconds": measured.scoring_seconds})
@@ -87,6 +95,7 @@ def build_evaluation(
         figures=measured.figures,
         sources=measured.sources,
         cached=with_cache,
+        by_heart=by_heart,
         task=measured.task,
         task_metric=measured.task_metric,
         task_rows=measured.task_rows,
@@ -102,6 +111,7 @@ def build_evaluation(
         tables={
             "By source": [{"source": source, **row} for source, row in measured.sources.items()],
             "Task": measured.task_rows,
+            "Known by heart": by_heart.table if by_heart is not None else [],
             "Benchmarks": [{"benchmark": benchmark, **row} for benchmark, row in benchmarks.items()],
         },
         plots={title: path for title, (path, _) in drawn.items()},
@@ -178,11 +188,32 @@ def _plots(model: Artifact, measured: Measured) -> dict[str, tuple[str, bytes]]:
     return drawn
 
 
-def _write_tables(draft: Draft, measured: Measured, answered: Mapping[str, BenchmarkResult]) -> dict[str, int]:
+def _by_heart(
+    writer: TextModel | PairModel, config: EvaluateConfig, corpus: Artifact, progress: Progress
+) -> ByHeart | None:
+    """What a model of running text gives back of its training text, where that is asked for."""
+    if config.by_heart is None or not isinstance(writer, TextModel):
+        return None
+    progress.note("asking for training text")
+    return measure_by_heart(
+        writer.model,
+        writer.tokenizer,
+        train=train_files(corpus),
+        test=corpus.file("documents/test.parquet"),
+        settings=config.by_heart,
+        progress=progress,
+    )
+
+
+def _write_tables(
+    draft: Draft, measured: Measured, by_heart: ByHeart | None, answered: Mapping[str, BenchmarkResult]
+) -> dict[str, int]:
     """Path -> rows."""
     tables = {"documents.parquet": measured.table}
     if measured.outputs is not None:
         tables["outputs.parquet"] = measured.outputs
+    if by_heart is not None:
+        tables["by_heart.parquet"] = pa.Table.from_pylist(by_heart.rows, schema=BY_HEART_SCHEMA)
     if answered:
         asked = [row for result in answered.values() for row in result.rows]
         tables["benchmarks.parquet"] = pa.Table.from_pylist(asked, schema=ROWS_SCHEMA)

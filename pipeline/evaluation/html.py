@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline.artifacts import ArtifactRef
+from pipeline.evaluation.by_heart import ByHeart
 from pipeline.evaluation.metrics.table import METRICS
 
 NONE = "–"
@@ -27,6 +28,7 @@ def render_report(
     figures: Mapping[str, Any],
     sources: Mapping[str, Mapping[str, Any]],
     cached: Mapping[str, Any],
+    by_heart: ByHeart | None,
     task: str,
     task_metric: str,
     task_rows: Sequence[Mapping[str, Any]],
@@ -37,7 +39,7 @@ def render_report(
     notes: Sequence[str],
 ) -> str:
     """The page; `plots` are PNG bytes by title, `training` the counts of the trained model, `cached` the figures with a cache or
-    none."""
+    none, `by_heart` what was asked for of the training text."""
     environment = Environment(
         loader=PackageLoader("pipeline.evaluation", ""),
         autoescape=True,
@@ -53,6 +55,7 @@ def render_report(
         figures=figures,
         sources=sources,
         cached=cached,
+        by_heart=by_heart,
         task=task,
         task_table=_by_metric(task_rows),
         writers=list(dict.fromkeys(row["by"] for row in task_rows)),

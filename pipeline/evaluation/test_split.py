@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pipeline.evaluation.metrics.totals import Documents
 from pipeline.evaluation.samples import pick_openings
 
-_COLUMNS = ["id", "text_hash", "source", "num_bytes", "num_words", "text"]
+_COLUMNS = ["id", "text_hash", "source", "num_bytes", "text"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,8 @@ def describe(test: Path, ids: set[str], *, num_openings: int) -> tuple[Documents
             if row["id"] not in ids:
                 continue
             text = row.pop("text")
-            rows.append(row)
+            # not the signal `num_words`, which cuts Chinese by a dictionary and takes marks for words in most languages
+            rows.append({**row, "num_words": len(text.split())})
             seen = first_texts.setdefault(row["source"], [])
             if len(seen) < num_openings and text.strip():
                 seen.append(text)

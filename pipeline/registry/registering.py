@@ -22,6 +22,7 @@ import pandas as pd
 
 from pipeline.artifacts import Artifact, ArtifactRef
 from pipeline.corpus.layout import train_files
+from pipeline.evaluation.metrics.table import METRICS
 from pipeline.files import fingerprint
 from pipeline.registry.code_bundle import write_code_bundle
 from pipeline.registry.connection import find_or_create_experiment, version_numbers
@@ -231,9 +232,13 @@ def _create_version(
 
 
 def _description(model: Artifact, evaluation: Artifact) -> str:
+    """Size and figures; of a model of pairs also what its task is measured by."""
     figures = evaluation.manifest.counts
+    metrics = json.loads(evaluation.file("metrics.json").read_text(encoding="utf-8"))
+    metric = metrics.get("task", {}).get("metric")
+    task = f"{METRICS[metric].label} {figures[metric]:.2f}, " if metric in METRICS else ""
     return (
-        f"{model.manifest.counts['num_parameters']:,} parameters, {figures['bits_per_byte']:.4f} bits per byte on "
+        f"{model.manifest.counts['num_parameters']:,} parameters, {task}{figures['bits_per_byte']:.4f} bits per byte on "
         f"{figures['num_documents']:,} held-out documents (unigram baseline {figures['unigram_bits_per_byte']:.4f}). "
         "The report is the run's artifact evaluation/report.html."
     )

@@ -11,4 +11,4 @@ plots.py    the plots, from the tables
 figures.py  the axes that all plots share, and bars
 """
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"

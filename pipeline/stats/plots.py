@@ -15,6 +15,8 @@ from pipeline.stats.figures import BLUE, GREY, ORANGE, PALETTE, Rows, make_axes,
 from pipeline.stats.heaps import fit_heaps
 
 _SIGNAL_COLUMNS = 4
+_ONE_VALUE = 0.03
+"""The bar of a signal that all documents have alike, in an axis of 1."""
 _MAX_SOURCES = 20
 
 
@@ -108,8 +110,17 @@ def plot_signals(bins: Rows, path: Path) -> None:
     for number, (signal, counts) in enumerate(sorted(by_signal.items())):
         axes = figure.add_subplot(num_rows, _SIGNAL_COLUMNS, number + 1)
         starts, ends, heights = zip(*counts, strict=True)
-        widths = [end - start or 1.0 for start, end in zip(starts, ends, strict=True)]  # one value alone has no width
-        axes.bar(starts, heights, widths, align="edge", color=BLUE)
+        if starts[-1] == ends[-1]:  # one value alone has no width, and a wide bar would say that there are others
+            axes.bar(starts, heights, _ONE_VALUE, color=BLUE)
+            axes.set_xlim(starts[0] - 0.5, starts[0] + 0.5)
+        else:
+            axes.bar(
+                starts,
+                heights,
+                [end - start for start, end in zip(starts, ends, strict=True)],
+                align="edge",
+                color=BLUE,
+            )
         axes.set_title(signal, fontsize="x-small")
         axes.tick_params(labelsize="xx-small")
         axes.spines[["top", "right"]].set_visible(False)

@@ -1,7 +1,8 @@
 """How the quality signals are distributed, as SQL over `documents`, a statement for one `signal`.
 
 Quantiles by source, and a histogram of all sources with NUM_BINS bins of one width, from the smallest value to the 99th
-percentile, whose last bin also holds what is above: a few long documents would leave the rest in one bin.
+percentile, whose last bin also holds what is above: a few long documents would leave the rest in one bin. Where nearly all
+documents have the smallest value, to the largest: the few others are what filters look at.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ QUANTILES = f"""
 
 BINS = f"""
     WITH measured AS ({_VALUES}),
-         bounds AS (SELECT min(value) AS low, quantile_disc(value, 0.99) AS high FROM measured),
+         quantiles AS (SELECT min(value) AS low, quantile_disc(value, 0.99) AS nearly, max(value) AS most FROM measured),
+         bounds AS (SELECT low, CASE WHEN nearly > low THEN nearly ELSE most END AS high FROM quantiles),
          binned AS (
              SELECT low, (high - low) / {NUM_BINS} AS width,
                     CASE WHEN high > low

@@ -107,6 +107,10 @@ def test_cleaning_is_told(built: Built) -> None:
     assert found.facts["size"].startswith(f"{len(LETTER)} bytes before, ")
 
 
+def test_what_the_source_has_redacted_is_not_shown_from_before(built: Built) -> None:
+    assert explain(*built, document_id(LETTER)).excerpt == "Write to <EMAIL> about the party."
+
+
 @pytest.mark.parametrize(
     ("word", "sentence"),
     [

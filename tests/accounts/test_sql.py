@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from assets.cli import main
-from assets.cli.accounts import plain
+from assets.cli.printable import plain
 from pipeline.accounts.query import query
 from pipeline.artifacts import ArtifactStore
 from pipeline.config import Project
@@ -155,6 +155,25 @@ def test_csv_and_json_come_back_whole(built: Built, capsys: pytest.CaptureFixtur
 
 def test_text_of_documents_moves_no_cursor() -> None:
     assert plain("a\x1b[31mb\r\x00c\nd 月") == "a\ufffd[31mb\ufffd\ufffdc\nd 月"
+    assert plain("user\u202egnp.exe \x9b2J \u2066x\u2069") == "user\ufffdgnp.exe \ufffd2J \ufffdx\ufffd"
+
+
+@pytest.mark.parametrize("text", ["一\u3000二", "10\xa0%", "می\u200cخواهم", "👩\u200d👧", "a\tb"])
+def test_what_people_write_is_shown_as_it_is(text: str) -> None:
+    assert plain(text) == text
+
+
+def test_columns_of_one_name_are_told_apart(built: Built, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["sql", "SELECT 1 AS a, 2 AS a, 3 AS b, 4 AS a", "--json", "--config", str(built[0].file)])
+    assert json.loads(capsys.readouterr().out) == {"a": 1, "a_1": 2, "b": 3, "a_2": 4}
+
+
+def test_decimals_are_numbers_and_what_is_no_number_is_null(built: Built, capsys: pytest.CaptureFixture[str]) -> None:
+    statement = "SELECT 0.5 AS half, 'nan'::DOUBLE AS none, 1e300 AS large"
+    main(["sql", statement, "--json", "--config", str(built[0].file)])
+    line = capsys.readouterr().out
+    assert "NaN" not in line
+    assert json.loads(line) == {"half": 0.5, "none": None, "large": 1e300}
 
 
 def test_nothing_built_is_one_sentence(built: Built, tmp_path: Path) -> None:

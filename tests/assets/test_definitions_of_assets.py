@@ -216,6 +216,48 @@ def test_a_model_must_beat_counting_words(project: Project, bits: float, passed:
     assert BEATS_UNIGRAM.judge(project, found).passed is passed
 
 
+@pytest.mark.parametrize("redact", ["false", "true", "[email]"])
+def test_the_page_of_raw_documents_shows_no_personal_data_that_cleaning_takes_out(
+    project: Project, redact: str
+) -> None:
+    from assets.raw_documents import RAW_DOCUMENTS
+    from pipeline.ingestion.report import SAMPLE_CHARACTERS
+
+    text = project.file.read_text().replace('"notes/*.txt"', f'"notes/*.txt", redact: {redact}')
+    project.file.write_text(text)
+    mail = "ann.lee@mail.org"
+    samples = {f"1. a.txt: to {mail}": f"Write to {mail}.", "2. b.txt": f"{'x ' * 294}{mail}"[:SAMPLE_CHARACTERS]}
+    store = ArtifactStore(project.storage_folder)
+    with store.draft(
+        stage="raw_documents", name="notes", version="v", code_version="1", literals={}, inputs={}
+    ) as draft:
+        found = draft.commit(counts={}, report=Report(samples=samples))
+    shown = RAW_DOCUMENTS.shown(load_project(project.file), found).samples
+    if redact == "false":
+        assert shown == samples
+        return
+    assert shown["1. a.txt: to <EMAIL>"] == "Write to <EMAIL>."
+    assert "ann" not in shown["2. b.txt"] and shown["2. b.txt"].startswith("x x ")
+
+
+def test_a_plot_and_a_table_of_one_name_are_both_shown(project: Project) -> None:
+    from assets.metadata import artifact_metadata
+
+    report = Report(
+        plots={"Languages": "plots/a.png", "Lengths": "plots/a.png"}, tables={"Languages": [{"language": "en"}]}
+    )
+    store = ArtifactStore(project.storage_folder)
+    with store.draft(
+        stage="corpus_stats", name="english", version="v", code_version="1", literals={}, inputs={}
+    ) as draft:
+        draft.path("plots/a.png").write_bytes(b"png")
+        found = draft.commit(counts={}, report=report)
+    shown = artifact_metadata(found, found.report(), reused=False)
+    texts = {title: str(shown[title].value) for title in ("Languages", "Languages, plot", "Lengths")}
+    assert "| en |" in texts["Languages"]
+    assert all(texts[title].startswith("![") for title in ("Languages, plot", "Lengths"))
+
+
 def test_cells_and_samples_cannot_break_out() -> None:
     from assets.metadata import fenced, markdown_table
 

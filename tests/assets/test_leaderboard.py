@@ -80,6 +80,11 @@ def test_the_best_comes_first_whichever_way_its_metric_points() -> None:
     assert order("bleu", 20.0, None, 35.0) == [35.0, 20.0, None]
     assert order("bits_per_byte", 2.0, 1.5) == [1.5, 2.0]
     assert order("ter", 50.0, 40.0) == [40.0, 50.0]
+    assert order("repetition", 0.4, 0.1, None, 0.2) == [0.1, 0.2, 0.4, None]
+
+
+def test_a_share_is_told_by_three_digits() -> None:
+    assert "0.042" in printed([row(metric="repetition", quality=0.0417)])
 
 
 @pytest.mark.parametrize(

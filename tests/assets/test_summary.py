@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from assets.cli import main
+from assets.cli.leaderboard import show_leaderboard
+from assets.cli.printable import for_console
 from assets.cli.summary import print_summary
 from pipeline.artifacts import ArtifactStore, Report
 from pipeline.config import Project, load_project
 from pipeline.files import write_json
+from pipeline.registry.queries import ModelRow
 
 
 @pytest.fixture
@@ -26,8 +30,9 @@ def project(project: Project, tmp_path: Path) -> Project:
     with store.draft(
         stage="evaluation", name="gpt", version="v1", code_version="test", literals={}, inputs={}
     ) as draft:
-        for file in ("samples.json", "metrics.json", "report.html"):
+        for file in ("metrics.json", "report.html"):
             write_json(draft.path(file), {})
+        write_json(draft.path("samples.json"), [{"prompt": "To be", "continuation": " \x1b[2J\u202egone"}])
         counts = {"bits_per_byte": 1.0, "unigram_bits_per_byte": 2.0}
         store.set_current(draft.commit(counts=counts, report=Report()))
     return found
@@ -40,6 +45,37 @@ def places(project: Project) -> list[str]:
     assert isinstance(console.file, io.StringIO)
     _, _, shown = console.file.getvalue().partition("Where to look\n")
     return [line.strip() for line in shown.splitlines()]
+
+
+def test_what_a_model_writes_does_nothing_to_the_terminal(project: Project) -> None:
+    console = Console(width=80, file=io.StringIO(), force_terminal=False)
+    print_summary(project, console, ())
+    assert isinstance(console.file, io.StringIO)
+    assert "To be \ufffd[2J\ufffdgone" in console.file.getvalue()
+
+
+def test_the_leaderboards_path_is_printed_as_it_is(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("leaderboard", ["a row"]), ("leaderboard_table", ""), ("write_leaderboard", project.file)):
+        monkeypatch.setattr(f"assets.cli.leaderboard.{name}", lambda *words, value=value: value)
+    assert show_leaderboard(project, ()) == 0
+    assert f"{project.file}   the same" in capsys.readouterr().out
+
+
+def test_a_model_of_any_name_in_the_registry_is_listed(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = {"version": "1", "aliases": (), "training_version": None, "created_at": 0, "run_id": None}
+    row = ModelRow(name="theirs [/x]", metrics={}, lineage={}, **known)  # type: ignore[arg-type]
+    monkeypatch.setattr("pipeline.registry.queries.leaderboard", lambda uri, names: [row])
+    assert main(["models", "--config", str(project.file)]) == 0
+    assert "theirs [/x]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("is_terminal", "shown"), [(True, "a\ufffd[2Jb"), (False, "a\x1b[2Jb")])
+def test_a_pipe_gets_the_text_as_it_is(is_terminal: bool, shown: str) -> None:
+    assert for_console("a\x1b[2Jb", Console(file=io.StringIO(), force_terminal=is_terminal)) == shown
 
 
 def test_paths_are_relative_to_the_current_folder(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

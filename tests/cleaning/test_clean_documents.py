@@ -110,6 +110,14 @@ def test_what_cannot_be_read_is_dropped_with_a_reason(text: str, reason: str) ->
     assert pa.RecordBatch.from_pylist(rejects, REJECT_SCHEMA).num_rows == 1
 
 
+def test_what_is_shown_of_a_text_read_in_the_wrong_encoding_holds_no_personal_data() -> None:
+    utf_16 = "Write to ann@mail.org now".encode("utf-16-le").decode("latin-1")
+    _, (row,) = clean_batch(batch_of(utf_16), ["email"])
+    assert (row["reason"], row["excerpt"]) == ("unreadable", "Write to <EMAIL> now")
+    _, (row,) = clean_batch(batch_of(utf_16))
+    assert row["excerpt"] == utf_16  # as it was found, where nothing is to be replaced
+
+
 def test_a_text_with_a_few_control_characters_is_kept() -> None:
     kept, rejects = clean_batch(batch_of("A page of a printed book.\x0c" * 10))
     assert (kept.num_rows, rejects) == (1, [])

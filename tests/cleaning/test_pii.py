@@ -110,12 +110,121 @@ def test_numbers_with_a_space_between_are_each_found(text: str, redacted: str) -
         ("write to _bob_@example.com", "write to <EMAIL>"),
         ("li@qq.com(李)", "<EMAIL>(李)"),
         ("attention = q@k.transpose(-2, -1)", "attention = q@k.transpose(-2, -1)"),
+        ("ssh://git@github.com/a/b and git@github.com:a/b", "ssh://git@github.com/a/b and git@github.com:a/b"),
         ("y = x@w.T.to(device) + a@b.mT[0]", "y = x@w.T.to(device) + a@b.mT[0]"),
         ("out = attn@v.data * x@self.weight", "out = attn@v.data * x@self.weight"),
     ],
 )
 def test_addresses_after_a_line_and_matrix_products(text: str, redacted: str) -> None:
     assert redact(text, ["email"])[0] == redacted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Adobe Flash Player before 10.3.183.18",  # as the CVE list says it
+        "Google Chrome before 12.0.742.112 allows remote attackers",
+        "version number 11.2.202.235",
+        "the version is 11.2.202.235",
+        "versions prior to 11.2.202.235 and 11.3.192.168",
+        "La versión 11.2.202.235",
+        "バージョン11.2.202.235",
+        "Chrome/58.0.30.110 Safari/53.7",
+        "Oracle Database 11.2.0.4 server",
+        "a description 1.2.3.4 of the script",
+        "upgrade to 12.2.1.3",
+    ],
+)
+def test_versions_are_no_addresses(text: str) -> None:
+    assert redact(text, ["ip"])[0] == text
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("http://1.1.1.1/dns, ssh root@8.8.8.8", "http://<IP>/dns, ssh root@<IP>"),
+        ("listens on 1.1.1.1:53 and 9.9.9.0/24", "listens on <IP>:53 and <IP>/24"),
+        ("DNS 8.8.8.8 and 8.8.4.4", "DNS <IP> and <IP>"),
+        ("服务器8.8.8.8已关闭", "服务器<IP>已关闭"),
+        ("version 4.12.110.5 of the server 93.184.216.34", "version 4.12.110.5 of the server <IP>"),
+        ("Chrome 58.0.30.110, from 93.184.216.34", "Chrome 58.0.30.110, from <IP>"),
+    ],
+)
+def test_small_numbers_are_addresses_where_something_says_so(text: str, redacted: str) -> None:
+    assert redact(text, ["ip"])[0] == redacted
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("邮箱：zhang＠163.com。", "邮箱：<EMAIL>。"),
+        ("ｚｈａｎｇ＠１６３．ｃｏｍ！", "<EMAIL>！"),
+        ("電話：０３－１２３４－５６７８（代）", "電話：<PHONE>（代）"),
+        ("電話０３（１２３４）５６７８", "電話<PHONE>"),
+        ("手机１３８１２３４５６７８", "手机<CHINESE_MOBILE>"),
+        ("TEL03-1234-5678", "TEL<PHONE>"),
+        ("هاتف: ٠٥٥١٢٣٤٥٦٧", "هاتف: <PHONE>"),
+        ("تلفن ۰۲۱-۸۸۷۷۶۶۵۵", "تلفن <PHONE>"),
+        ("전화: 02-123-4567", "전화: <PHONE>"),
+        ("卡号４１１１ １１１１ １１１１ １１１１", "卡号<CARD>"),
+        ("２０２４－０１－１５，第１２３４５６７８号（Ａ）", "２０２４－０１－１５，第１２３４５６７８号（Ａ）"),
+        ("MOTEL03-1234-5678", "MOTEL03-1234-5678"),
+    ],
+)
+def test_wide_characters_and_digits_of_other_scripts_hide_nothing(text: str, redacted: str) -> None:
+    assert redact(text, ALL_KINDS)[0] == redacted
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("ann.lee [at] mail [dot] example [dot] org!", "<EMAIL>!"),
+        ("ann(at)mail.org, bob (AT) mail.org", "<EMAIL>, <EMAIL>"),
+        ("ann(@)mail.org", "<EMAIL>"),
+        ("?to=ann.lee%40mail.org&x=%40", "?to=<EMAIL>&x=%40"),
+        ("ann&#64;mail.org", "<EMAIL>"),
+        ("see f(at) for k.b, and x [at] y", "see f(at) for k.b, and x [at] y"),
+        ("lookup(at).value", "lookup(at).value"),
+        ("we met at mail dot org", "we met at mail dot org"),
+    ],
+)
+def test_an_at_sign_may_be_written_out_in_brackets(text: str, redacted: str) -> None:
+    assert redact(text, ["email"])[0] == redacted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fbq('init', '628006550642291');",  # of real pages, all with a check digit that is right
+        '<meta property="fb:pages" content="180013702044400"/>',
+        'data-widget-id="595960764160081921"',
+        '{"text": "17.786.419"}',
+        "doc=Stoa:text:2003.01.0004",
+        '<span class="imprint__text">2699544',
+        "doi=10.1037/0012-1649.13.5.541",
+        "they call 22.338.618 people",
+    ],
+)
+def test_numbers_of_pages_are_no_cards_and_no_telephones(text: str) -> None:
+    assert redact(text, ALL_KINDS)[0] == text
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("card 6759649826438453 and maestro 6304000000000000", "card <CARD> and maestro <CARD>"),
+        ("carte 586824160825533338", "carte <CARD>"),
+        ("text me at 467 3395", "text me at <PHONE>"),
+        ("Tel. 12.345.678", "Tel. <PHONE>"),
+    ],
+)
+def test_a_word_beside_them_tells_that_they_are(text: str, redacted: str) -> None:
+    assert redact(text, ALL_KINDS)[0] == redacted
+
+
+def test_characters_without_width_hide_nothing() -> None:
+    text = "a\u200bnn\u200blee@ma\u2060il.org\u200b, 138\u200b1234\u200b5678"
+    assert redact(text, ALL_KINDS)[0] == "<EMAIL>\u200b, <CHINESE_MOBILE>"
 
 
 def test_only_the_kinds_asked_for_go() -> None:
@@ -168,6 +277,10 @@ def test_every_kind_has_a_placeholder_of_its_own() -> None:
         "4111 1111 1111 1111 ",
         "a.b@c.de ",
         "tel 12 345 67,",
+        "１＠",
+        "（",
+        "a(at)",
+        "a [at] b [dot] ",
     ],
 )
 def test_eight_times_as_much_hostile_text_takes_about_eight_times_as_long(unit: str) -> None:

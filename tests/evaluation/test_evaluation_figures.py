@@ -18,6 +18,7 @@ from pipeline.evaluation.baseline import unigram_bits_per_token
 from pipeline.evaluation.metrics.totals import Documents, expected_calibration_error, summarise, summarise_sources
 from pipeline.evaluation.samples import opening, pick_openings
 from pipeline.evaluation.scoring import DocumentScores, score_documents
+from pipeline.evaluation.test_split import describe
 
 TEXTS = ["ab", "bba", "aaaa"]
 
@@ -104,6 +105,17 @@ def test_openings_come_from_each_source_in_turn() -> None:
     assert pick_openings({}, count=3) == []
 
 
+def test_words_are_those_between_white_space_whatever_a_signal_counts(tmp_path: Path) -> None:
+    texts = {"1": "Hallo, schöne Welt!", "2": "床前明月光\n疑是地上霜", "3": "left out"}
+    rows = [
+        {"id": id_, "text_hash": id_, "source": "s", "num_bytes": 1, "num_words": 9, "text": text}
+        for id_, text in texts.items()
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "test.parquet")
+    documents, _ = describe(tmp_path / "test.parquet", {"1", "2"}, num_openings=1)
+    assert documents.num_words.tolist() == [3, 2]
+
+
 def report(**changes: object) -> str:
     figures = {
         "bits_per_byte": 1.9,
@@ -125,6 +137,7 @@ def report(**changes: object) -> str:
         "figures": figures,
         "sources": {"tang": {**figures, "num_documents": 12}},
         "cached": {},
+        "by_heart": None,
         "task": "language_model",
         "task_metric": "bits_per_byte",
         "task_rows": [],

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from bigram_model import BOS, TABLE, UNK, A, B, BigramModel, CharacterTokenizer, PositionModel, bits_by_hand
 
 from pipeline.evaluation.scoring import NUM_BINS, score_documents, windows
+from pipeline.serving.inspection.surprisal import token_surprisals
 
 TEXTS = ["ab", "", "b", "abbaabbbabaab", "aaaaaaaaaaaaaaaaaaaaa", "abx"]
 
@@ -95,6 +97,20 @@ def test_what_unknown_tokens_stand_for_is_spelt_out() -> None:
     assert known == pytest.approx(-math.log2(TABLE[BOS, A]) - math.log2(TABLE[A, B]))
     spelt = score_documents(BigramModel(), CharacterTokenizer(), ["axéb"], bits_per_token=table).baseline_bits
     assert spelt.tolist() == [16 + 24]
+
+
+class Pieces(CharacterTokenizer):
+    def pieces(self, ids: list[int]) -> list[str]:
+        return [self.decode([token]) for token in ids]
+
+
+def test_the_page_of_a_text_spells_it_out_too() -> None:
+    model: Any = BigramModel()
+    tokenizer: Any = Pieces()
+    bits = [token.bits for token in token_surprisals(model, tokenizer, "axb")]
+    predicted = [-math.log2(TABLE[row, column]) for row, column in ((BOS, A), (A, UNK), (UNK, B))]
+    assert bits == pytest.approx([predicted[0], predicted[1] + 16, predicted[2]])
+    assert sum(bits) == pytest.approx(score_documents(model, tokenizer, ["axb"]).bits[0])
 
 
 def test_a_table_of_bits_per_token_is_summed_over_the_text_alone() -> None:

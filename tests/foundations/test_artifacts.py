@@ -36,6 +36,16 @@ def test_a_committed_version_is_found_with_its_manifest(tmp_path: Path) -> None:
         found.file("b")
 
 
+def test_the_columns_of_a_reports_tables_stand_as_the_stage_has_them(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    rows = [{"word": "the", "count": 3, "fraction": 0.5}]
+    with store.draft(stage="corpus", name="english", version="v1", code_version="1", literals={}, inputs={}) as draft:
+        draft.commit(counts={}, report=Report(tables={"Words": rows}))
+    found = store.find("corpus", "english", "v1")
+    assert found is not None
+    assert [list(row) for row in found.report().tables["Words"]] == [["word", "count", "fraction"]]
+
+
 def test_the_content_hash_covers_names_and_bytes_but_not_volatile_files(tmp_path: Path) -> None:
     first = build(ArtifactStore(tmp_path / "1")).ref.content_hash
     assert build(ArtifactStore(tmp_path / "2"), log="another time").ref.content_hash == first

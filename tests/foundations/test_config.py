@@ -123,6 +123,7 @@ def test_a_good_file_loads_with_its_defaults_and_paths_relative_to_itself(tmp_pa
         (GPT, "gpt: {family: ngram, dataset: tokens, evaluate: {cache: {}}}", "models.gpt.evaluate.cache is set, which is for recurrent models of running text (rnn, gru, lstm). Remove it."),
         (GPT, "gpt: {family: lstm, dataset: tokens, train: {averaged_sgd: {}, ema_decay: 0.9}}", "models.gpt.train sets ema_decay, which averaged_sgd has no use for or sets itself. Remove one of the two."),
         (GPT, "gpt: {family: lstm, dataset: tokens, train: {averaged_sgd: {patience: 0}}}", "train.averaged_sgd.patience is 0; input should be greater than or equal to 1."),
+        (GPT, "gpt: {family: transformer, dataset: tokens, context_tokens: 64, evaluate: {by_heart: {}}}", "models.gpt.evaluate.by_heart asks for 50 + 50 tokens of a model whose context_tokens is 64. Lower them."),
         (GPT, "gpt: {family: lstm, dataset: tokens, evaluate: {cache: {tokens: 5000}}}", "evaluate.cache.tokens is 5000; input should be less than or equal to 2000."),
         (GPT, "gpt: {family: ngram}", "models.gpt.dataset is missing. Add it."),
         (GPT, "ngram: {family: ngram}", "models.ngram.dataset is missing. Add it."),
@@ -225,6 +226,13 @@ def test_only_a_decoder_of_pairs_learns_whole_pairs() -> None:
     assert "has the task language_model, without pairs. Remove it" in str(misfit(decoder, text))
     both = Seq2SeqTransformerConfig(family="seq2seq_transformer", dataset="d", train=train)
     assert "whose encoder reads texts and predicts none. Remove it" in str(misfit(both, pairs))
+
+
+def test_of_pairs_no_running_text_is_asked_for() -> None:
+    pairs = DatasetConfig(corpus="c", tokenizer="t", task="translation")
+    model = RecurrentConfig(family="lstm", dataset="d", evaluate={"by_heart": {}})
+    assert misfit(model, DatasetConfig(corpus="c", tokenizer="t")) is None
+    assert "asks for running text, but datasets.d has the task translation. Remove it" in str(misfit(model, pairs))
 
 
 def test_a_recurrent_model_of_pairs_has_no_cache() -> None:

@@ -127,8 +127,13 @@ def registered(chain: Chain, tmp_path: Path, tracking: str, monkeypatch: pytest.
 def test_the_better_translator_takes_the_alias_and_answers_from_the_registry(
     registered: str, chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from mlflow import MlflowClient
+
     champion = load_champion("translator", registered)
     assert champion.registered.version == "2"
+    described = MlflowClient(registered).get_model_version("translator", "2").description
+    chrf = rows_of(chain.evaluations["good"])["chrf", "model"]["value"]
+    assert f" parameters, chrF++ {chrf:.2f}, " in described and "bits per byte on" in described
     texts = [text for text, _ in number_pairs(700, 710)]
     written = champion.generate(texts, {"temperature": 0.0, "max_new_tokens": 30})
     assert {word for text in written for word in text.split()} & set(ZAHLEN)

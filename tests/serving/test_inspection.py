@@ -128,6 +128,14 @@ def test_text_on_the_page_stays_text(subjects: list[Subject], attack: str) -> No
     assert re.findall(r"(?:src|href)=[\"'](?!data:)", page) == []
 
 
+def test_what_shows_nothing_has_a_sign(subjects: list[Subject]) -> None:
+    page = inspection_page("a\u202eb\u200dc\nd e", subjects[2:])
+    _, _, band = page.partition('<tr class="text">')
+    shown = re.findall(r"<td>(.*?)</td>", band.partition("</tr>")[0])
+    assert shown == ["a", "▫", "b", "▫", "c", "↵", "d", "␣", "e"]
+    assert page.count("\u202e") == 1  # in the text itself alone, which has a frame of its own
+
+
 def test_an_empty_text_is_one_sentence(subjects: list[Subject]) -> None:
     with pytest.raises(InputError, match="The text is empty"):
         inspection_page("", subjects)
@@ -160,6 +168,15 @@ def test_an_alignment_is_the_models_own_and_every_target_token_looks_somewhere(t
     assert np.array(found.weights).sum(axis=1) == pytest.approx(1.0, abs=1e-5)
     assert found.source[0] == "<s>"
     assert align(translator, "the red fox", None).was_written
+    assert found.is_whole
+    assert not align(translator, "the red fox " * 40, "a small door").is_whole
+
+
+def test_the_page_says_what_of_an_alignment_it_leaves_out(translator: PairModel) -> None:
+    subject = Subject(name="translator", writer=translator)
+    said = "Of each side the first 60 tokens at most are shown, of what the model reads."
+    assert said in inspection_page("the red fox " * 40, [subject], target="a small door")
+    assert said not in inspection_page("the red fox", [subject], target="a small door")
 
 
 def test_an_encoder_decoder_stands_on_the_page_by_its_alignment(translator: PairModel, subjects: list[Subject]) -> None:

@@ -18,6 +18,7 @@ from pipeline.records import CORPUS_SCHEMA, RAW_SCHEMA, REJECT_SCHEMA, document_
 from pipeline.stats.build import build_corpus_stats
 from pipeline.stats.heaps import fit_heaps
 from pipeline.stats.overlap import measure_overlap
+from pipeline.stats.plots import plot_signals
 from pipeline.stats.signals import QUANTILES, SIGNALS, describe
 
 WORDS: dict[str, Any] = {"code_version": "1", "literals": {}, "inputs": {}}
@@ -180,6 +181,16 @@ def test_signals_are_described_by_source_and_binned(tmp_path: Path) -> None:
     assert bins[-1]["to_value"] == pytest.approx(0.99, abs=0.011)
 
 
+def test_the_few_documents_of_a_signal_that_most_lack_have_bins_of_their_own(tmp_path: Path) -> None:
+    rows = [row(f"text {n}", duplicate_line_fraction=n / 2 if n < 2 else 0.0) for n in range(200)]
+    bins = table(statistics(tmp_path, rows), "signal_bins")
+    assert [
+        (entry["from_value"], entry["to_value"], entry["documents"])
+        for entry in bins
+        if entry["signal"] == "duplicate_line_fraction"
+    ] == [(0.0, pytest.approx(0.5 / 24), 199), (pytest.approx(0.5 * 23 / 24), pytest.approx(0.5), 1)]
+
+
 def test_the_quantiles_of_many_documents_fit_the_memory_limit(tmp_path: Path) -> None:
     """A 25th of the limit and of the half million documents where quantiles of all signals at once ran out of it."""
     columns = ", ".join(f"CASE WHEN range % 2 = 0 THEN range END AS {name}" for name in SIGNALS)
@@ -254,6 +265,21 @@ def test_each_reason_has_one_reject_to_look_at(tmp_path: Path) -> None:
         ("contaminated", "excerpt of 3", 1.5),
         ("duplicate", "excerpt of 1", 1.5),
     ]
+
+
+def test_a_signal_that_all_documents_have_alike_is_one_narrow_bar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr("pipeline.stats.plots.save", lambda figure, path, is_tight: drawn.append(figure))
+    alike = {"signal": "a", "from_value": 0.0, "to_value": 0.0, "documents": 9}
+    two = [{"signal": "b", "from_value": n / 2, "to_value": n / 2 + 0.5, "documents": 1} for n in range(2)]
+    plot_signals([alike, *two], tmp_path / "x.png")
+    first, second = drawn[0].axes
+    (bar,) = first.patches
+    assert bar.get_x() < 0 < bar.get_x() + bar.get_width() < 0.05
+    assert first.get_xlim() == (-0.5, 0.5)
+    assert [(bar.get_x(), bar.get_width()) for bar in second.patches] == [(0.0, 0.5), (0.5, 0.5)]
 
 
 @pytest.mark.slow

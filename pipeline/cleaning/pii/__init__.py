@@ -5,6 +5,7 @@ text always gives the same result: a placeholder never depends on what else was 
 need a model and are not looked for.
 
 kinds.py      what is looked for, in which order, and the placeholders
+folding.py    wide characters and digits of other scripts as ASCII
 shape.py      what kind of character stands where
 email.py      e-mail addresses
 ip.py         public IP addresses

@@ -1,6 +1,7 @@
 """Payment card numbers: the issuer's prefix, its lengths, and the check digit (ISO/IEC 7812-1, Luhn).
 
-Twelve and thirteen digits are as likely a bar code, so there a word for a card must stand before them.
+Twelve and thirteen digits are as likely a bar code, and of others a prefix says little, so there a word for a card must stand
+before them.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ _ISSUERS = re.compile(
     r"|3[47][0-9]{13}"  # American Express
     r"|3(?:0[0-5]|09|[689][0-9])[0-9]{11}"  # Diners Club
     r"|(?:6011|64[4-9][0-9]|65[0-9]{2})[0-9]{12}(?:[0-9]{3})?"  # Discover
-    r"|35(?:2[89]|[3-8][0-9])[0-9]{12}(?:[0-9]{3})?|(?:2131|1800)[0-9]{11}"  # JCB
+    r"|35(?:2[89]|[3-8][0-9])[0-9]{12}(?:[0-9]{3})?"  # JCB
     r"|62[0-9]{14,17}"  # UnionPay
-    r"|(?:50|5[6-9]|6[0-9])[0-9]{10,17}"  # Maestro
+    r"|(?:50|5[6-9]|6[0-9])[0-9]{14}"  # Maestro
 )
+_VAGUE_ISSUERS = re.compile(r"(?:2131|1800)[0-9]{11}|(?:50|5[6-9]|6[0-9])(?:[0-9]{10,13}|[0-9]{15,17})")
+"""JCB of old, and Maestro where it has not 16 digits: one long number in seven begins so, and one in ten of those is checked."""
 _SHORT = 13
 _CARD_WORD = re.compile(r"\b(?:card|cc|visa|maestro|mastercard|carte|karte|tarjeta)\b|卡", re.IGNORECASE)
 _NEARBY = 60
@@ -37,10 +40,13 @@ def find_cards(text: str, start: int, end: int) -> Iterator[Span]:
     """
     for match in _NUMBER.finditer(text, start, end):
         digits = match.group().replace(" ", "").replace("-", "")
-        if not _ISSUERS.fullmatch(digits) or len(set(digits)) < 2 or not luhn_holds(digits):
+        is_issued = _ISSUERS.fullmatch(digits) is not None
+        if not is_issued and not _VAGUE_ISSUERS.fullmatch(digits):
+            continue
+        if len(set(digits)) < 2 or not luhn_holds(digits):
             continue
         before = text[max(match.start() - _NEARBY, 0) : match.start()]
-        if len(digits) <= _SHORT and not _CARD_WORD.search(before):
+        if (len(digits) <= _SHORT or not is_issued) and not _CARD_WORD.search(before):
             continue
         yield Span(match.start(), match.end(), "card")
 

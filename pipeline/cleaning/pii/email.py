@@ -1,7 +1,9 @@
 """E-mail addresses, found from the `@` outwards, so that text without one costs a search for a character.
 
 Domains may hold accented Latin letters; quoted local parts, bare host names and addresses in Unicode are not looked
-for. `git@host:path`, `@user@server`, `image@2x.png` and the matrix product `q@k.transpose(0, 1)` are no mailboxes.
+for. An `@` may be written out in brackets, as in "ann [at] mail [dot] org", or as `%40` or `&#64;`; without brackets such words
+are those of a sentence.
+`git@host:path`, `@user@server`, `image@2x.png` and the matrix product `q@k.transpose(0, 1)` are no mailboxes.
 """
 
 from __future__ import annotations
@@ -26,13 +28,27 @@ _NO_TOP_LEVEL = _FILE_ENDINGS | frozenset(_ATTRIBUTES.split())
 """What follows the last dot in names of files, and in code on arrays, where `@` multiplies them."""
 _NO_METHODS = frozenset(["cn", "com", "de", "edu", "fr", "gov", "jp", "net", "org", "ru", "uk"])
 """Top-level domains after which a bracket is one of prose: "li@qq.com(李)"."""
+_LABEL = r"[A-Za-z0-9\u00c0-\u024f](?:[A-Za-z0-9\u00c0-\u024f\-]{0,61}[A-Za-z0-9\u00c0-\u024f])?"
+_IN_BRACKETS = re.compile(
+    rf"(?<![{re.escape(_LOCAL_CHARACTERS)}@])([A-Za-z0-9_][A-Za-z0-9\u00c0-\u024f._+\-]{{0,63}}+)"
+    r"(?:( ?)[\[(] ?(?:at|@) ?[\])]\2|%40|&#64;)"
+    rf"(({_LABEL})(?:(?:\.|( ?)[\[(] ?(?:dot|\.) ?[\])]\5){_LABEL})+)",
+    re.IGNORECASE,
+)
+_OPENED = re.compile(r"[\[(] ?(?:at|@) ?$", re.IGNORECASE)
+_DOT = re.compile(r" ?[\[(] ?(?:dot|\.) ?[\])] ?", re.IGNORECASE)
 
 
 def find_emails(text: str, shape: bytes) -> Iterator[Span]:
-    """Addresses in a text of this shape, from left to right.
+    """Addresses in a text of this shape.
 
     "Write to ann.lee+x@mail.example.org." -> 9..35
     """
+    if _has_written_out(text):
+        for match in _IN_BRACKETS.finditer(text):
+            domain = _DOT.sub(".", match[3])
+            if _domain_length(domain) == len(domain):
+                yield Span(*match.span(), "email")
     if b"@" not in shape:
         return
     for match in _DOMAIN.finditer(text):
@@ -53,11 +69,25 @@ def find_emails(text: str, shape: bytes) -> Iterator[Span]:
             yield Span(at - len(local), end, "email")
 
 
+def _has_written_out(text: str) -> bool:
+    """Whether "at" or `@` stands before a closing bracket, or a code for it anywhere: looked for from what is rare, which is
+    faster than the expression is."""
+    if "%40" in text or "&#64;" in text:
+        return True
+    for closing in ")]":
+        place = text.find(closing)
+        while place >= 0:
+            if text[place - 1] in "tT@ " and _OPENED.search(text, max(place - 5, 0), place):
+                return True
+            place = text.find(closing, place + 1)
+    return False
+
+
 def _is_something_else(local: str, domain: str, after: str) -> bool:
     """Whether the character after it makes an address the place of a repository, a handle, or a call in code."""
     if after in ("(", "["):
         return domain.rpartition(".")[2].lower() not in _NO_METHODS
-    return after == "@" or (after == ":" and local == "git")
+    return after == "@" or (after in (":", "/") and local == "git")
 
 
 def _domain_length(candidate: str) -> int:

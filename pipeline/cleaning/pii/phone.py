@@ -22,7 +22,7 @@ _CALLING_CODES = (
     r"|8[1246]|8[0578][0-9]|9[0-58]|9[679][0-9])"
 )
 _INTERNATIONAL = re.compile(
-    rf"(?<![\w+])(?:\+|(?<![0-9.,\-] )(?<![0-9.,\-])00){_CALLING_CODES}(?:{_GAP}?\(0\))?"
+    rf"(?<![\w+])(?:\+|(?<![0-9.,\-] )(?<![0-9.,/\-])00){_CALLING_CODES}(?:{_GAP}?\(0\))?"
     rf"(?:{_GAP}?/?\(?[0-9]\)?){{6,12}}(?<!\)){_EXTENSION}(?![0-9A-Za-z_])",
     re.ASCII,
 )
@@ -44,7 +44,8 @@ _TRUNK_ZERO = tuple(
 )
 """With ever fewer groups after the second: of two numbers with a space between, the widest is both."""
 _ANY = re.compile(
-    rf"(?<![\w./=$€£%\-])(?<![0-9],)(?:\([0-9]{{1,5}}(?:[ \-][0-9]{{1,4}})?\)|[0-9]{{1,5}})"
+    r"(?:(?<![\w./=$€£%\-])(?<![0-9],)|(?<=TEL)|(?<=Tel)|(?<=FAX)|(?<=Fax))"
+    r"(?:\([0-9]{1,5}(?:[ \-][0-9]{1,4})?\)|[0-9]{1,5})"
     rf"(?:{_GAP}?[/(]?[0-9]{{1,4}}\)?){{1,5}}(?<!\)){_EXTENSION}(?![0-9A-Za-z_]|[.,/:][0-9]|%)",
     re.ASCII,
 )
@@ -52,12 +53,19 @@ _WORDS = re.compile(r"[^\W\d_]+:?")
 _TELEPHONING = (
     "phone phones telephone telephones tel mobile cell cellphone fax telefax whatsapp hotline pager dial call "
     "text ring sms answering message messages telefon telefonnummer handy fon tél téléphone telephon móvil "
-    "teléfono telefono cellulare телефон тел факс desk: office: direct: home: work:"
+    "teléfono telefono cellulare celular telepon telp телефон тел факс τηλέφωνο τηλ هاتف الهاتف جوال الجوال تلفن موبایل "
+    "טלפון טל נייד 전화 전화번호 휴대폰 연락처 โทร thoại desk: office: direct: home: work:"
 )
 _PHONE_WORDS = frozenset(_TELEPHONING.split())
+_TEXTING = re.compile(r"\btext\b[^\":=>]*$")
+"""Of a person; the name of a field or a tag is no word for telephoning."""
+_GROUPED = re.compile(r"[0-9]{1,3}(?:\.[0-9]{3})+")
+"""As large numbers are written in many languages: only a word for a telephone, not one for using it, tells that it is none."""
+_VERBS_AND_PLACES = "call dial ring text sms answering message messages cell home work desk office direct"
+_USING = frozenset(_VERBS_AND_PLACES.split())
 _BETWEEN = "number numbers no nr is ist at on to from or und and me us him her them my our the her line"
 _FILLERS = frozenset(_BETWEEN.split())
-_CHINESE_WORDS = ("电话", "電話", "手机", "手機", "传真", "热线", "联系方式", "号码")
+_CHINESE_WORDS = ("电话", "電話", "手机", "手機", "传真", "热线", "联系方式", "号码", "携帯")
 _MAX_FILLERS = 3
 _WORD_AFTER = re.compile(r"[ \-–(]{0,2}(?:office|fax|mobile|cell|home|work|desk|direct|phone|tel)\b", re.IGNORECASE)
 _DATE = re.compile(
@@ -83,7 +91,10 @@ def find_phones(text: str, start: int, end: int) -> Iterator[Span]:
         if not 7 <= count_digits(written) <= 15:
             continue
         before = text[max(match.start() - _NEARBY, 0) : match.start()]
-        if not _speaks_of_phones(before) and not _WORD_AFTER.match(text, match.end()):
+        word = _word_of_phones(before)
+        if word is None and not _WORD_AFTER.match(text, match.end()):
+            continue
+        if word in _USING and _GROUPED.fullmatch(written):
             continue
         if not _is_date(written):
             yield Span(match.start(), match.end(), "phone")
@@ -125,12 +136,14 @@ def _is_date(written: str) -> bool:
     return any(pattern.match(written) for pattern in (_DATE, _YEARS))
 
 
-def _speaks_of_phones(before: str) -> bool:
-    """Whether the last word says what number follows, fillers left out: "call me on" does, "the call of" does not."""
-    words: list[str] = _WORDS.findall(before.lower())
-    for word in words[: -_MAX_FILLERS - 2 : -1]:
-        if word in _PHONE_WORDS or word.rstrip(":") in _PHONE_WORDS:
-            return True
-        if word.rstrip(":") not in _FILLERS:
-            return word.rstrip(":是为").endswith(_CHINESE_WORDS)
-    return False
+def _word_of_phones(before: str) -> str | None:
+    """The word that says what number follows, fillers left out: "call me on" has one, "the call of" has not."""
+    before = before.lower()
+    words: list[str] = _WORDS.findall(before)
+    for found in words[: -_MAX_FILLERS - 2 : -1]:
+        word = found.rstrip(":")
+        if found in _PHONE_WORDS or word in _PHONE_WORDS:
+            return word if word != "text" or _TEXTING.search(before) else None
+        if word not in _FILLERS:
+            return word if word.rstrip("是为").endswith(_CHINESE_WORDS) else None
+    return None

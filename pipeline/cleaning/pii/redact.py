@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pipeline.cleaning.pii.card import find_cards
 from pipeline.cleaning.pii.chinese import find_chinese_ids, find_chinese_mobiles
 from pipeline.cleaning.pii.email import find_emails
+from pipeline.cleaning.pii.folding import fold
 from pipeline.cleaning.pii.iban import find_ibans
 from pipeline.cleaning.pii.ip import find_ips
 from pipeline.cleaning.pii.kinds import ALL_KINDS, PLACEHOLDERS, Span
@@ -29,6 +30,8 @@ _IN_STRETCHES: Mapping[str, Callable[[str, int, int], Iterator[Span]]] = {
     "chinese_mobile": find_chinese_mobiles,
     "phone": find_phones,
 }
+_WIDTHLESS = "\u200b\u2060"
+"""Zero-width space and word joiner. The joiners of letters are other characters: many scripts are wrong without them."""
 _RANKS = {kind: rank for rank, kind in enumerate(ALL_KINDS)}
 
 
@@ -53,8 +56,14 @@ def find_spans(text: str, kinds: Collection[str]) -> list[Span]:
     """Spans from left to right, none overlapping another; of two that would, the kind that stands first in
     PLACEHOLDERS is kept, then the longer one.
 
-    A kind that is not asked for still keeps its spans from the kinds after it: a card is no telephone number.
+    A kind that is not asked for still keeps its spans from the kinds after it: a card is no telephone number. What is no wider
+    than nothing, such as a page's hints of where a line may break, hides none of them.
     """
+    if any(character in text for character in _WIDTHLESS):
+        places = [place for place, character in enumerate(text) if character not in _WIDTHLESS]
+        spans = find_spans("".join([text[place] for place in places]), kinds)
+        return [Span(places[span.start], places[span.end - 1] + 1, span.kind) for span in spans]
+    text = fold(text)
     shape = shape_of(text)
     num_digits = shape.count(b"0")
     found = [

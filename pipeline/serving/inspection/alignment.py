@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.evaluation.spelling import spelt_bits
+
 if TYPE_CHECKING:
     from pipeline.evaluation.pair_model import PairModel
 
@@ -29,9 +31,11 @@ class Alignment:
     source: list[str]
     target: list[str]
     bits: list[float]
-    """Of each target token."""
+    """Of each target token, what <unk> leaves unsaid spelt out."""
     weights: list[list[float]]
-    """Row t: how much each source token was looked at to predict target token t; it adds up to 1."""
+    """Row t: how much each source token was looked at to predict target token t; it adds up to 1 over the whole source."""
+    is_whole: bool
+    """Every token of both sides is there."""
 
 
 def align(asked: PairModel, text: str, target: str | None) -> Alignment:
@@ -44,19 +48,21 @@ def align(asked: PairModel, text: str, target: str | None) -> Alignment:
 
     model = asked.model
     assert isinstance(model, Seq2SeqModel)
-    prompt, _ = asked.prompt(text, room=0)
-    if target is None:
-        (written,) = asked.answer([text])
-    ids = asked.tokenizer.encode(written if target is None else target)[: min(MAX_TOKENS, model.context_tokens)]
-    if not ids:
-        ids = [asked.tokenizer.eos_id]
+    prompt, was_cut = asked.prompt(text, room=0)
+    shown = asked.answer([text])[0] if target is None else target
+    tokenizer = asked.tokenizer
+    spans = tokenizer.spans(shown)
+    kept = spans[: min(MAX_TOKENS, model.context_tokens)]
+    ids = [token for token, _, _ in kept] or [tokenizer.eos_id]
+    spelt = [spelt_bits(shown[start:end]) if token == tokenizer.unk_id else 0.0 for token, start, end in kept] or [0.0]
     weights = model.alignment(prompt, ids)[-1].mean(axis=0)  # (T, S)
     (scores,) = model.score_targets([prompt], [ids])
     return Alignment(
-        text=written if target is None else target,
+        text=shown,
         was_written=target is None,
         source=asked.source_tokenizer.pieces(prompt)[:MAX_TOKENS],
-        target=asked.tokenizer.pieces(ids),
-        bits=(scores.astype(np.float64) / -np.log(2.0)).tolist(),
+        target=tokenizer.pieces(ids),
+        bits=(scores.astype(np.float64) / -np.log(2.0) + spelt).tolist(),
         weights=weights[:, :MAX_TOKENS].tolist(),
+        is_whole=not was_cut and len(prompt) <= MAX_TOKENS and len(kept) == len(spans),
     )

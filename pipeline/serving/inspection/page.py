@@ -8,6 +8,7 @@ which score no text alone, show where they look in it as they write.
 from __future__ import annotations
 
 import base64
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,9 @@ LENS_TOKENS = 40
 """Tokens, BOS included, of attention maps and logit lens."""
 
 DARKEST_BITS = 12.0
+
+_UNSEEN = ("Cc", "Cf", "Zl", "Zp")
+"""Categories of characters that show nothing, some of which turn round what stands beside them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +66,7 @@ def inspection_page(text: str, subjects: Sequence[Subject], *, target: str | Non
     """
     from pipeline.evaluation.pair_model import PairModel
     from pipeline.models.transformer.model import TransformerModel
-    from pipeline.serving.inspection.alignment import align
+    from pipeline.serving.inspection.alignment import MAX_TOKENS, align
 
     if not text:
         raise InputError("The text is empty, so there is nothing to inspect. Give some words.")
@@ -88,6 +92,7 @@ def inspection_page(text: str, subjects: Sequence[Subject], *, target: str | Non
         summaries=[_summary(subject, surprisals[subject.name], text) for subject in subjects],
         bands=_bands(text, surprisals) if subjects else [],
         alignments=alignments,
+        max_tokens=MAX_TOKENS,
         insides=[_inside(subject, text) for subject in subjects if isinstance(subject.writer.model, TransformerModel)],
     )
 
@@ -164,7 +169,9 @@ def _tip(token: TokenSurprisal) -> str:
 
 
 def _visible(character: str) -> str:
-    return {" ": "␣", "\n": "↵", "\t": "⇥"}.get(character, character)
+    if unicodedata.category(character) in _UNSEEN:
+        return {"\n": "↵", "\t": "⇥"}.get(character, "▫")
+    return "␣" if character == " " else character
 
 
 def _inside(subject: Subject, text: str) -> dict[str, Any]:
@@ -194,4 +201,4 @@ def _inside(subject: Subject, text: str) -> dict[str, Any]:
 
 
 def _piece(piece: str) -> str:
-    return piece.replace("\u2581", "␣").replace("\n", "↵")
+    return "".join("␣" if character == "\u2581" else _visible(character) for character in piece)

@@ -15,6 +15,7 @@ import torch
 
 from pipeline.errors import InputError
 from pipeline.evaluation.scoring import windows
+from pipeline.evaluation.spelling import spelt_bits
 
 if TYPE_CHECKING:
     from pipeline.models.interface import LanguageModel
@@ -31,7 +32,7 @@ class TokenSurprisal:
     """Its characters: start to end, in the text."""
     end: int
     bits: float
-    """Minus log2 of its probability given all before it."""
+    """Minus log2 of its probability given all before it, and what <unk> leaves unsaid spelt out, as in the evaluation."""
     rank: int
     """How many tokens were more likely."""
     context_tokens: int | None
@@ -63,7 +64,7 @@ def token_surprisals(model: LanguageModel, tokenizer: Tokenizer, text: str) -> l
             piece=piece,
             start=start,
             end=end,
-            bits=float(bits[place]),
+            bits=float(bits[place]) + (spelt_bits(text[start:end]) if token == tokenizer.unk_id else 0.0),
             rank=int(ranks[place]),
             context_tokens=None if contexts is None else int(contexts[place - 1]),
         )
