@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.corpus.ngrams import BATCH_CHARACTERS, hash_ngrams, hash_words
+from pipeline.files import parquet_batches
 
 NGRAM = 13
 MAX_NGRAMS = 1_000_000
@@ -103,12 +104,11 @@ def _batches(documents: Sequence[Path]) -> Iterator[tuple[str, list[str]]]:
     pending: dict[str, list[str]] = {}
     sizes: dict[str, int] = {}
     for path in documents:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_ROWS, columns=["source", "text"]):
-                for source, text in zip(batch["source"].to_pylist(), batch["text"].to_pylist(), strict=True):
-                    pending.setdefault(source, []).append(text)
-                    sizes[source] = sizes.get(source, 0) + len(text)
-                    if sizes[source] >= BATCH_CHARACTERS:
-                        yield source, pending.pop(source)
-                        sizes[source] = 0
+        for batch in parquet_batches(path, columns=["source", "text"], num_rows=_ROWS):
+            for source, text in zip(batch["source"].to_pylist(), batch["text"].to_pylist(), strict=True):
+                pending.setdefault(source, []).append(text)
+                sizes[source] = sizes.get(source, 0) + len(text)
+                if sizes[source] >= BATCH_CHARACTERS:
+                    yield source, pending.pop(source)
+                    sizes[source] = 0
     yield from pending.items()
