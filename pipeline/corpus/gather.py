@@ -9,6 +9,7 @@ Trade-off: the text of a bin is written to a scratch file first, 2 to 4 MB of it
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -37,21 +38,41 @@ def rows_in_order(places: pa.Table, schema: pa.Schema, scratch: Path) -> Iterato
     by_place = np.lexsort((rows, numbers))
     copied = np.empty(rows.size, dtype=np.int64)  # where each one lies in the scratch file
     copied[by_place] = np.arange(rows.size)
+    begins = np.flatnonzero(np.diff(numbers[by_place], prepend=-1)).tolist()
+    wanted = [(files[numbers[by_place[begin]]], rows[by_place[begin:end]]) for begin, end in _spans(begins, rows.size)]
     sizes = []
     path = scratch / "rows.arrow"
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        for number in np.unique(numbers).tolist():
-            for batch in _rows_of(files[number], rows[by_place[numbers[by_place] == number]], schema):
-                writer.write_batch(batch)
-                sizes.append(text_bytes(batch))
+        for batch in _large(batch for file, of_file in wanted for batch in _rows_of(file, of_file, schema)):
+            writer.write_batch(batch)
+            sizes.append(text_bytes(batch))
     fill = np.cumsum(np.concatenate(sizes)[copied]) // BATCH_BYTES
     starts = np.flatnonzero(np.diff(fill, prepend=-1)).tolist()
     with pa.memory_map(str(path)) as mapped:
         reader = pa.ipc.open_file(mapped)
         chunks = [reader.get_batch(index) for index in range(reader.num_record_batches)]
-        for begin, end in zip(starts, [*starts[1:], rows.size], strict=True):
+        for begin, end in _spans(starts, rows.size):
             for start in range(begin, end, BATCH_ROWS):
                 yield _picked(chunks, copied[start : min(start + BATCH_ROWS, end)])
+
+
+def _spans(begins: list[int], end: int) -> Iterator[tuple[int, int]]:
+    """Where each part begins and ends."""
+    return pairwise([*begins, end])
+
+
+def _large(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows, put together up to about BATCH_BYTES: picking from many small batches takes long."""
+    pending: list[pa.RecordBatch] = []
+    num_bytes = 0
+    for batch in batches:
+        pending.append(batch)
+        num_bytes += batch.nbytes
+        if num_bytes >= BATCH_BYTES:
+            yield from pa.Table.from_batches(pending).combine_chunks().to_batches()
+            pending, num_bytes = [], 0
+    if pending:
+        yield from pa.Table.from_batches(pending).combine_chunks().to_batches()
 
 
 def _rows_of(file: Path, wanted: Numbers, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
