@@ -12,13 +12,15 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import StorageError
@@ -29,6 +31,8 @@ FINGERPRINT_LENGTH = 20
 
 ROW_GROUP_ROWS = 4096
 """Small row groups keep a reader's memory bounded and give parallel work a grain."""
+ROW_GROUP_BYTES = 32_000_000
+"""Of text: with this much a row group is closed, however few its rows. Most readers hold one at a time."""
 
 _STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -203,17 +207,39 @@ def stream_parquet(path: Path, batches: pa.Table | Iterable[pa.RecordBatch], sch
     assert schema is not None, "record batches need their schema"
     num_rows = 0
     # not `schema.empty_table()`: it makes arrays, for which PyArrow imports pandas, a quarter second
-    pending = pa.Table.from_batches([], schema)
+    pending, sizes = pa.Table.from_batches([], schema), np.empty(0, dtype=np.int64)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in batches:
             num_rows += batch.num_rows
             pending = pa.concat_tables([pending, pa.Table.from_batches([batch], schema)])
-            num_whole = pending.num_rows // ROW_GROUP_ROWS * ROW_GROUP_ROWS
-            if num_whole:
-                writer.write_table(pending.slice(0, num_whole).combine_chunks(), row_group_size=ROW_GROUP_ROWS)
-                pending = pending.slice(num_whole)
+            sizes = np.concatenate((sizes, text_bytes(batch)))
+            while group := _first_group(sizes):
+                writer.write_table(pending.slice(0, group).combine_chunks(), row_group_size=group)
+                pending, sizes = pending.slice(group), sizes[group:]
         if pending.num_rows:
             writer.write_table(pending.combine_chunks(), row_group_size=ROW_GROUP_ROWS)
     written = pq.read_metadata(path).num_rows
     assert written == num_rows, f"{path}: {written} rows on disk of {num_rows}"
     return num_rows
+
+
+def _first_group(sizes: np.ndarray[Any, np.dtype[np.int64]]) -> int:
+    """How many rows fill the first row group, 0 where they do not: a function of the rows, however they are batched."""
+    rows = int(np.searchsorted(np.cumsum(sizes[:ROW_GROUP_ROWS]), ROW_GROUP_BYTES)) + 1
+    return rows if rows <= min(sizes.size, ROW_GROUP_ROWS) else ROW_GROUP_ROWS * (sizes.size >= ROW_GROUP_ROWS)
+
+
+def text_bytes(batch: pa.RecordBatch) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The UTF-8 bytes of each row's strings, int64."""
+    sizes = np.zeros(batch.num_rows, dtype=np.int64)
+    for column in batch.columns:
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            sizes += pc.fill_null(pc.binary_length(column), 0).to_numpy(zero_copy_only=False)
+    return sizes
+
+
+def parquet_batches(path: Path, *, columns: Sequence[str], num_rows: int) -> Iterator[pa.RecordBatch]:
+    """A file's rows, at most `num_rows` at once, and never of two row groups: a thousand books are a gigabyte."""
+    with pq.ParquetFile(path) as file:
+        for index in range(file.num_row_groups):
+            yield from file.iter_batches(num_rows, row_groups=[index], columns=list(columns))

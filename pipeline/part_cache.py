@@ -33,12 +33,19 @@ from pipeline.artifacts import Draft, remove_abandoned
 from pipeline.config import EngineConfig
 from pipeline.engine import IN_THIS_PROCESS, map_parts
 from pipeline.errors import StorageError
-from pipeline.files import ROW_GROUP_ROWS, fsync_directory, fsync_file, sha256_of_all, sha256_once, storage_errors
+from pipeline.files import (
+    ROW_GROUP_BYTES,
+    ROW_GROUP_ROWS,
+    fsync_directory,
+    fsync_file,
+    sha256_of_all,
+    sha256_once,
+    storage_errors,
+)
 from pipeline.progress import Progress
 from pipeline.records import REJECT_SCHEMA, Ledger
 
 DOCUMENTS, REJECTS = "documents", "rejects"
-ROW_GROUP_BYTES = 32_000_000
 SMALL_WORK_BYTES = 2_000_000
 """Less than this is done in this process: starting workers would take longer."""
 EXCERPT_CHARACTERS = 200

@@ -189,6 +189,7 @@ def _training_literals(project: Project, name: str) -> dict[str, Any]:
     model = project.models[name]
     literals = model.training_literals()
     if isinstance(model, NgramConfig):
+        literals["ngram_code_version"] = training.NGRAM_CODE_VERSION
         if model.init_from is not None:
             literals["init_from"] = {"content_hash": _start_content(project, name, model.init_from, arpa_content)}
         return literals

@@ -144,7 +144,7 @@ class LinesConfig(Section):
 
 
 class DeduplicateConfig(Section):
-    """What else counts as a duplicate; equal texts always do."""
+    """What else counts as a duplicate; equal texts always do, also where only lines that were cut told them apart."""
 
     near: NearConfig | None = None
     """Near-duplicates; absent, they are kept."""

@@ -219,7 +219,8 @@ class ModelSection(Section):
 
 
 class NgramConfig(ModelSection):
-    """An n-gram model with interpolated modified Kneser-Ney smoothing (Chen & Goodman 1998), or as another tool estimated it."""
+    """An n-gram model with interpolated modified Kneser-Ney smoothing (Chen & Goodman 1998), or as another tool estimated it.
+    Each training document is counted once, however many epochs of it the corpus asks for."""
 
     not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"memory_bytes"})
 

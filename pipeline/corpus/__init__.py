@@ -10,6 +10,7 @@ near/         near-duplicates: sketches by part, candidates, true Jaccard, clust
 lines.py      lines and paragraphs that many documents hold, cut out
 layout.py     where the documents of a corpus lie
 bins.py       writes what was decided, by workers, as far as it is new
+gather.py     rows of files in another order, without sorting their texts
 report.py     what a person sees of it
 rule.py       one rule
 expectation.py  whether it kept as much as its settings expect
@@ -21,4 +22,4 @@ mixture.py    how often training reads each document
 database.py   DuckDB with locked settings, spilling into the draft's folder
 """
 
-CODE_VERSION = "8"
+CODE_VERSION = "9"

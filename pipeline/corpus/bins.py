@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from pipeline.artifacts import Draft
 from pipeline.config import EngineConfig
 from pipeline.corpus.database import WORKER_SETTINGS, database, locked, stream
+from pipeline.corpus.gather import rows_in_order
 from pipeline.corpus.judged import count_kept, count_rejects
 from pipeline.corpus.layout import bin_of, num_bins, rejects_file, train_file
 from pipeline.corpus.lines import REPEATED_LINES, LineCutter
@@ -37,9 +38,9 @@ from pipeline.part_cache import (
     write_tables,
 )
 from pipeline.progress import Progress
-from pipeline.records import CORPUS_SCHEMA, REJECT_SCHEMA, Ledger
+from pipeline.records import CLEAN_SCHEMA, CORPUS_SCHEMA, REJECT_SCHEMA, Ledger
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 HELD_OUT = "held_out"
 HELD_OUT_SPLITS = ("validation", "test")
 SMALL_WORK_BYTES = 2_000_000
@@ -67,14 +68,15 @@ FROM decided GROUP BY filename
 
 _DECIDED_OF_BIN = "SELECT * EXCLUDE (bin, lines_cut) FROM decided WHERE bin = $bin"
 
-_KEPT = """
-SELECT documents.* EXCLUDE (filename, file_row_number), decided.cluster_id, decided.cluster_size, decided.split,
-       decided.repeats, decided.is_cut
+_DECIDED_COLUMNS = ("cluster_id", "cluster_size", "split", "repeats", "is_cut")
+
+_KEPT = f"""
+SELECT filename, file_row_number, {", ".join(_DECIDED_COLUMNS)}
 FROM read_parquet($files, filename = true, file_row_number = true, hive_partitioning = false) AS documents
 JOIN read_parquet($decided, hive_partitioning = false) AS decided USING (filename, file_row_number)
 WHERE decided.reason IS NULL
 ORDER BY decided.split = 'train', documents.id
-"""
+"""  # noqa: S608 - constants
 
 _REJECTED = """
 SELECT * FROM (
@@ -89,7 +91,11 @@ UNION ALL BY NAME FROM read_parquet($judged, hive_partitioning = false)
 ORDER BY id, source, path, "index"
 """
 
-_HELD_OUT = "SELECT * FROM read_parquet($files, hive_partitioning = false) WHERE split = $split ORDER BY id"
+_HELD_OUT = """
+SELECT filename, file_row_number
+FROM read_parquet($files, filename = true, file_row_number = true, hive_partitioning = false)
+WHERE split = $split ORDER BY id
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +214,9 @@ def write_bins(draft: Draft, bins: Bins, *, engine: EngineConfig, progress: Prog
     with database(draft, files=held_out) as connection:
         for split in HELD_OUT_SPLITS:
             name = f"documents/{split}.parquet"
-            batches = stream(connection, _HELD_OUT, CORPUS_SCHEMA, {"files": list(map(str, held_out)), "split": split})
+            values = {"files": list(map(str, held_out)), "split": split}
+            places = connection.sql(_HELD_OUT, params=values).to_arrow_table()
+            batches = rows_in_order(places, CORPUS_SCHEMA, draft.path("scratch/x").parent)
             rows[name] = write_parquet(draft.path(name), batches, CORPUS_SCHEMA)
     return rows, ledger
 
@@ -223,8 +231,8 @@ def _write(folder: Path, task: _Task) -> Tables:
     files = [*task.clean, *task.judged, task.decided]
     values = {"files": list(map(str, task.clean)), "decided": str(task.decided)}
     with locked(folder / "scratch", files=files, where=task.where, settings=WORKER_SETTINGS) as connection:
-        schema = CORPUS_SCHEMA.append(pa.field("is_cut", pa.bool_()))
-        kept = stream(connection, _KEPT, schema, values)
+        decided = connection.sql(_KEPT, params=values).to_arrow_table()
+        kept = _with_decided(rows_in_order(decided, CLEAN_SCHEMA, folder / "scratch"), decided)
         kept = (batch.select(CORPUS_SCHEMA.names) for batch in (cutter.cut(kept) if cutter else kept))
         for table, batches in itertools.groupby(_by_table(kept), key=lambda item: item[0]):
             rows[table] = stream_parquet(folder / f"{table}.parquet", (batch for _, batch in batches), CORPUS_SCHEMA)
@@ -239,6 +247,18 @@ def _write(folder: Path, task: _Task) -> Tables:
         ledger.reject(REPEATED_LINES, documents=0, num_bytes=cutter.removed_bytes)
         account = cutter.account()
     return Tables(rows=rows, ledger=ledger, account=account)
+
+
+def _with_decided(batches: Iterator[pa.RecordBatch], decided: pa.Table) -> Iterator[pa.RecordBatch]:
+    """Clean documents, and beside them what was decided of each, in the same order: CORPUS_SCHEMA and `is_cut`."""
+    schema = CORPUS_SCHEMA.append(pa.field("is_cut", pa.bool_()))
+    done = 0
+    for batch in batches:
+        part = decided.slice(done, batch.num_rows).select(_DECIDED_COLUMNS).combine_chunks()
+        columns = [*batch.columns, *(part[name].combine_chunks() for name in _DECIDED_COLUMNS)]
+        names = [*batch.schema.names, *_DECIDED_COLUMNS]
+        yield pa.table(columns, names=names).select(schema.names).cast(schema).combine_chunks().to_batches()[0]
+        done += batch.num_rows
 
 
 def _account(folder: Path, task: _Task) -> Ledger:

@@ -125,7 +125,7 @@ def build_corpus(
         pair_counts = join_sides(connection, config, sides_of(judged), fixed)
         limit_repeats(connection, config, files)
         if lines:
-            cutter = find_repeated(connection, config=lines, hashed=hashed)
+            cutter = find_repeated(connection, config=lines, hashed=hashed, fixed=fixed)
         connection.execute(_ACCOUNTED, {"rejects": [str(part.table(REJECTS)) for part in judged.values()]})
         for reason, num_documents, num_bytes in connection.execute(_ACCOUNT).fetchall():
             ledger.take(documents=num_documents, num_bytes=num_bytes)

@@ -19,15 +19,16 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.artifacts import Artifact
 from pipeline.config.mixing import DecontaminateConfig
 from pipeline.corpus.ngrams import BATCH_CHARACTERS, Words, hash_ngrams, hash_words, words_of
+from pipeline.files import parquet_batches
 
 CONTAMINATED = "contaminated"
 SHOWN_CHARACTERS = 300
 _ROWS = 256
+_EVALUATION_COLUMNS = ("id", "source", "path", "index", "text", "target")
 _FILTER_SLOTS_PER_NGRAM = 16
 
 CONTAMINATED_SCHEMA = pa.schema(
@@ -194,18 +195,17 @@ def _evaluation_batches(name: str, files: Sequence[Path], origins: list[str]) ->
     texts: list[Text] = []
     size = 0
     for path in files:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_ROWS, columns=["id", "source", "path", "index", "text", "target"]):
-                for row in batch.to_pylist():
-                    place = f"{row['source']}:{row['path']}:{row['index']}"
-                    for text in (row["text"], row["target"]):
-                        if text:
-                            texts.append(Text(row=len(origins), text=text))
-                            size += len(text)
-                    origins.append(f"{name}, document {row['id']} ({place})")
-                    if size >= BATCH_CHARACTERS:
-                        yield texts
-                        texts, size = [], 0
+        for batch in parquet_batches(path, columns=_EVALUATION_COLUMNS, num_rows=_ROWS):
+            for row in batch.to_pylist():
+                place = f"{row['source']}:{row['path']}:{row['index']}"
+                for text in (row["text"], row["target"]):
+                    if text:
+                        texts.append(Text(row=len(origins), text=text))
+                        size += len(text)
+                origins.append(f"{name}, document {row['id']} ({place})")
+                if size >= BATCH_CHARACTERS:
+                    yield texts
+                    texts, size = [], 0
     if texts:
         yield texts
 
@@ -220,16 +220,15 @@ def _document_batches(
     for name in files:
         skipped = set(rejected.get(name, ()))
         number = 0
-        with pq.ParquetFile(name) as file:
-            for batch in file.iter_batches(_ROWS, columns=["text", "target"]):
-                for text, target in zip(batch["text"].to_pylist(), batch["target"].to_pylist(), strict=True):
-                    if number not in skipped:
-                        texts += [Text(row=len(places), text=half) for half in (text, target) if half]
-                        places.append((name, number))
-                        size += len(text) + len(target or "")
-                    number += 1
-                    if size >= BATCH_CHARACTERS:
-                        yield texts, places
-                        texts, places, size = [], [], 0
+        for batch in parquet_batches(Path(name), columns=["text", "target"], num_rows=_ROWS):
+            for text, target in zip(batch["text"].to_pylist(), batch["target"].to_pylist(), strict=True):
+                if number not in skipped:
+                    texts += [Text(row=len(places), text=half) for half in (text, target) if half]
+                    places.append((name, number))
+                    size += len(text) + len(target or "")
+                number += 1
+                if size >= BATCH_CHARACTERS:
+                    yield texts, places
+                    texts, places, size = [], [], 0
     if texts:
         yield texts, places

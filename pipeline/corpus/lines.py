@@ -4,15 +4,16 @@ In: the Parquet files of clean documents, and the table `verdicts`. Out: `verdic
 `lines_cut` (a hash of which lines go), and the hashes to remove. Each part's distinct lines are hashed by workers and
 cached by the part's content; how many kept documents hold a hash is counted in DuckDB. Duplicates and near-duplicates are
 gone by then, so that three editions of a novel do not count as boilerplate (CCNet, Wenzek et al. 2020, removes such lines
-before deduplication). A document of nothing else is a reject; what is cut from the others is counted in bytes.
+before deduplication). A document of nothing else is a reject; what is cut from the others is counted in bytes. Documents that
+have the same lines once they are cut are duplicates: of pages under two menus one is kept, or the other could be tested on it.
 
-Trade-off: quality signals are those of the text before the cut, and two documents that differ in boilerplate alone are
-compared with it.
+Trade-off: quality signals are those of the text before the cut, and near-duplicates are told with the boilerplate.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -27,13 +28,13 @@ import pyarrow.parquet as pq
 from pipeline.artifacts import Draft
 from pipeline.config import EngineConfig
 from pipeline.config.data import LinesConfig
-from pipeline.files import fingerprint
+from pipeline.files import fingerprint, parquet_batches
 from pipeline.part_cache import DOCUMENTS, CachedPart, PartWriter, build_parts, write_part
 from pipeline.progress import Progress
 from pipeline.records import document_id
 
 REPEATED_LINES = "repeated_lines"
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 NUM_SHOWN = 20
 SMALL_WORK_BYTES = 10_000_000
 """Of compressed documents: hashing these takes this process less time than starting workers."""
@@ -44,6 +45,7 @@ SCHEMA = pa.schema(
         pa.field("num_bytes", pa.int64(), nullable=False),
         pa.field("hashes", pa.list_(pa.uint64()), nullable=False),  # distinct lines that are long enough
         pa.field("has_others", pa.bool_(), nullable=False),  # it has shorter lines, which are never cut
+        pa.field("units", pa.list_(pa.uint64()), nullable=False),  # all lines in order, behind the target of a pair
     ]
 )
 
@@ -84,6 +86,54 @@ _REJECT = """
 UPDATE verdicts SET reason = 'repeated_lines', detail = 'nothing but text that more than ' || $limit || ' documents hold'
 FROM emptied
 WHERE verdicts.filename = emptied.filename AND verdicts.file_row_number = emptied.file_row_number
+"""
+
+_LEFT = """
+CREATE TABLE remaining AS
+SELECT filename, file_row_number, hash(list(unit ORDER BY place)) AS text
+FROM (
+    SELECT cut.filename, cut.file_row_number, unnest(parts.units) AS unit, generate_subscripts(parts.units, 1) AS place
+    FROM read_parquet($parts, filename = true, hive_partitioning = false) AS parts
+    JOIN hashed ON hashed.parts = parts.filename
+    JOIN cut ON cut.filename = hashed.clean AND cut.file_row_number = parts.row
+)
+WHERE unit NOT IN (SELECT hash FROM repeated) GROUP BY filename, file_row_number
+"""
+
+_SAME = """
+CREATE TABLE same AS
+WITH texts AS (
+    SELECT * FROM remaining
+    UNION ALL
+    SELECT hashed.clean, parts.row, hash(parts.units)
+    FROM read_parquet($parts, filename = true, hive_partitioning = false) AS parts
+    JOIN hashed ON hashed.parts = parts.filename
+    ANTI JOIN cut ON cut.filename = hashed.clean AND cut.file_row_number = parts.row
+    WHERE hash(parts.units) IN (SELECT text FROM remaining)
+)
+SELECT filename, file_row_number,
+       row_number() OVER copies AS copy,
+       first(id || ' (' || source || ':' || path || ':' || "index" || ')') OVER copies AS keeper,
+       first(cluster_id) OVER copies AS cluster_id,
+       sum(cluster_size) OVER (PARTITION BY text)::BIGINT AS cluster_size
+FROM texts JOIN verdicts USING (filename, file_row_number)
+WHERE reason IS NULL
+WINDOW copies AS (
+    PARTITION BY text
+    ORDER BY coalesce(nullif(list_position($held_out::VARCHAR[], source), 0), 1000000), id, source, path, "index"
+)
+QUALIFY count(*) OVER (PARTITION BY text) > 1
+"""
+"""`$held_out` are the sources that are a held-out split as a whole: they lose no document to others."""
+
+_DROP_COPIES = """
+UPDATE verdicts
+SET reason = CASE WHEN copy > 1 THEN 'duplicate' END,
+    detail = CASE WHEN copy > 1 THEN 'the same text as ' || keeper || ' once repeated ' || $unit || 's are cut' END,
+    cluster_id = same.cluster_id,
+    cluster_size = same.cluster_size
+FROM same
+WHERE verdicts.filename = same.filename AND verdicts.file_row_number = same.file_row_number
 """
 
 _MARK = """
@@ -177,32 +227,41 @@ def _fill(writer: PartWriter, task: _Task) -> Mapping[str, Any]:
     number = 0
     for texts in _texts(task.clean):
         rows: list[dict[str, Any]] = []
-        for text in texts:
-            units = [unit.strip() for unit in split_units(text, task.unit)[::2]]
-            long = {unit for unit in units if unit and len(unit) >= task.min_characters}
-            has_others = any(unit and len(unit) < task.min_characters for unit in units)
-            hashes = sorted(map(unit_hash, long))
-            num_bytes = len(text.encode("utf-8", "surrogatepass"))
-            rows.append({"row": number, "num_bytes": num_bytes, "hashes": hashes, "has_others": has_others})
+        for text, target in texts:
+            units = [unit for piece in split_units(text, task.unit)[::2] if (unit := piece.strip())]
+            hashed = [unit_hash(unit) for unit in units]
+            is_long = [len(unit) >= task.min_characters for unit in units]
+            row = {
+                "row": number,
+                "num_bytes": len(text.encode("utf-8", "surrogatepass")),
+                "hashes": sorted(set(itertools.compress(hashed, is_long))),
+                "has_others": not all(is_long),
+                "units": hashed if target is None else [unit_hash(f"\0{target}"), *hashed],  # no line has a NUL
+            }
+            rows.append(row)
             number += 1
         writer.take(documents=len(rows), num_bytes=sum(row["num_bytes"] for row in rows))
         writer.keep(pa.RecordBatch.from_pylist(rows, SCHEMA))
     return {}
 
 
-def _texts(clean: Path) -> Iterator[list[str]]:
-    with pq.ParquetFile(clean) as file:
-        for index in range(file.num_row_groups):
-            for batch in file.iter_batches(
-                batch_size=_BATCH_ROWS, row_groups=[index], columns=["text"], use_threads=False
-            ):
-                yield batch["text"].to_pylist()
+def _texts(clean: Path) -> Iterator[list[tuple[str, str | None]]]:
+    """The text and the target of each document."""
+    for batch in parquet_batches(clean, columns=["text", "target"], num_rows=_BATCH_ROWS):
+        yield list(zip(batch["text"].to_pylist(), batch["target"].to_pylist(), strict=True))
 
 
 def find_repeated(
-    connection: duckdb.DuckDBPyConnection, *, config: LinesConfig, hashed: Mapping[Path, Path]
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    config: LinesConfig,
+    hashed: Mapping[Path, Path],
+    fixed: Mapping[str, str],
 ) -> LineCutter:
-    """Marks in `verdicts` which documents are cut and which are emptied; returns what cuts them."""
+    """Marks in `verdicts` which documents are cut, emptied, or others' copies once they are cut; returns what cuts them.
+
+    `fixed` are the sources that are one split: of copies theirs is kept.
+    """
     connection.execute("CREATE TABLE hashed (clean VARCHAR, parts VARCHAR)")
     connection.executemany("INSERT INTO hashed VALUES (?, ?)", [(str(a), str(b)) for a, b in hashed.items()])
     files = sorted({str(path) for path in hashed.values()})
@@ -215,6 +274,10 @@ def find_repeated(
     connection.execute("DROP TABLE held")
     connection.execute(_EMPTIED, {"parts": files})
     connection.execute(_REJECT, {"limit": limit})
+    connection.execute(_LEFT, {"parts": files})
+    held_out = [source for split in ("test", "validation") for source in sorted(fixed) if fixed[source] == split]
+    connection.execute(_SAME, {"parts": files, "held_out": held_out})
+    connection.execute(_DROP_COPIES, {"unit": config.unit})
     connection.execute(_MARK)
     repeated = connection.execute(
         "SELECT hash, num_documents FROM repeated ORDER BY num_documents DESC, hash"

@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 
 from pipeline.evaluation.metrics.totals import Documents
 from pipeline.evaluation.samples import pick_openings
+from pipeline.files import parquet_batches
 
+_ROWS = 256
 _COLUMNS = ["id", "text_hash", "source", "num_bytes", "text"]
 
 
@@ -37,7 +39,7 @@ def chosen_ids(test: Path, *, max_documents: int | None) -> set[str]:
 
 def read_texts(test: Path, ids: set[str]) -> Iterator[str]:
     """The texts of the chosen documents, in the order of the file."""
-    for batch in pq.ParquetFile(test).iter_batches(batch_size=256, columns=["id", "text"]):
+    for batch in parquet_batches(test, columns=["id", "text"], num_rows=_ROWS):
         for document, text in zip(batch["id"].to_pylist(), batch["text"], strict=True):
             if document in ids:
                 yield text.as_py()
@@ -54,7 +56,7 @@ def describe(test: Path, ids: set[str], *, num_openings: int) -> tuple[Documents
     """The chosen documents without their texts, and openings of some of each source."""
     rows: list[dict[str, Any]] = []
     first_texts: dict[str, list[str]] = {}
-    for batch in pq.ParquetFile(test).iter_batches(batch_size=256, columns=_COLUMNS):
+    for batch in parquet_batches(test, columns=_COLUMNS, num_rows=_ROWS):
         for row in batch.to_pylist():
             if row["id"] not in ids:
                 continue

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from pipeline.artifacts import Artifact, Draft, Report
 from pipeline.config import DatasetConfig
 from pipeline.corpus.layout import split_files, train_files
-from pipeline.files import storage_errors, write_json, write_parquet
+from pipeline.files import parquet_batches, storage_errors, write_json, write_parquet
 from pipeline.machine import num_processors
 from pipeline.progress import Progress
 from pipeline.records import SPLITS
@@ -113,16 +113,16 @@ def document_batches(
     """Documents with these columns, pass after pass, at most BATCH_DOCUMENTS and about BATCH_BYTES at once; pass k (from 0)
     holds those that repeat more than k times."""
     for number, path in itertools.product(range(num_passes), paths):
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(BATCH_DOCUMENTS, columns=["id", "source", "num_bytes", "repeats", *columns]):
-                places = (np.cumsum(batch["num_bytes"].to_numpy()) // BATCH_BYTES).tolist()
-                for place in sorted(set(places)):
-                    start, stop = places.index(place), len(places) - places[::-1].index(place)
-                    part = batch.slice(start, stop - start)
-                    part = part.filter(pc.greater(part["repeats"], number))
-                    if part.num_rows:
-                        yield part
-                progress.advance(int(batch["num_bytes"].to_numpy().sum()))
+        wanted = ["id", "source", "num_bytes", "repeats", *columns]
+        for batch in parquet_batches(path, columns=wanted, num_rows=BATCH_DOCUMENTS):
+            places = (np.cumsum(batch["num_bytes"].to_numpy()) // BATCH_BYTES).tolist()
+            for place in sorted(set(places)):
+                start, stop = places.index(place), len(places) - places[::-1].index(place)
+                part = batch.slice(start, stop - start)
+                part = part.filter(pc.greater(part["repeats"], number))
+                if part.num_rows:
+                    yield part
+            progress.advance(int(batch["num_bytes"].to_numpy().sum()))
 
 
 def _write(

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.corpus.ngrams import BATCH_CHARACTERS, hash_ngrams, hash_words
+from pipeline.files import parquet_batches
 
 NGRAM = 13
 MAX_NGRAMS = 1_000_000
@@ -59,16 +60,31 @@ def measure_overlap(documents: Sequence[Path], *, max_ngrams: int = MAX_NGRAMS) 
             size = sum(part.size for parts in samples.values() for part in parts)
     samples, one_in = _thinned(samples, one_in, max_ngrams)
     kept = {source: parts[0] for source, parts in samples.items()}
+    num_shared = _count_shared([kept[source] for source in sources]).tolist()
     rows = []
-    for source in sources:
-        for other in sources:
+    for source, shared_of in zip(sources, num_shared, strict=True):
+        for other, shared in zip(sources, shared_of, strict=True):
             if source == other or not kept[source].size:
                 continue
-            shared = int(np.isin(kept[source], kept[other], assume_unique=True).sum())
             fraction = shared / kept[source].size
             row = (source, other, int(kept[source].size), shared, fraction, one_in)
             rows.append(dict(zip(OVERLAP_SCHEMA.names, row, strict=True)))
     return Overlap(table=pa.Table.from_pylist(rows, OVERLAP_SCHEMA), notes=_notes(one_in, rows))
+
+
+def _count_shared(sets: Sequence[np.ndarray]) -> np.ndarray:
+    """How many hashes each two sets have in common, int64 (sets, sets), in one pass over all of them; 0 with themselves."""
+    owners = np.repeat(np.arange(len(sets)), [hashes.size for hashes in sets])
+    hashes = np.concatenate(sets)
+    order = np.argsort(hashes, kind="stable")
+    hashes, owners = hashes[order], owners[order]
+    counts = np.zeros((len(sets), len(sets)), dtype=np.int64)
+    for distance in range(1, len(sets)):  # the owners of one hash stand together, in their order
+        first = np.flatnonzero(hashes[distance:] == hashes[:-distance])
+        if not first.size:
+            break
+        np.add.at(counts, (owners[first], owners[first + distance]), 1)
+    return counts + counts.T
 
 
 def _thinned(
@@ -103,12 +119,11 @@ def _batches(documents: Sequence[Path]) -> Iterator[tuple[str, list[str]]]:
     pending: dict[str, list[str]] = {}
     sizes: dict[str, int] = {}
     for path in documents:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_ROWS, columns=["source", "text"]):
-                for source, text in zip(batch["source"].to_pylist(), batch["text"].to_pylist(), strict=True):
-                    pending.setdefault(source, []).append(text)
-                    sizes[source] = sizes.get(source, 0) + len(text)
-                    if sizes[source] >= BATCH_CHARACTERS:
-                        yield source, pending.pop(source)
-                        sizes[source] = 0
+        for batch in parquet_batches(path, columns=["source", "text"], num_rows=_ROWS):
+            for source, text in zip(batch["source"].to_pylist(), batch["text"].to_pylist(), strict=True):
+                pending.setdefault(source, []).append(text)
+                sizes[source] = sizes.get(source, 0) + len(text)
+                if sizes[source] >= BATCH_CHARACTERS:
+                    yield source, pending.pop(source)
+                    sizes[source] = 0
     yield from pending.items()

@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.files import parquet_batches
+
 Sides = Literal["both", "text", "target"]
 
 MAX_SENTENCE_CHARACTERS = 4_000
@@ -84,9 +86,9 @@ def texts(paths: Sequence[Path], shares: Mapping[str, int] | None = None, sides:
     other. A document without a target is its text."""
     for path in paths:
         with pq.ParquetFile(path) as file:
-            has_targets = "target" in file.schema_arrow.names
-            for batch in file.iter_batches(BATCH_ROWS, columns=["id", "text", *(["target"] if has_targets else [])]):
-                yield from _texts_of(batch, shares, sides)
+            columns = ["id", "text", *(["target"] if "target" in file.schema_arrow.names else [])]
+        for batch in parquet_batches(path, columns=columns, num_rows=BATCH_ROWS):
+            yield from _texts_of(batch, shares, sides)
 
 
 def _texts_of(batch: pa.RecordBatch, shares: Mapping[str, int] | None, sides: Sides) -> Iterator[str]:

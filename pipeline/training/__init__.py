@@ -41,3 +41,5 @@ console.py     the progress line
 """
 
 CODE_VERSION = "6"
+NGRAM_CODE_VERSION = "2"
+"""Of counting alone: networks are not trained anew for it."""

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from pipeline.artifacts import Artifact, Draft, Report
 from pipeline.config import NgramConfig
@@ -55,7 +57,7 @@ def build_ngram_model(
     progress: Progress,
     arpa: Path | None = None,
 ) -> Artifact:
-    """Counts the n-grams of the training split and estimates their probabilities; or reads both from `arpa`.
+    """Counts the n-grams of the training split, each document once, and estimates their probabilities; or reads both from `arpa`.
 
     Raises:
         TrainingError: the training split is empty.
@@ -64,7 +66,8 @@ def build_ngram_model(
     """
     data = TokenShards(shards.folder)
     tokens = _tokens(data, "train", at_most=SCORED_TOKENS)
-    num_counted = data.num_tokens("train") if arpa is None else 0
+    counted_parts = _read_once(shards, data)
+    num_counted = sum(part.size for part in counted_parts) if arpa is None else 0
     read = None if arpa is None else _read(arpa, data, config, tokenizer, name=draft.name)
     order = config.order if read is None else read.table.order
     spool = Spool(spool_folder)
@@ -78,7 +81,7 @@ def build_ngram_model(
     spool.start(asdict(tracking), params)
     status = "FAILED"
     try:
-        model, estimated = (read, []) if read is not None else _fit(data, config, draft, progress)
+        model, estimated = (read, []) if read is not None else _fit(counted_parts, data, config, draft, progress)
         rows = _history(model, tokens, data, spool.metrics, num_counted=num_counted)
         status = "FINISHED"
     finally:
@@ -101,6 +104,11 @@ def build_ngram_model(
     fallbacks = [order for order, found in enumerate(estimated, start=1) if found.is_fallback]
     notes = [] if arpa is None else [f"Nothing was counted: the model is {arpa_origin(arpa)}."]
     notes += [f"Too few n-grams of order {order} for discounts of its own: lmplz's fallback." for order in fallbacks]
+    if arpa is None and (num_again := data.num_tokens("train") - num_counted):
+        notes.append(
+            f"Each document was counted once: {num_again:,} of the {data.num_tokens('train'):,} training tokens are read again "
+            "for the corpus's epochs, and what Kneser-Ney smoothing makes of counts are not those of copies."
+        )
     return draft.commit(
         counts=counts,
         rows={"history.parquet": num_rows},
@@ -157,8 +165,26 @@ def _tokens(data: TokenShards, split: str, *, at_most: int | None = None) -> np.
     return np.concatenate(taken)
 
 
+def _read_once(shards: Artifact, data: TokenShards) -> list[np.ndarray[Any, Any]]:
+    """The training stream up to its second pass, which begins with the first document that stands there again.
+
+    How often Kneser-Ney smoothing discounts follows from how many n-grams occur once, twice and so on: of documents read twice
+    none occurs once.
+    """
+    documents = pq.read_table(shards.file("train.documents.parquet"), columns=["id", "source", "first_token"])
+    names = pc.binary_join_element_wise(documents["source"], documents["id"], "\0").combine_chunks()
+    numbers = names.dictionary_encode().indices.to_numpy()  # by first appearance: each new one has its own position
+    again = np.flatnonzero(numbers != np.arange(numbers.size))
+    left = int(documents["first_token"][int(again[0])].as_py()) if again.size else data.num_tokens("train")
+    parts = []
+    for part in data.tokens("train"):
+        parts.append(part[:left])
+        left -= parts[-1].size
+    return parts
+
+
 def _fit(
-    data: TokenShards, config: NgramConfig, draft: Draft, progress: Progress
+    parts: list[np.ndarray[Any, Any]], data: TokenShards, config: NgramConfig, draft: Draft, progress: Progress
 ) -> tuple[NgramModel, list[OrderProbabilities]]:
     scratch = draft.path("scratch/x").parent
     try:
@@ -166,7 +192,7 @@ def _fit(
         memory_bytes = config.memory_bytes or usable_memory_bytes() // 2
         counted = []
         for counts in count_ngrams(
-            data.tokens("train"),
+            parts,
             order=config.order,
             vocab_size=data.vocab_size,
             bos_id=data.bos_id,

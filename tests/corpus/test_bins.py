@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from corpus_building import build_from, clean_row, documents_of, rejects_of
 
+from pipeline import files
 from pipeline.artifacts import Artifact
 from pipeline.corpus import bins, layout
 
@@ -130,3 +131,20 @@ def test_each_file_is_sorted_by_id(tmp_path: Path) -> None:
     for path in [*artifact.files("documents/*.parquet"), *layout.reject_files(artifact)]:
         ids = pq.read_table(path)["id"].to_pylist()
         assert ids == sorted(ids)
+
+
+def test_documents_larger_than_a_workers_memory_are_sorted_without_their_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library of books in one file: 60 MB of text in one bin, by a database of 40 MB."""
+    monkeypatch.setattr(files, "ROW_GROUP_BYTES", 4_000_000)  # to the limit as it is to a worker's own
+    monkeypatch.setattr(bins, "WORKER_SETTINGS", {"memory_limit": "40MB", "threads": 1})
+    books = [clean_row(f"Book {number}. " + text_of(number) * 2500, number) for number in range(60)]
+    artifact = build_from(tmp_path, {"books": books}, splits={"validation": 0.2, "test": 0.2})
+    kept = documents_of(artifact)
+    assert {row["id"]: row["text"] for row in kept} == {row["id"]: row["text"] for row in books}
+    (train,) = layout.train_files(artifact)
+    ids = pq.read_table(train, columns=["id"])["id"].to_pylist()
+    assert ids == sorted(ids)
+    metadata = pq.read_metadata(train)
+    assert metadata.num_row_groups > 1  # who reads it need not hold all of it

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpus_building import build_from, clean_row, documents_of, rejects_of
+from corpus_building import build_from, clean_row, documents_of, pair_row, rejects_of
 from pydantic import ValidationError
 
 from pipeline.config import CorpusConfig
@@ -83,6 +83,45 @@ def test_a_document_of_nothing_else_is_a_reject(tmp_path: Path) -> None:
     ledger = Ledger.from_json(artifact.manifest.counts["ledger"])
     ledger.check("corpus")
     assert ledger.rejected["repeated_lines"].documents == 1
+
+
+def test_documents_that_are_alike_once_they_are_cut_count_as_one(tmp_path: Path) -> None:
+    """One text under two menus and by itself: else one split could be tested on what another learns."""
+    menus = {menu: [clean_row(f"{menu}\n\nStory {n} of the town.", n) for n in range(40)] for menu in ("Home", "Start")}
+    bare = [clean_row("Story 3 of the town.", 3), clean_row("Another story.", 4)]
+    artifact = build_from(tmp_path, {**menus, "bare": bare}, **lines(max_documents=10))
+    kept = documents_of(artifact)
+    assert sorted(row["text"] for row in kept) == sorted(
+        [*(f"Story {n} of the town." for n in range(40)), "Another story."]
+    )
+    sizes = {row["text"]: row["cluster_size"] for row in kept}
+    assert (sizes["Story 3 of the town."], sizes["Story 4 of the town."], sizes["Another story."]) == (3, 2, 1)
+    (keeper,) = [row for row in kept if row["text"] == "Story 3 of the town."]
+    others = [row for row in rejects_of(artifact) if row["index"] == 3]
+    places = {(row["source"], row["id"]) for row in [*others, keeper]}
+    assert len(places) == 3 and keeper["id"] == min(id_ for _, id_ in places)
+    where = f"{keeper['id']} ({keeper['source']}:a.txt:3)"
+    for reject in others:
+        assert (reject["reason"], reject["cluster_id"]) == ("duplicate", keeper["cluster_id"])
+        assert reject["detail"] == f"the same text as {where} once repeated lines are cut"
+    Ledger.from_json(artifact.manifest.counts["ledger"]).check("corpus")
+    assert artifact.report().figures["num_duplicates"] == 41
+
+
+def test_a_fixed_test_set_loses_no_document_to_copies(tmp_path: Path) -> None:
+    menus = {menu: [clean_row(f"{menu}\nStory {n} of the town.", n) for n in range(40)] for menu in ("Home", "Start")}
+    others = [clean_row(f"Another story, number {n}.", 100 + n) for n in range(30)]
+    sources = {**menus, "others": others}
+    artifact = build_from(tmp_path, sources, fixed={"Start": "test"}, **lines(max_documents=10))
+    kept = documents_of(artifact)
+    assert sum(row["source"] == "Start" for row in kept) == 40
+    assert artifact.report().figures["num_duplicates"] == 40
+
+
+def test_pairs_with_other_targets_are_no_copies(tmp_path: Path) -> None:
+    rows = [pair_row(f"{menu}\nStory {n}.", f"{menu[0]} {n}", n) for n in range(40) for menu in ("Home", "Start")]
+    artifact = build_from(tmp_path, {"pairs": rows}, **lines(max_documents=10))
+    assert len(documents_of(artifact)) == 80
 
 
 def test_short_lines_stay_where_asked(tmp_path: Path) -> None:

@@ -9,12 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline import files
 from pipeline.errors import StorageError
 from pipeline.files import (
     ROW_GROUP_ROWS,
     canonical_json,
     fingerprint,
     make_folder,
+    parquet_batches,
     sha256_file,
     write_bytes,
     write_json,
@@ -61,6 +63,29 @@ def test_equal_rows_give_equal_parquet_bytes_however_batched(tmp_path: Path, bat
     assert write_parquet(tmp_path / "batched.parquet", table.to_batches(max_chunksize=batch_rows), table.schema) == 9000
     assert sha256_file(tmp_path / "batched.parquet") == sha256_file(tmp_path / "whole.parquet")
     assert pq.read_table(tmp_path / "batched.parquet").equals(table)
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()], ids=str)
+@pytest.mark.parametrize("batch_rows", [1, 7, 100])
+def test_row_groups_are_bounded_by_bytes_however_batched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_rows: int, kind: pa.DataType
+) -> None:
+    monkeypatch.setattr(files, "ROW_GROUP_BYTES", 1000)
+    texts = ["x" * 400, "y" * 400, None, "z" * 400, "long" * 1000, *["w" * 10] * 95]
+    table = pa.table({"t": pa.array(texts, kind)})
+    write_parquet(tmp_path / "x.parquet", table.to_batches(max_chunksize=batch_rows), table.schema)
+    metadata = pq.read_metadata(tmp_path / "x.parquet")
+    # 400 + 400 + 0 + 400 reach 1000, 4000 pass it at once, and 95 times 10 do not
+    assert [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)] == [4, 1, 95]
+    assert pq.read_table(tmp_path / "x.parquet").equals(table)
+
+
+def test_a_batch_is_never_of_two_row_groups(tmp_path: Path) -> None:
+    table = pa.table({"x": list(range(ROW_GROUP_ROWS + 10)), "y": ["a"] * (ROW_GROUP_ROWS + 10)})
+    write_parquet(tmp_path / "x.parquet", table)
+    batches = list(parquet_batches(tmp_path / "x.parquet", columns=["x"], num_rows=3000))
+    assert [batch.num_rows for batch in batches] == [3000, ROW_GROUP_ROWS - 3000, 10]
+    assert pa.Table.from_batches(batches).equals(table.select(["x"]))
 
 
 @pytest.mark.parametrize(("folder", "reason"), [("taken", "is a file"), ("taken/x", "cannot be made: not a directory")])

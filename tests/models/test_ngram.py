@@ -86,15 +86,20 @@ def test_a_bigram_by_hand() -> None:
     unigrams, bigrams = estimate(orders, never_predicted=[BOS])
     assert unigrams.is_fallback
     first, second, third = FALLBACK_DISCOUNTS
+    assert third == 1.5
     # preceding words: a 1, b 1, c 1, EOS 2, in all 5; five ids can be predicted
     gamma = (3 * first + second) / 5
     p_b, p_c = ((1 - first) / 5 + gamma / 5 for _ in "bc")
     assert np.exp(unigrams.log_probabilities[[b, c]]) == pytest.approx([p_b, p_c])
     table = NgramTable.of(orders, [unigrams, bigrams], vocab_size=6)
+    # two bigrams occur once, two twice and one three times, so Y is 1/3
+    assert bigrams.discounts == pytest.approx((1 / 3, 3 / 2, 3))
+    first, second, _ = bigrams.discounts
     after_a = (second + first) / 3
     expected = [(2 - second) / 3 + after_a * p_b, (1 - first) / 3 + after_a * p_c]
-    assert np.exp(table.score(np.array([[a, b], [a, c]]))[:, 0]) == pytest.approx(expected, rel=1e-6)
-    assert third == 1.5
+    found = table.score(np.array([[a, b], [a, c]]))[:, 0]
+    assert np.exp(found) == pytest.approx(expected, rel=1e-6)
+    assert found / np.log(10) == pytest.approx([-0.53926915, -0.4628808])  # what lmplz writes
 
 
 def test_a_pruned_bigram_by_hand() -> None:
@@ -105,8 +110,8 @@ def test_a_pruned_bigram_by_hand() -> None:
     assert whole.table.num_ngrams == [6, 5]
     assert model.table.num_ngrams == [6, 3]
     unigrams = np.exp(whole.table.orders[0].log_probabilities)
-    after_a = 1 - (2 - FALLBACK_DISCOUNTS[1]) / 3
-    expected = [(2 - FALLBACK_DISCOUNTS[1]) / 3 + after_a * unigrams[b], after_a * unigrams[c], unigrams[EOS]]
+    after_a = 1 - (2 - 3 / 2) / 3
+    expected = [(2 - 3 / 2) / 3 + after_a * unigrams[b], after_a * unigrams[c], unigrams[EOS]]
     found = np.exp(model.table.score(np.array([[a, b], [a, c], [c, EOS]]))[:, 0])
     assert found == pytest.approx(expected, rel=1e-6)
 
@@ -154,6 +159,14 @@ def test_discounts_follow_chen_and_goodmans_equation() -> None:
     expected = (1 - 2 * scale * 15 / 40, 2 - 3 * scale * 8 / 15, 3 - 4 * scale * 5 / 8)
     assert modified_discounts([40, 15, 8, 5]) == (pytest.approx(expected), False)
     assert modified_discounts([40, 10, 10, 10]) == (FALLBACK_DISCOUNTS, True)  # D_2 = 2 - 3 * 2/3 = 0
+
+
+def test_no_ngram_that_occurs_four_times_is_no_reason_for_the_fallback() -> None:
+    """The 5-grams of Shakespeare's first 5,000 lines; what lmplz prints of them."""
+    discounts, is_fallback = modified_discounts([19_573, 32, 2, 0])
+    assert discounts == pytest.approx((0.996741, 1.81311, 3), abs=1e-5)
+    assert not is_fallback
+    assert modified_discounts([3, 1, 0, 1]) == (FALLBACK_DISCOUNTS, True)
 
 
 def test_counts_equal_those_of_a_dictionary() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,24 @@ def test_random_words_of_a_closed_vocabulary_stop_growing(tmp_path: Path) -> Non
     stats = statistics(tmp_path, [row(text) for text in texts])
     assert 0 <= stats.manifest.counts["heaps_beta"] < 0.05
     assert table(stats, "vocabulary_growth")[-1]["distinct_words"] == 20
+
+
+def test_overlap_of_many_sources_takes_no_comparison_of_every_two(tmp_path: Path) -> None:
+    draw = random.Random(0)  # noqa: S311
+    texts = [[" ".join(str(draw.randrange(50)) for _ in range(40)) for _ in range(3)] for _ in range(500)]
+    owned = [
+        [*own, texts[number - 1][0], texts[0][1]] for number, own in enumerate(texts)
+    ]  # a neighbour's, and one of all
+    rows = [(f"s{number:03}", text) for number, own in enumerate(owned) for text in own]
+    pq.write_table(pa.table({"source": [s for s, _ in rows], "text": [t for _, t in rows]}), tmp_path / "x.parquet")
+    started = time.monotonic()
+    found = measure_overlap([tmp_path / "x.parquet"]).table
+    assert time.monotonic() - started < 4  # two by two: six seconds
+    ngrams = [{tuple(t.split()[i : i + 13]) for t in own for i in range(28)} for own in owned]
+    assert found.num_rows == 500 * 499
+    for row in found.slice(0, 3000).to_pylist():
+        one, other = ngrams[int(row["source"][1:])], ngrams[int(row["other"][1:])]
+        assert (row["ngrams"], row["shared"]) == (len(one), len(one & other))
 
 
 def test_overlap_is_the_share_of_ngrams(tmp_path: Path) -> None:

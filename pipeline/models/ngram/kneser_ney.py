@@ -52,9 +52,10 @@ class OrderProbabilities:
 def modified_discounts(seen: Sequence[int]) -> tuple[tuple[float, float, float], bool]:
     """D_1, D_2, D_3+ given how many n-grams have the counts 1, 2, 3 and 4, and whether they are the fallback.
 
-    D_k = k - (k + 1) Y t_(k+1) / t_k with Y = t_1 / (t_1 + 2 t_2), Chen & Goodman's equation 26.
+    D_k = k - (k + 1) Y t_(k+1) / t_k with Y = t_1 / (t_1 + 2 t_2), Chen & Goodman's equation 26. t_4 stands in no divisor: where
+    it is 0, D_3+ is 3, as lmplz has it.
     """
-    if not all(seen):
+    if not all(seen[:3]):
         return FALLBACK_DISCOUNTS, True
     scale = seen[0] / (seen[0] + 2 * seen[1])
     first, second, third = (k - (k + 1) * scale * seen[k] / seen[k - 1] for k in (1, 2, 3))
