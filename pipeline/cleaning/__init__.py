@@ -12,4 +12,4 @@ report.py     what a person sees of it
 build.py      the stage
 """
 
-CODE_VERSION = "8"
+CODE_VERSION = "9"
