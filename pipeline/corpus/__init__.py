@@ -21,4 +21,4 @@ mixture.py    how often training reads each document
 database.py   DuckDB with locked settings, spilling into the draft's folder
 """
 
-CODE_VERSION = "8"
+CODE_VERSION = "9"

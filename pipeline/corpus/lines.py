@@ -4,7 +4,8 @@ In: the Parquet files of clean documents, and the table `verdicts`. Out: `verdic
 `lines_cut` (a hash of which lines go), and the hashes to remove. Each part's distinct lines are hashed by workers and
 cached by the part's content; how many kept documents hold a hash is counted in DuckDB. Duplicates and near-duplicates are
 gone by then, so that three editions of a novel do not count as boilerplate (CCNet, Wenzek et al. 2020, removes such lines
-before deduplication). A document of nothing else is a reject; what is cut from the others is counted in bytes.
+before deduplication). A document of nothing else is a reject; what is cut from the others is counted in bytes. Pairs are left
+whole: many questions share a context, many turns their beginnings, and a target is nothing without its text.
 
 Trade-off: quality signals are those of the text before the cut, and two documents that differ in boilerplate alone are
 compared with it.
@@ -33,7 +34,7 @@ from pipeline.progress import Progress
 from pipeline.records import document_id
 
 REPEATED_LINES = "repeated_lines"
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 NUM_SHOWN = 20
 SMALL_WORK_BYTES = 10_000_000
 """Of compressed documents: hashing these takes this process less time than starting workers."""
@@ -177,10 +178,10 @@ def _fill(writer: PartWriter, task: _Task) -> Mapping[str, Any]:
     number = 0
     for texts in _texts(task.clean):
         rows: list[dict[str, Any]] = []
-        for text in texts:
-            units = [unit.strip() for unit in split_units(text, task.unit)[::2]]
+        for text, is_pair in texts:
+            units = [] if is_pair else [unit.strip() for unit in split_units(text, task.unit)[::2]]
             long = {unit for unit in units if unit and len(unit) >= task.min_characters}
-            has_others = any(unit and len(unit) < task.min_characters for unit in units)
+            has_others = is_pair or any(unit and len(unit) < task.min_characters for unit in units)
             hashes = sorted(map(unit_hash, long))
             num_bytes = len(text.encode("utf-8", "surrogatepass"))
             rows.append({"row": number, "num_bytes": num_bytes, "hashes": hashes, "has_others": has_others})
@@ -190,13 +191,14 @@ def _fill(writer: PartWriter, task: _Task) -> Mapping[str, Any]:
     return {}
 
 
-def _texts(clean: Path) -> Iterator[list[str]]:
+def _texts(clean: Path) -> Iterator[list[tuple[str, bool]]]:
+    """Texts, each with whether it is half of a pair."""
     with pq.ParquetFile(clean) as file:
         for index in range(file.num_row_groups):
             for batch in file.iter_batches(
-                batch_size=_BATCH_ROWS, row_groups=[index], columns=["text"], use_threads=False
+                batch_size=_BATCH_ROWS, row_groups=[index], columns=["text", "target"], use_threads=False
             ):
-                yield batch["text"].to_pylist()
+                yield list(zip(batch["text"].to_pylist(), batch["target"].is_valid().to_pylist(), strict=True))
 
 
 def find_repeated(
