@@ -19,4 +19,4 @@ html.py          the one-page report: self-contained, no scripts, every text esc
 build.py         the stage
 """
 
-CODE_VERSION = "8"
+CODE_VERSION = "9"

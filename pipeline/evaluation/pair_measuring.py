@@ -63,10 +63,12 @@ def measure_pairs(
     Raises:
         StageError: the test split has no pair, or the model's probabilities are not finite.
     """
-    rows = read_pairs(test, chosen_ids(test, max_documents=config.max_documents))
+    everything, ids = read_pairs(test), chosen_ids(test, max_documents=config.max_documents)
+    rows = [row for row in everything if row.id in ids]
     if not rows:
         raise empty_test_split(name)
-    pairs = group_pairs((row.text, row.target) for row in rows)
+    texts = {row.text for row in rows}  # a chosen text has all its targets, also those that are not scored themselves
+    pairs = group_pairs((row.text, row.target) for row in everything if row.text in texts)
     progress.start(total=len(rows))
     started = time.monotonic()
     found = asked.score([row.text for row in rows], [row.target for row in rows], progress=progress)
@@ -181,7 +183,10 @@ def _samples(pairs: Sequence[Pair], outputs: Sequence[str], count: int) -> list[
 def _notes(was_cut: np.ndarray[Any, Any]) -> list[str]:
     if not was_cut.any():
         return []
-    return [f"{int(was_cut.sum())} of {len(was_cut)} pairs do not fit the model's context and were cut."]
+    return [
+        f"{int(was_cut.sum())} of {len(was_cut)} pairs do not fit the model's context, or the dataset's max_source_tokens, and "
+        "were cut."
+    ]
 
 
 def _outputs_table(pairs: Sequence[Pair], outputs: Sequence[str]) -> pa.Table:

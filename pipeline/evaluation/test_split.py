@@ -43,11 +43,11 @@ def read_texts(test: Path, ids: set[str]) -> Iterator[str]:
                 yield text.as_py()
 
 
-def read_pairs(test: Path, ids: set[str]) -> list[PairRow]:
-    """The chosen documents with their targets, in the order of the file."""
+def read_pairs(test: Path, ids: set[str] | None = None) -> list[PairRow]:
+    """The chosen documents with their targets, or all of them, in the order of the file."""
     columns = ["id", "text_hash", "source", "text", "target"]
     rows = pq.read_table(test, columns=columns).to_pylist()
-    return [PairRow(**row) for row in rows if row["id"] in ids and row["target"]]
+    return [PairRow(**row) for row in rows if (ids is None or row["id"] in ids) and row["target"]]
 
 
 def describe(test: Path, ids: set[str], *, num_openings: int) -> tuple[Documents, list[str]]:

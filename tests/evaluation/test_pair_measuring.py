@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,12 @@ class Reader(BigramModel):
         return [[A] for _ in prompts]
 
 
-def measured(folder: Path, *, bits_without: float) -> Measured:
-    pairs = [("ab", "b"), ("ba", "bb"), ("aa", "bbb"), ("a", "b")]
+PAIRS = [("ab", "b"), ("ba", "bb"), ("aa", "bbb"), ("a", "b")]
+
+
+def measured(
+    folder: Path, *, bits_without: float, pairs: Sequence[tuple[str, str]] = PAIRS, **settings: Any
+) -> Measured:
     rows = [
         {"id": f"{number:02d}", "text_hash": f"{number:02d}", "source": "s", "text": text, "target": target}
         for number, (text, target) in enumerate(pairs)
@@ -53,7 +58,7 @@ def measured(folder: Path, *, bits_without: float) -> Measured:
         test=file,
         train=[file],
         unigram=np.full(6, 4.0),
-        config=EvaluateConfig(),
+        config=EvaluateConfig(**settings),
         progress=SilentProgress(),
     )
 
@@ -70,3 +75,13 @@ def test_bits_per_byte_stand_beside_those_of_the_same_model_without_its_texts(tm
 def test_a_model_that_is_no_better_for_reading_is_told(tmp_path: Path, bits_without: float, said: str) -> None:
     (note,) = measured(tmp_path, bits_without=bits_without).notes
     assert note.startswith(f"With its text the model needs {said} bits fewer for a byte of a target than without")
+
+
+def test_a_chosen_text_is_judged_by_all_its_targets(tmp_path: Path) -> None:
+    pairs = [("ab", "b"), ("ba", "bb"), ("ab", "a"), ("ba", "bbb")]
+    found = measured(tmp_path, bits_without=3.0, pairs=pairs, max_documents=1, metrics=["chrf"])
+    assert found.documents.ids == ["00"]
+    assert found.outputs is not None
+    assert found.outputs.to_pylist() == [{"text": "ab", "targets": ["b", "a"], "output": "a"}]
+    chrf = {row["by"]: row["value"] for row in found.task_rows if row["metric"] == "chrf"}
+    assert chrf["model"] == 100  # it wrote the second
