@@ -40,4 +40,4 @@ spool.py       metrics to a file, shipped by others
 console.py     the progress line
 """
 
-CODE_VERSION = "6"
+CODE_VERSION = "7"
