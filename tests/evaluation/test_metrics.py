@@ -172,6 +172,18 @@ def test_an_interval_lies_around_its_value_even_where_draws_are_smaller() -> Non
     assert found.low < found.value < found.high
 
 
+def test_a_difference_of_sets_is_as_sure_as_its_interval_says() -> None:
+    # the first says each of its 600 words twice in one text, the second its 540 in two or three texts, of which a draw has one
+    texts, places = np.repeat(np.arange(200), 6), np.arange(1200)
+    first = Distinct(texts=texts, items=texts * 3 + places % 3, num_texts=200)
+    second = Distinct(texts=texts, items=places % 540, num_texts=200)
+    found = paired_difference(first, second, seed=0)
+    assert 0 < found.low < found.difference
+    assert found.confidence > 0.975
+    assert paired_difference(second, first, seed=0).confidence == pytest.approx(1 - found.confidence)
+    assert paired_difference(first, first, seed=0).confidence == 0.5
+
+
 def test_the_same_seed_gives_the_same_figures_and_equal_systems_are_not_told_apart() -> None:
     scored = ratio_of(np.arange(9.0), np.ones(9))
     assert estimate(scored, seed=5) == estimate(scored, seed=5)

@@ -4,7 +4,8 @@ In: statistics of each text. Out: the metric of them all, of any draw of them, a
 
 - The texts are drawn again with replacement (Koehn 2004; Efron and Tibshirani 1993); a draw is a count of every text.
 - A statistic of sets, such as distinct n-grams, is smaller in every draw than in the whole, since a text drawn twice brings
-  nothing new. So intervals are percentiles of the draws less their mean, laid around the value itself.
+  nothing new. So intervals are percentiles of the draws less their mean, laid around the value itself; and two systems are told
+  apart by draws that are laid around their difference, since the more varied of them shrinks more.
 - The seed is the caller's: the same comparison always gives the same figures.
 """
 
@@ -28,6 +29,10 @@ class Scored(Protocol):
     @property
     def num_texts(self) -> int: ...
 
+    @property
+    def shrinks(self) -> bool:
+        """Whether draws are smaller than the whole."""
+
     def under(self, counts: Array) -> Array:
         """float64 (R,): the metric where text n occurs `counts[r, n]` times; counts is (R, N)."""
 
@@ -40,6 +45,8 @@ class Summed:
     """float64 (N, S)"""
     combine: Callable[[Array], Array]
     """Sums (R, S) -> metric (R,)."""
+
+    shrinks = False
 
     @property
     def num_texts(self) -> int:
@@ -58,6 +65,8 @@ class Distinct:
     items: Array
     """int64 (M,): which item it is."""
     num_texts: int
+
+    shrinks = True
 
     def under(self, counts: Array) -> Array:
         sizes = counts @ np.bincount(self.texts, minlength=self.num_texts)
@@ -134,7 +143,8 @@ def paired_difference(
         [first.under(counts) - second.under(counts) for counts in draws(first.num_texts, num_resamples, seed)]
     )
     low, high = np.percentile(drawn - drawn.mean(), [2.5, 97.5])
-    confidence = float((drawn > 0).mean() + (drawn == 0).mean() / 2)
+    compared = drawn + (value - drawn.mean()) if first.shrinks else drawn
+    confidence = float((compared > 0).mean() + (compared == 0).mean() / 2)
     return PairedDifference(difference=value, low=value + float(low), high=value + float(high), confidence=confidence)
 
 
