@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config.training import EvaluateConfig
+from pipeline.errors import InputError
+from pipeline.evaluation.continuation import in_words
 from pipeline.evaluation.measured import Measured, check_finite, documents_table, empty_test_split
 from pipeline.evaluation.metrics.scored import Estimate, estimate, ratio_of
 from pipeline.evaluation.metrics.totals import Documents, summarise, summarise_sources
@@ -29,6 +31,7 @@ from pipeline.tasks import TASKS
 
 if TYPE_CHECKING:
     from pipeline.evaluation.pair_model import PairModel
+    from pipeline.models.interface import GenerationParameters
 
 OUTPUTS_SCHEMA = pa.schema(
     [
@@ -85,7 +88,8 @@ def measure_pairs(
     scores = _scores(found.bits, found.num_tokens, _unigram_bits(asked, rows, unigram))
     progress.note(f"writing for {len(pairs)} texts")
     progress.start(total=len(pairs))
-    outputs = asked.write([pair.text for pair in pairs], asked.parameters(), progress=progress)
+    parameters = _parameters(name, asked, config)
+    outputs = asked.write([pair.text for pair in pairs], parameters, progress=progress)
     progress.finish()
     targets = pq.read_table(train, columns=["target"], partitioning=None)["target"].to_pylist()
     written = {"model": outputs, **baseline_outputs(pairs, majority_target=majority(filter(None, targets)))}
@@ -95,7 +99,11 @@ def measure_pairs(
         figures=_known(summarise(documents, scores)),
         sources={source: _known(row) for source, row in summarise_sources(documents, scores).items()},
         samples=_samples(pairs, outputs, config.num_samples),
-        notes=_notes(found.was_cut) + _use_of_texts(bits, documents),
+        notes=[
+            *_notes(found.was_cut),
+            *_use_of_texts(bits, documents),
+            *([f"How it wrote: {in_words(parameters)}."] if config.generation is not None else []),
+        ],
         scoring_seconds=seconds,
         task=asked.task,
         task_metric=metrics[0],
@@ -105,6 +113,18 @@ def measure_pairs(
         ],
         outputs=_outputs_table(pairs, outputs),
     )
+
+
+def _parameters(name: str, asked: PairModel, config: EvaluateConfig) -> GenerationParameters:
+    """How the model writes: by its task's preset, and what is configured before it.
+
+    Raises:
+        InputError: a setting that does not fit the model.
+    """
+    try:
+        return asked.parameters(config.generation.chosen() if config.generation is not None else None)
+    except ValueError as error:
+        raise InputError(f"models.{name}.evaluate.generation: {error}. Correct it.") from error
 
 
 def _documents(rows: Sequence[PairRow]) -> Documents:

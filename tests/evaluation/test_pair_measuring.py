@@ -13,6 +13,7 @@ import pytest
 from bigram_model import A, BigramModel, CharacterTokenizer
 
 from pipeline.config.training import EvaluateConfig
+from pipeline.errors import InputError
 from pipeline.evaluation.build import task_figures
 from pipeline.evaluation.measured import Measured
 from pipeline.evaluation.pair_measuring import measure_pairs
@@ -34,7 +35,7 @@ class Reader(BigramModel):
         return [np.full(len(target), -b * np.log(2.0)) for b, target in zip(bits, targets, strict=True)]
 
     def generate(self, prompts: list[list[int]], parameters: Any) -> list[list[int]]:
-        return [[A] for _ in prompts]
+        return [[A] * max(1, parameters.min_new_tokens) for _ in prompts]
 
 
 PAIRS = [("ab", "b"), ("ba", "bb"), ("aa", "bbb"), ("a", "b")]
@@ -85,3 +86,16 @@ def test_a_chosen_text_is_judged_by_all_its_targets(tmp_path: Path) -> None:
     assert found.outputs.to_pylist() == [{"text": "ab", "targets": ["b", "a"], "output": "a"}]
     chrf = {row["by"]: row["value"] for row in found.task_rows if row["metric"] == "chrf"}
     assert chrf["model"] == 100  # it wrote the second
+
+
+def test_what_is_measured_is_written_as_the_file_says(tmp_path: Path) -> None:
+    found = measured(tmp_path, bits_without=3.0, generation={"min_new_tokens": 3, "num_beams": 2, "no_repeat_ngram": 4})
+    assert found.outputs is not None
+    assert set(found.outputs["output"].to_pylist()) == {"aaa"}
+    assert found.notes == [
+        "How it wrote: 2 beams, length penalty 1, at least 3 and at most 16 tokens, no run of 4 twice."
+    ]
+    with pytest.raises(
+        InputError, match=r"models.reader.evaluate.generation: min_new_tokens is 17; it must lie in 0 to 16"
+    ):
+        measured(tmp_path, bits_without=3.0, generation={"min_new_tokens": 17})
