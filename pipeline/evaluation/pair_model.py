@@ -96,9 +96,9 @@ class PairModel:
     def defaults(self) -> dict[str, Any]:
         """How it writes where nothing else is asked for: as its task's preset says, and a decoder alone at most half its
         context."""
-        preset, context = defaults_of(self.task), self.model.context_tokens
-        room = context if self.is_encoder_decoder else context // 2
-        return {**preset, "max_new_tokens": min(preset["max_new_tokens"], room)}
+        preset = defaults_of(self.task)
+        most = min(preset["max_new_tokens"], self.model.context_tokens)
+        return {**preset, "max_new_tokens": self.most_new_tokens(most)}
 
     def prompt(self, text: str, *, room: int) -> tuple[list[int], bool]:
         """What the model reads before a target of at most `room` tokens, and whether the text was cut for it."""
@@ -134,6 +134,10 @@ class PairModel:
         ids = self.source_tokenizer.encode(prompt.rstrip())
         read = self.prompt(prompt, room=0)[0] if self._template is None else self._template.prompt(ids).tolist()
         return read, self.tokenizer.encode(target.lstrip())
+
+    def most_new_tokens(self, asked: int) -> int:
+        """Of so many that may be written, those that leave a decoder alone half its context for the text."""
+        return asked if self._template is None else min(asked, self.model.context_tokens // 2)
 
     def _check_room(self, max_new_tokens: int) -> None:
         """Raises InputError where a decoder alone would read no token of a text."""
@@ -237,6 +241,10 @@ class TextModel:
         """Token ids of a prompt and of what may follow it, as running text is cut; see `targets.split_tokens`."""
         prompt_ids, target_ids = split_tokens(self.tokenizer, prompt, target)
         return [self.tokenizer.bos_id, *prompt_ids], target_ids
+
+    def most_new_tokens(self, asked: int) -> int:
+        """Of so many that may be written, all: what is written outgrows the context."""
+        return asked
 
     @property
     def defaults(self) -> Mapping[str, Any]:
