@@ -26,6 +26,7 @@ from pipeline.models.loading import load_model
 from pipeline.progress import Progress, SilentProgress
 from pipeline.shards.pairs import PromptTemplate, shorten
 from pipeline.shards.reader import PAIR_INDEX
+from pipeline.shards.speakers import speakers_of
 from pipeline.tokenizer.model import Tokenizer
 
 if TYPE_CHECKING:
@@ -114,7 +115,14 @@ class PairModel:
         return context - 2 if self._template is None else context - room - self._template.num_tokens + 1
 
     def remark(self, text: str, parameters: GenerationParameters) -> str | None:
-        """What a person should know before the model writes: that the text is too long to be read whole."""
+        """What a person should know before the model writes: that a conversation lacks the names which those of its data have, or
+        that the text is too long to be read whole."""
+        if self.speakers is not None and speakers_of(text) is None:
+            first, second = self.speakers
+            return (
+                f"It learnt from conversations whose lines begin with names, the last with who answers: '{first}: ...', then "
+                f"'{second}:'. `textmill chat` writes them so."
+            )
         if not self.prompt(text, room=parameters.max_new_tokens)[1]:
             return None
         cut = "end" if self.keep_source == "beginning" else "beginning"

@@ -92,6 +92,14 @@ def test_a_text_is_cut_to_what_the_dataset_cuts_its_own_to(
     assert f"so its {cut} was left out" in found
 
 
+def test_a_conversation_without_the_names_of_its_data_is_told() -> None:
+    tokenizer: Any = CharacterTokenizer()
+    pairs = PairModel(Bigram(context_tokens=64), tokenizer, tokenizer, {**index(), "speakers": ["USER", "SYSTEM"]})
+    found = pairs.remark("ab", pairs.parameters())
+    assert found is not None and found.endswith("'USER: ...', then 'SYSTEM:'. `textmill chat` writes them so.")
+    assert pairs.remark("USER: ab\nSYSTEM:", pairs.parameters()) is None
+
+
 def test_benchmarks_ask_through_the_template_too() -> None:
     pairs = asked(Bigram(context_tokens=16))
     assert pairs.cut("bb ", " ab") == ([BOS, A, B, B, B], [A, B])
