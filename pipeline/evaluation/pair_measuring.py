@@ -2,6 +2,7 @@
 
 In: a model with its way of being asked, and the test split's pairs. Out: as for texts, with bits, bytes and tokens of the
 targets, and for the task's metrics a row a writer. Texts that have several targets are written for once and judged by the best.
+Intervals draw what hangs together (a conversation, the questions of a context, the targets of a text) as wholes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pipeline.config.training import EvaluateConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.continuation import in_words
 from pipeline.evaluation.measured import Measured, check_finite, documents_table, empty_test_split
-from pipeline.evaluation.metrics.scored import Estimate, estimate, ratio_of
+from pipeline.evaluation.metrics.scored import Array, Estimate, estimate, groups_of, ratio_of
 from pipeline.evaluation.metrics.totals import Documents, summarise, summarise_sources
 from pipeline.evaluation.scoring import NUM_BINS, DocumentScores
 from pipeline.evaluation.spelling import unknown_bits
@@ -38,6 +39,7 @@ OUTPUTS_SCHEMA = pa.schema(
         pa.field("text", pa.large_string(), nullable=False),
         pa.field("targets", pa.list_(pa.large_string()), nullable=False),
         pa.field("output", pa.large_string(), nullable=False),
+        pa.field("group_id", pa.string()),
     ]
 )
 UNKNOWN = ("top1_accuracy", "top5_accuracy", "expected_calibration_error", "unknown_fraction")
@@ -83,7 +85,8 @@ def measure_pairs(
     alone = asked.score([""] * len(rows), [row.target for row in rows], progress=progress)
     progress.finish()
     metrics = task_metrics(asked.task, config)
-    documents = _documents(rows)
+    documents, groups = _documents(rows), {row.text: row.group_id for row in everything}
+    of_rows = groups_of([row.group_id or f"text {row.text}" for row in rows])
     bits = {"model": found.bits, WITHOUT_TEXT: alone.bits}
     scores = _scores(found.bits, found.num_tokens, _unigram_bits(asked, rows, unigram))
     progress.note(f"writing for {len(pairs)} texts")
@@ -101,17 +104,22 @@ def measure_pairs(
         samples=_samples(pairs, outputs, config.num_samples),
         notes=[
             *_notes(found.was_cut),
-            *_use_of_texts(bits, documents),
+            *_use_of_texts(bits, documents, of_rows),
             *([f"How it wrote: {in_words(parameters)}."] if config.generation is not None else []),
         ],
         scoring_seconds=seconds,
         task=asked.task,
         task_metric=metrics[0],
         task_rows=[
-            *_bits_rows({**bits, "unigram": scores.baseline_bits}, documents),
-            *measure(pairs, written, metrics=[metric for metric in metrics if metric != "bits_per_byte"]),
+            *_bits_rows({**bits, "unigram": scores.baseline_bits}, documents, of_rows),
+            *measure(
+                pairs,
+                written,
+                metrics=[metric for metric in metrics if metric != "bits_per_byte"],
+                groups=groups_of([groups[pair.text] for pair in pairs]),
+            ),
         ],
-        outputs=_outputs_table(pairs, outputs),
+        outputs=_outputs_table(pairs, outputs, groups),
     )
 
 
@@ -163,19 +171,21 @@ def _scores(
     )
 
 
-def _bits_rows(bits: Mapping[str, np.ndarray[Any, Any]], documents: Documents) -> list[dict[str, Any]]:
+def _bits_rows(
+    bits: Mapping[str, np.ndarray[Any, Any]], documents: Documents, groups: Array | None
+) -> list[dict[str, Any]]:
     """Bits per byte of the targets with their interval, by whom they were found likely."""
     rows = []
     for writer, of_targets in bits.items():
-        found = _per_byte(of_targets, documents)
+        found = _per_byte(of_targets, documents, groups)
         row = {"metric": "bits_per_byte", "by": writer, "value": found.value, "low": found.low, "high": found.high}
         rows.append({**row, "signature": "targets given their sources, their end not counted"})
     return rows
 
 
-def _use_of_texts(bits: Mapping[str, np.ndarray[Any, Any]], documents: Documents) -> list[str]:
+def _use_of_texts(bits: Mapping[str, np.ndarray[Any, Any]], documents: Documents, groups: Array | None) -> list[str]:
     """A word about a model that does not read, which metrics of what it writes would not tell."""
-    saved = _per_byte(bits[WITHOUT_TEXT] - bits["model"], documents)
+    saved = _per_byte(bits[WITHOUT_TEXT] - bits["model"], documents, groups)
     if saved.low > 0:
         return []
     return [
@@ -184,9 +194,9 @@ def _use_of_texts(bits: Mapping[str, np.ndarray[Any, Any]], documents: Documents
     ]
 
 
-def _per_byte(bits: np.ndarray[Any, Any], documents: Documents) -> Estimate:
+def _per_byte(bits: np.ndarray[Any, Any], documents: Documents, groups: Array | None) -> Estimate:
     seed = int(fingerprint(documents.ids), 16)
-    return estimate(ratio_of(bits, documents.num_bytes.astype(np.float64)), seed=seed)
+    return estimate(ratio_of(bits, documents.num_bytes.astype(np.float64)), seed=seed, groups=groups)
 
 
 def _known(figures: dict[str, Any]) -> dict[str, Any]:
@@ -209,10 +219,11 @@ def _notes(was_cut: np.ndarray[Any, Any]) -> list[str]:
     ]
 
 
-def _outputs_table(pairs: Sequence[Pair], outputs: Sequence[str]) -> pa.Table:
+def _outputs_table(pairs: Sequence[Pair], outputs: Sequence[str], groups: Mapping[str, str | None]) -> pa.Table:
     columns = {
         "text": [pair.text for pair in pairs],
         "targets": [list(pair.targets) for pair in pairs],
         "output": list(outputs),
+        "group_id": [groups[pair.text] for pair in pairs],
     }
     return pa.table(columns, schema=OUTPUTS_SCHEMA)

@@ -28,6 +28,8 @@ class PairRow:
     source: str
     text: str
     target: str
+    group_id: str | None
+    """What the pair hangs together with: a conversation, the context of questions."""
 
 
 def chosen_ids(test: Path, *, max_documents: int | None) -> set[str]:
@@ -45,7 +47,7 @@ def read_texts(test: Path, ids: set[str]) -> Iterator[str]:
 
 def read_pairs(test: Path, ids: set[str] | None = None) -> list[PairRow]:
     """The chosen documents with their targets, or all of them, in the order of the file."""
-    columns = ["id", "text_hash", "source", "text", "target"]
+    columns = ["id", "text_hash", "source", "text", "target", "group_id"]
     rows = pq.read_table(test, columns=columns).to_pylist()
     return [PairRow(**row) for row in rows if (ids is None or row["id"] in ids) and row["target"]]
 

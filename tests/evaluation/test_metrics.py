@@ -21,6 +21,7 @@ from pipeline.evaluation.metrics.rouge import rouge
 from pipeline.evaluation.metrics.scored import (
     Distinct,
     estimate,
+    groups_of,
     mean_of,
     paired_difference,
     ratio_of,
@@ -162,6 +163,20 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_theory() -> None:
     half = 1.96 * values.std(ddof=1) / np.sqrt(400)
     assert found.value == pytest.approx(values.mean())
     assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.06)
+
+
+def test_groups_are_drawn_as_wholes_and_are_as_much_evidence_as_there_are_groups() -> None:
+    of_groups = np.random.default_rng(0).normal(3.0, 2.0, size=40)
+    groups = groups_of([f"conversation {number % 40}" for number in range(400)])
+    assert groups is not None
+    found = estimate(mean_of(of_groups[groups]), seed=1, num_resamples=4_000, groups=groups)
+    half = 1.96 * of_groups.std(ddof=1) / np.sqrt(40)
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.06)
+    noise = np.random.default_rng(1).normal(0.0, 0.1, size=400)
+    compared = paired_difference(mean_of(of_groups[groups] + noise), mean_of(noise + 2.4), seed=1, groups=groups)
+    assert (compared.high - compared.low) / 2 == pytest.approx(half, rel=0.1)
+    assert groups_of([None, None]) is None
+    assert groups_of(["all", "all"]) is None
 
 
 def test_an_interval_lies_around_its_value_even_where_draws_are_smaller() -> None:

@@ -42,10 +42,22 @@ PAIRS = [("ab", "b"), ("ba", "bb"), ("aa", "bbb"), ("a", "b")]
 
 
 def measured(
-    folder: Path, *, bits_without: float, pairs: Sequence[tuple[str, str]] = PAIRS, **settings: Any
+    folder: Path,
+    *,
+    bits_without: float,
+    pairs: Sequence[tuple[str, str]] = PAIRS,
+    groups: Sequence[str] | None = None,
+    **settings: Any,
 ) -> Measured:
     rows = [
-        {"id": f"{number:02d}", "text_hash": f"{number:02d}", "source": "s", "text": text, "target": target}
+        {
+            "id": f"{number:02d}",
+            "text_hash": f"{number:02d}",
+            "source": "s",
+            "text": text,
+            "target": target,
+            "group_id": None if groups is None else groups[number],
+        }
         for number, (text, target) in enumerate(pairs)
     ]
     file = folder / "pairs.parquet"
@@ -83,7 +95,7 @@ def test_a_chosen_text_is_judged_by_all_its_targets(tmp_path: Path) -> None:
     found = measured(tmp_path, bits_without=3.0, pairs=pairs, max_documents=1, metrics=["chrf"])
     assert found.documents.ids == ["00"]
     assert found.outputs is not None
-    assert found.outputs.to_pylist() == [{"text": "ab", "targets": ["b", "a"], "output": "a"}]
+    assert found.outputs.to_pylist() == [{"text": "ab", "targets": ["b", "a"], "output": "a", "group_id": None}]
     chrf = {row["by"]: row["value"] for row in found.task_rows if row["metric"] == "chrf"}
     assert chrf["model"] == 100  # it wrote the second
 
@@ -99,3 +111,17 @@ def test_what_is_measured_is_written_as_the_file_says(tmp_path: Path) -> None:
         InputError, match=r"models.reader.evaluate.generation: min_new_tokens is 17; it must lie in 0 to 16"
     ):
         measured(tmp_path, bits_without=3.0, generation={"min_new_tokens": 17})
+
+
+def test_intervals_draw_what_hangs_together_as_wholes(tmp_path: Path) -> None:
+    # two conversations, of which the model finds all turns of one likely and none of the other
+    pairs = [(f"{'a' if number % 2 else 'b'}{'b' * number}", "b") for number in range(1, 15)]
+    groups = ["even", "odd"] * 7
+    widths = {}
+    for name, chosen in (("alone", None), ("together", groups)):
+        found = measured(tmp_path, bits_without=9.0, pairs=pairs, groups=chosen)
+        (row,) = (row for row in found.task_rows if (row["metric"], row["by"]) == ("bits_per_byte", "model"))
+        assert row["value"] == pytest.approx(5.0)
+        widths[name] = row["low"], row["high"]
+    assert widths["together"] == pytest.approx((1.0, 9.0), abs=0.2)  # a quarter of the draws is one conversation twice
+    assert widths["alone"] == pytest.approx((5 - 4 * 1.96 / 14**0.5, 5 + 4 * 1.96 / 14**0.5), abs=0.5)
