@@ -28,6 +28,7 @@ from pipeline.evaluation.task_outputs import Pair, baseline_outputs, group_pairs
 from pipeline.evaluation.test_split import PairRow, chosen_ids, read_pairs
 from pipeline.files import fingerprint
 from pipeline.progress import Progress
+from pipeline.records import document_id
 from pipeline.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def measure_pairs(
     progress.finish()
     metrics = task_metrics(asked.task, config)
     documents, groups = _documents(rows), {row.text: row.group_id for row in everything}
-    of_rows = groups_of([row.group_id or f"text {row.text}" for row in rows])
+    of_rows = groups_of(documents.groups or ())
     bits = {"model": found.bits, WITHOUT_TEXT: alone.bits}
     scores = _scores(found.bits, found.num_tokens, _unigram_bits(asked, rows, unigram))
     progress.note(f"writing for {len(pairs)} texts")
@@ -142,6 +143,7 @@ def _documents(rows: Sequence[PairRow]) -> Documents:
         sources=np.array([row.source for row in rows], dtype=object),
         num_bytes=np.array([len(row.target.encode()) for row in rows], dtype=np.int64),
         num_words=np.array([len(row.target.split()) for row in rows], dtype=np.int64),
+        groups=[row.group_id or document_id(row.text) for row in rows],
     )
 
 

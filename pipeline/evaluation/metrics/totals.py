@@ -35,6 +35,8 @@ class Documents:
     """int64 (D,): UTF-8 bytes of the text."""
     num_words: np.ndarray[Any, Any]
     """int64 (D,): separated by white space."""
+    groups: list[str] | None = None
+    """Of pairs, what each hangs together with: a conversation, a context, or its text, which may have several targets."""
 
 
 def summarise(
