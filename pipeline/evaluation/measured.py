@@ -39,7 +39,7 @@ DOCUMENTS_SCHEMA = pa.schema(
         pa.field("group_id", pa.string()),
     ]
 )
-"""Of a pair, bytes, tokens and bits are those of the target, and `group_id` says what it hangs together with."""
+"""Of a pair, bytes, tokens and bits are those of the target. `group_id` says what a document hangs together with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +164,6 @@ def documents_table(documents: Documents, scores: DocumentScores) -> pa.Table:
         "num_tokens": scores.num_tokens,
         "bits": scores.bits,
         "unigram_bits": scores.baseline_bits,
-        "group_id": pa.nulls(len(documents.ids)) if documents.groups is None else documents.groups,
+        "group_id": list(documents.groups),
     }
     return pa.table(columns, schema=DOCUMENTS_SCHEMA).sort_by("id")

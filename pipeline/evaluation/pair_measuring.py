@@ -87,7 +87,7 @@ def measure_pairs(
     progress.finish()
     metrics = task_metrics(asked.task, config)
     documents, groups = _documents(rows), {row.text: row.group_id for row in everything}
-    of_rows = groups_of(documents.groups or ())
+    of_rows = groups_of(documents.groups)
     bits = {"model": found.bits, WITHOUT_TEXT: alone.bits}
     scores = _scores(found.bits, found.num_tokens, _unigram_bits(asked, rows, unigram))
     progress.note(f"writing for {len(pairs)} texts")

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pipeline.evaluation.metrics.totals import Documents
 from pipeline.evaluation.samples import pick_openings
 
-_COLUMNS = ["id", "text_hash", "source", "num_bytes", "num_words", "text"]
+_COLUMNS = ["id", "text_hash", "source", "num_bytes", "num_words", "text", "group_id"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +71,7 @@ def describe(test: Path, ids: set[str], *, num_openings: int) -> tuple[Documents
         sources=np.array([row["source"] for row in rows], dtype=object),
         num_bytes=np.array([row["num_bytes"] for row in rows], dtype=np.int64),
         num_words=np.array([row["num_words"] for row in rows], dtype=np.int64),
+        groups=[row["group_id"] for row in rows],
     )
     return documents, pick_openings(first_texts, count=num_openings)
 
