@@ -33,6 +33,10 @@ class Generation:
     """Only so many of the most likely tokens are drawn from; 0 is all."""
     top_p: float = 1.0
     """Only the most likely tokens that together have this probability are drawn from."""
+    min_new_tokens: int = 0
+    """A text does not end before it has so many tokens."""
+    no_repeat_ngram: int = 0
+    """No run of so many tokens stands twice in a text; 0 lets all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

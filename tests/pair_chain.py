@@ -90,7 +90,7 @@ def make_pair_model(
         write_parquet(draft.path("history.parquet"), pa.table(history))
         write_json(draft.path("training.json"), {"steps": num_steps})
         counts = {"num_parameters": model.num_parameters, "tokens": 512 * num_steps, "steps": num_steps}
-        return draft.commit(counts=counts, report=Report())
+        return draft.commit(counts=counts, report=Report(notes=[f"Trained for {num_steps} steps alone."]))
 
     literals = {"family": "transformer", "num_steps": num_steps}
     inputs = {"shards": shards, "tokenizer": tokenizer}

@@ -172,6 +172,10 @@ def _generate_options(generate: argparse.ArgumentParser) -> None:
         help="more than 1: the likeliest text instead of a drawn one",
     )
     generate.add_argument("--length-penalty", type=float, metavar="X", help="of beams; larger prefers longer texts")
+    generate.add_argument("--min-tokens", type=int, dest="min_new_tokens", metavar="N", help="no end before so many")
+    generate.add_argument(
+        "--no-repeat-ngram", type=int, metavar="N", help="no run of N tokens twice, such as 3; 0 lets all"
+    )
 
 
 def _dispatch(project: Project, parsed: argparse.Namespace) -> int:

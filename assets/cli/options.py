@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pipeline.errors import InputError
 
-_OPTIONS = {"max_new_tokens": "--max-tokens", "top_k": "--top-k", "top_p": "--top-p", "num_beams": "--beams"}
+_OPTIONS = {
+    "max_new_tokens": "--max-tokens",
+    "min_new_tokens": "--min-tokens",
+    "top_k": "--top-k",
+    "top_p": "--top-p",
+    "num_beams": "--beams",
+}
 
 
 def refused(command: str, error: ValueError) -> InputError:

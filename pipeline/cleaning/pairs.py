@@ -7,13 +7,15 @@ sides' words, so that a sentence is the same one whatever its case and punctuati
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from typing import Any
 
+import regex
+
 from pipeline.cleaning.language import identify_languages
 
-_WORD = re.compile(r"\w+")
+_WORD = regex.compile(r"[\p{L}\p{N}_][\p{L}\p{N}\p{M}_]*")
+"""A letter's marks belong to it: they are the vowels of Hindi and the tones of Thai, which `\\w` of `re` leaves out."""
 
 
 def side_hash(text: str) -> str:

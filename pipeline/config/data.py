@@ -61,6 +61,8 @@ class JsonSource(FileSource):
     """The field that holds the title; kept beside the text, not in it."""
     target: str | None = None
     """The field that holds the other half of a pair, such as a translation."""
+    group: str | None = None
+    """The field whose equal values stay in one split, such as the context of several questions."""
     join: str = "\n"
     """Put between several text fields."""
 
@@ -76,6 +78,8 @@ class ParquetSource(FileSource):
     """The column that holds the title; kept beside the text, not in it."""
     target: str | None = None
     """The column that holds the other half of a pair, such as a translation."""
+    group: str | None = None
+    """The column whose equal values stay in one split, such as the context of several questions."""
     join: str = "\n"
     """Put between several text columns."""
 
@@ -133,7 +137,7 @@ class NearConfig(Section):
 
 
 class LinesConfig(Section):
-    """Text repeated across documents, such as navigation and licences, is cut out of those that hold it."""
+    """Text repeated across documents, such as navigation and licences, is cut out of those that hold it. Pairs stay whole."""
 
     max_documents: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
     """What more kept documents hold is cut from all of them: a number, or a fraction of the kept documents."""

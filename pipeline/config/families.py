@@ -30,6 +30,8 @@ def misfit(model: ModelConfig, dataset: DatasetConfig) -> str | None:
                 f"evaluate.metrics names {metric!r}, which does not fit the task {dataset.task} of {where}. Choose among "
                 f"{', '.join(fitting(dataset.task))}"
             )
+    if model.evaluate.generation is not None and not dataset.is_pairs:
+        return f"evaluate.generation is set, but {where} has the task language_model, without pairs. Remove it"
     if dataset.is_pairs and not isinstance(model, NgramConfig) and (key := _for_windows(model)) is not None:
         return f"{key} is set, which is for windows of text, but {where} has the task {dataset.task}. Remove it"
     if not isinstance(model, NgramConfig) and model.train.loss_on == "whole_pairs":

@@ -73,6 +73,8 @@ class CsvSource(FileSource):
     """The column that holds the title; kept beside the text, not in it."""
     target: Column | None = None
     """The column that holds the other half of a pair, such as a translation."""
+    group: Column | None = None
+    """The column whose equal values stay in one split, such as the context of several questions."""
     join: str = "\n"
     """Put between several text columns."""
     header: bool = True
@@ -89,7 +91,7 @@ class CsvSource(FileSource):
         texts = self.text if isinstance(self.text, tuple) else (self.text,)
         if not texts:
             raise ValueError("has no text column. Name one")
-        named = [column for column in (*texts, self.title, self.target) if isinstance(column, str)]
+        named = [column for column in (*texts, self.title, self.target, self.group) if isinstance(column, str)]
         if not self.header and named:
             raise ValueError(f"has header: false and names the column {named[0]!r}. Give its number, from 0")
         if self.quote is not None and self.quote == self.delimiter:
@@ -128,7 +130,8 @@ class SquadSource(FileSource):
     """Names this kind of source."""
     documents: Literal["contexts", "contexts_and_questions", "pairs"] = "contexts"
     """`contexts`: a paragraph each. `contexts_and_questions`: each followed by its questions and first answers, a line
-    each. `pairs`: a question each, `text` its context and question, `target` its first answer."""
+    each. `pairs`: a question with each of its different answers, `text` its context and question, `target` the answer; what a
+    model answers is judged by the nearest of them."""
 
 
 class ParallelSource(FileSource):

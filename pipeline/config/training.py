@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.config.benchmarks import BenchmarkConfig
 from pipeline.config.by_heart import ByHeartConfig
+from pipeline.config.generation import GenerationConfig
 from pipeline.config.metric_names import MetricName
 from pipeline.config.recurrent import IN_PLACE_OF, AveragedSgdConfig, CacheConfig
 from pipeline.config.sections import Name, PathText, Section
@@ -149,6 +150,8 @@ class EvaluateConfig(Section):
     metrics: tuple[MetricName, ...] = ()
     """Of what a model of pairs writes, such as `[chrf, bleu]`, the first one for the leaderboard; empty takes those of the
     dataset's task."""
+    generation: GenerationConfig | None = None
+    """How a model of pairs writes what is measured; null writes as the dataset's task does."""
     cache: CacheConfig | None = None
     """Measures a recurrent language model with a cache of its recent states too; null does not. The figures without it stand, and
     promotion goes by them."""

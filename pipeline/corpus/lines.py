@@ -6,6 +6,7 @@ cached by the part's content; how many kept documents hold a hash is counted in 
 gone by then, so that three editions of a novel do not count as boilerplate (CCNet, Wenzek et al. 2020, removes such lines
 before deduplication). A document of nothing else is a reject; what is cut from the others is counted in bytes. Documents that
 have the same lines once they are cut are duplicates: of pages under two menus one is kept, or the other could be tested on it.
+Pairs are left whole: many questions share a context, many turns their beginnings, and a target is nothing without its text.
 
 Trade-off: quality signals are those of the text before the cut, and near-duplicates are told with the boilerplate.
 """
@@ -45,7 +46,7 @@ SCHEMA = pa.schema(
         pa.field("num_bytes", pa.int64(), nullable=False),
         pa.field("hashes", pa.list_(pa.uint64()), nullable=False),  # distinct lines that are long enough
         pa.field("has_others", pa.bool_(), nullable=False),  # it has shorter lines, which are never cut
-        pa.field("units", pa.list_(pa.uint64()), nullable=False),  # all lines in order, behind the target of a pair
+        pa.field("units", pa.list_(pa.uint64()), nullable=False),  # all lines in order; none of a pair
     ]
 )
 
@@ -227,16 +228,17 @@ def _fill(writer: PartWriter, task: _Task) -> Mapping[str, Any]:
     number = 0
     for texts in _texts(task.clean):
         rows: list[dict[str, Any]] = []
-        for text, target in texts:
-            units = [unit for piece in split_units(text, task.unit)[::2] if (unit := piece.strip())]
+        for text, is_pair in texts:
+            pieces = [] if is_pair else split_units(text, task.unit)[::2]
+            units = [unit for piece in pieces if (unit := piece.strip())]
             hashed = [unit_hash(unit) for unit in units]
             is_long = [len(unit) >= task.min_characters for unit in units]
             row = {
                 "row": number,
                 "num_bytes": len(text.encode("utf-8", "surrogatepass")),
                 "hashes": sorted(set(itertools.compress(hashed, is_long))),
-                "has_others": not all(is_long),
-                "units": hashed if target is None else [unit_hash(f"\0{target}"), *hashed],  # no line has a NUL
+                "has_others": is_pair or not all(is_long),
+                "units": hashed,
             }
             rows.append(row)
             number += 1
@@ -245,10 +247,10 @@ def _fill(writer: PartWriter, task: _Task) -> Mapping[str, Any]:
     return {}
 
 
-def _texts(clean: Path) -> Iterator[list[tuple[str, str | None]]]:
-    """The text and the target of each document."""
+def _texts(clean: Path) -> Iterator[list[tuple[str, bool]]]:
+    """Texts, each with whether it is half of a pair."""
     for batch in parquet_batches(clean, columns=["text", "target"], num_rows=_BATCH_ROWS):
-        yield list(zip(batch["text"].to_pylist(), batch["target"].to_pylist(), strict=True))
+        yield list(zip(batch["text"].to_pylist(), batch["target"].is_valid().to_pylist(), strict=True))
 
 
 def find_repeated(

@@ -61,6 +61,7 @@ def build_evaluation(
     answered = run_benchmarks(writer, config.benchmarks, folder=folder, progress=progress)
     drawn = _plots(model, measured)
     notes = [
+        *model.report().notes,  # what its training said: few people look there for what it did not read
         *known_by_heart(model),
         *_notes(measured, corpus, config),
         *([by_heart.note] if by_heart is not None else []),

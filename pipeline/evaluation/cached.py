@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.config.recurrent import CacheConfig
-from pipeline.evaluation.metrics.scored import PairedDifference, paired_difference, ratio_of
+from pipeline.evaluation.metrics.scored import PairedDifference, groups_of, paired_difference, ratio_of
 from pipeline.evaluation.metrics.totals import Documents, summarise, summarise_sources
 from pipeline.evaluation.scoring import DocumentScores, score_documents
 from pipeline.files import fingerprint
@@ -95,7 +95,10 @@ def measure_with_cache(
         figures=_changed(summarise(documents, scores)),
         sources={source: _changed(row) for source, row in summarise_sources(documents, scores).items()},
         saved=paired_difference(
-            ratio_of(alone.bits, sizes), ratio_of(scores.bits, sizes), seed=int(fingerprint(documents.ids), 16)
+            ratio_of(alone.bits, sizes),
+            ratio_of(scores.bits, sizes),
+            seed=int(fingerprint(documents.ids), 16),
+            groups=groups_of(documents.groups),
         ),
     )
 

@@ -61,11 +61,13 @@ def generation_parameters(
         stop_ids=(tokenizer.eos_id,),
         num_beams=int(chosen["num_beams"]),
         length_penalty=float(chosen["length_penalty"]),
+        min_new_tokens=int(chosen["min_new_tokens"]),
+        no_repeat_ngram=int(chosen["no_repeat_ngram"]),
     )
 
 
 def in_words(parameters: GenerationParameters) -> str:
-    """How a text is written: `5 beams, length penalty 1, at most 256 tokens`."""
+    """How a text is written: `5 beams, length penalty 1, at most 256 tokens, no run of 3 twice`."""
     if parameters.num_beams > 1:
         way = f"{parameters.num_beams} beams, length penalty {parameters.length_penalty:g}"
     elif parameters.temperature == 0:
@@ -73,7 +75,9 @@ def in_words(parameters: GenerationParameters) -> str:
     else:
         way = f"drawn at temperature {parameters.temperature:g}, top-k {parameters.top_k or 'all'}, top-p {parameters.top_p:g}"
         way += f", seed {parameters.seed}"
-    return f"{way}, at most {parameters.max_new_tokens:,} tokens"
+    least = f"at least {parameters.min_new_tokens:,} and " if parameters.min_new_tokens else ""
+    runs = f", no run of {parameters.no_repeat_ngram} twice" if parameters.no_repeat_ngram else ""
+    return f"{way}, {least}at most {parameters.max_new_tokens:,} tokens{runs}"
 
 
 def continue_texts(

@@ -36,9 +36,10 @@ DOCUMENTS_SCHEMA = pa.schema(
         pa.field("num_tokens", pa.int64(), nullable=False),
         pa.field("bits", pa.float64(), nullable=False),
         pa.field("unigram_bits", pa.float64(), nullable=False),
+        pa.field("group_id", pa.string()),
     ]
 )
-"""Of a pair, bytes, tokens and bits are those of the target."""
+"""Of a pair, bytes, tokens and bits are those of the target. `group_id` says what a document hangs together with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,5 +164,6 @@ def documents_table(documents: Documents, scores: DocumentScores) -> pa.Table:
         "num_tokens": scores.num_tokens,
         "bits": scores.bits,
         "unigram_bits": scores.baseline_bits,
+        "group_id": list(documents.groups),
     }
     return pa.table(columns, schema=DOCUMENTS_SCHEMA).sort_by("id")

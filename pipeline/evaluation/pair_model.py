@@ -2,13 +2,15 @@
 
 In: a model's folder, and `pairs.json` of the shards it learnt from. Out: bits of given targets, and texts written.
 Tokens are cut as in training, for whatever is asked (targets, texts to write, benchmarks): of pairs prefix, text, middle and
-target each on its own, `<s>` first; of running text all as one. A source that leaves too little room is cut at the end that the
-dataset names. A target's end is not counted, so its bits are those of its text.
+target each on its own, `<s>` first; of running text all as one. A source that leaves too little room, or is longer than the
+dataset's `max_source_tokens`, is cut at the end that the dataset names. A target's end is not counted, so its bits are those
+of its text.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from pipeline.models.loading import load_model
 from pipeline.progress import Progress, SilentProgress
 from pipeline.shards.pairs import PromptTemplate, shorten
 from pipeline.shards.reader import PAIR_INDEX
+from pipeline.shards.speakers import speakers_of
 from pipeline.tokenizer.model import Tokenizer
 
 if TYPE_CHECKING:
@@ -58,6 +61,9 @@ class PairModel:
         """
         self.model, self.tokenizer, self.source_tokenizer = model, tokenizer, source_tokenizer
         self.task, self.keep_source = str(index["task"]), str(index["keep_source"])
+        self.speakers: tuple[str, ...] | None = tuple(index["speakers"]) if index.get("speakers") else None
+        """Of conversations: who asks and who answers, where their lines begin with names."""
+        self._max_source_tokens: int = index.get("max_source_tokens") or sys.maxsize
         self.is_encoder_decoder = bool(getattr(model, "is_encoder_decoder", False))
         self.template: str | None = index["template"]
         """What a decoder alone reads around a text; None where it has no such form."""
@@ -93,25 +99,40 @@ class PairModel:
     def defaults(self) -> dict[str, Any]:
         """How it writes where nothing else is asked for: as its task's preset says, and a decoder alone at most half its
         context."""
-        preset, context = defaults_of(self.task), self.model.context_tokens
-        room = context if self.is_encoder_decoder else context // 2
-        return {**preset, "max_new_tokens": min(preset["max_new_tokens"], room)}
+        preset = defaults_of(self.task)
+        most = min(preset["max_new_tokens"], self.model.context_tokens)
+        return {**preset, "max_new_tokens": self.most_new_tokens(most)}
 
     def prompt(self, text: str, *, room: int) -> tuple[list[int], bool]:
         """What the model reads before a target of at most `room` tokens, and whether the text was cut for it."""
         ids = np.asarray(self.source_tokenizer.encode(text), dtype=np.int64)
-        context = self.model.context_tokens
+        kept = shorten(ids, min(self._max_source_tokens, self._room_for_text(room)), keep=self.keep_source)
         if self._template is not None:
-            read = self._template.prompt(ids, max_tokens=context - room)
-            return read.tolist(), len(read) < len(self._template.prompt(ids))
-        kept = shorten(ids, context - 2, keep=self.keep_source).tolist()
-        return [self.source_tokenizer.bos_id, *kept, self.source_tokenizer.eos_id], len(kept) < len(ids)
+            return self._template.prompt(kept).tolist(), len(kept) < len(ids)
+        return [self.source_tokenizer.bos_id, *kept.tolist(), self.source_tokenizer.eos_id], len(kept) < len(ids)
+
+    def _room_for_text(self, room: int) -> int:
+        """Tokens of a text that fit the context, beside a target of so many where that is read too."""
+        context = self.model.context_tokens
+        return context - 2 if self._template is None else context - room - self._template.num_tokens + 1
 
     def remark(self, text: str, parameters: GenerationParameters) -> str | None:
-        """What a person should know before the model writes: that the text is too long to be read whole."""
+        """What a person should know before the model writes: that a conversation lacks the names which those of its data have, or
+        that the text is too long to be read whole."""
+        if self.speakers is not None and speakers_of(text) is None:
+            first, second = self.speakers
+            return (
+                f"It learnt from conversations whose lines begin with names, the last with who answers: '{first}: ...', then "
+                f"'{second}:'. `textmill chat` writes them so."
+            )
         if not self.prompt(text, room=parameters.max_new_tokens)[1]:
             return None
         cut = "end" if self.keep_source == "beginning" else "beginning"
+        if self._max_source_tokens <= self._room_for_text(parameters.max_new_tokens):
+            return (
+                f"The text has more than {self._max_source_tokens} tokens, to which those that it learnt from were cut, so "
+                f"its {cut} was left out. Shorten it, or train with a larger max_source_tokens of the dataset."
+            )
         own = "" if self.is_encoder_decoder else f", {parameters.max_new_tokens} of them for what it writes"
         return (
             f"The text does not fit the {self.model.context_tokens} tokens that the model reads at once{own}, so its {cut} was "
@@ -123,6 +144,10 @@ class PairModel:
         ids = self.source_tokenizer.encode(prompt.rstrip())
         read = self.prompt(prompt, room=0)[0] if self._template is None else self._template.prompt(ids).tolist()
         return read, self.tokenizer.encode(target.lstrip())
+
+    def most_new_tokens(self, asked: int) -> int:
+        """Of so many that may be written, those that leave a decoder alone half its context for the text."""
+        return asked if self._template is None else min(asked, self.model.context_tokens // 2)
 
     def _check_room(self, max_new_tokens: int) -> None:
         """Raises InputError where a decoder alone would read no token of a text."""
@@ -226,6 +251,10 @@ class TextModel:
         """Token ids of a prompt and of what may follow it, as running text is cut; see `targets.split_tokens`."""
         prompt_ids, target_ids = split_tokens(self.tokenizer, prompt, target)
         return [self.tokenizer.bos_id, *prompt_ids], target_ids
+
+    def most_new_tokens(self, asked: int) -> int:
+        """Of so many that may be written, all: what is written outgrows the context."""
+        return asked
 
     @property
     def defaults(self) -> Mapping[str, Any]:

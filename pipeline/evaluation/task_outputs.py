@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.evaluation.metrics.scored import estimate
+from pipeline.evaluation.metrics.scored import Array, estimate
 from pipeline.evaluation.metrics.table import METRICS
 from pipeline.evaluation.metrics.words import sentences
 from pipeline.files import fingerprint
@@ -64,9 +64,14 @@ def baseline_outputs(pairs: Sequence[Pair], *, majority_target: str) -> dict[str
 
 
 def measure(
-    pairs: Sequence[Pair], outputs: Mapping[str, Sequence[str]], *, metrics: Sequence[str]
+    pairs: Sequence[Pair],
+    outputs: Mapping[str, Sequence[str]],
+    *,
+    metrics: Sequence[str],
+    groups: Array | None = None,
 ) -> list[dict[str, Any]]:
-    """A row for each metric and writer: value, 95 % interval by bootstrap over pairs, and the metric's signature."""
+    """A row for each metric and writer: value, 95 % interval by bootstrap over pairs or their `groups`, and the metric's
+    signature."""
     sources, references = [pair.text for pair in pairs], [pair.targets for pair in pairs]
     seed = int(fingerprint([sources, references]), 16)
     rows = []
@@ -74,7 +79,7 @@ def measure(
         metric = METRICS[name]
         for writer, texts in outputs.items():
             scored, signature = metric.measure(sources, texts, references)
-            found = estimate(scored, seed=seed)
+            found = estimate(scored, seed=seed, groups=groups)
             rows.append(
                 {
                     "metric": name,

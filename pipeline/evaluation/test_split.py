@@ -18,7 +18,7 @@ from pipeline.evaluation.samples import pick_openings
 from pipeline.files import parquet_batches
 
 _ROWS = 256
-_COLUMNS = ["id", "text_hash", "source", "num_bytes", "text"]
+_COLUMNS = ["id", "text_hash", "source", "num_bytes", "text", "group_id"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,8 @@ class PairRow:
     source: str
     text: str
     target: str
+    group_id: str | None
+    """What the pair hangs together with: a conversation, the context of questions."""
 
 
 def chosen_ids(test: Path, *, max_documents: int | None) -> set[str]:
@@ -45,11 +47,11 @@ def read_texts(test: Path, ids: set[str]) -> Iterator[str]:
                 yield text.as_py()
 
 
-def read_pairs(test: Path, ids: set[str]) -> list[PairRow]:
-    """The chosen documents with their targets, in the order of the file."""
-    columns = ["id", "text_hash", "source", "text", "target"]
+def read_pairs(test: Path, ids: set[str] | None = None) -> list[PairRow]:
+    """The chosen documents with their targets, or all of them, in the order of the file."""
+    columns = ["id", "text_hash", "source", "text", "target", "group_id"]
     rows = pq.read_table(test, columns=columns).to_pylist()
-    return [PairRow(**row) for row in rows if row["id"] in ids and row["target"]]
+    return [PairRow(**row) for row in rows if (ids is None or row["id"] in ids) and row["target"]]
 
 
 def describe(test: Path, ids: set[str], *, num_openings: int) -> tuple[Documents, list[str]]:
@@ -72,6 +74,7 @@ def describe(test: Path, ids: set[str], *, num_openings: int) -> tuple[Documents
         sources=np.array([row["source"] for row in rows], dtype=object),
         num_bytes=np.array([row["num_bytes"] for row in rows], dtype=np.int64),
         num_words=np.array([row["num_words"] for row in rows], dtype=np.int64),
+        groups=[row["group_id"] for row in rows],
     )
     return documents, pick_openings(first_texts, count=num_openings)
 

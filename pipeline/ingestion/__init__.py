@@ -34,4 +34,4 @@ report.py           what a person sees of it
 build.py            the stage
 """
 
-CODE_VERSION = "7"
+CODE_VERSION = "8"

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pipeline.config.file_sources import CsvSource
 from pipeline.ingestion.decompress import read_chunks
+from pipeline.ingestion.fields import BadField, group_of
 from pipeline.ingestion.items import MAX_DOCUMENT_BYTES, Document, FileRejected, Rejected
 from pipeline.ingestion.ranges import Range, read_range
 from pipeline.ingestion.text_stream import LongLine, head_encoding, read_head, text_lines
@@ -69,6 +70,7 @@ class _Columns:
     text: tuple[int, ...]
     title: int | None
     target: int | None
+    group: int | None
 
 
 def read_csv(
@@ -196,11 +198,13 @@ def _columns(first: Iterable[str | LongLine], config: CsvSource, delimiter: str)
         text=tuple(place(column) for column in texts),
         title=None if config.title is None else place(config.title),
         target=None if config.target is None else place(config.target),
+        group=None if config.group is None else place(config.group),
     )
 
 
 def _from_row(row: list[str], index: int, columns: _Columns, join: str) -> Document | Rejected:
-    wanted = [*columns.text, *(place for place in (columns.title, columns.target) if place is not None)]
+    others = (columns.title, columns.target, columns.group)
+    wanted = [*columns.text, *(place for place in others if place is not None)]
     is_short = len(row) <= max(wanted)
     if is_short or (columns.num_fields is not None and len(row) != columns.num_fields):
         expected = f"{columns.num_fields}" if columns.num_fields is not None else f"at least {max(wanted) + 1}"
@@ -212,11 +216,22 @@ def _from_row(row: list[str], index: int, columns: _Columns, join: str) -> Docum
             excerpt=" ".join(row)[:400],
         )
     title = row[columns.title].strip() if columns.title is not None else None
+    try:
+        group = None if columns.group is None else group_of(row[columns.group], columns.group)
+    except BadField as error:
+        return Rejected(
+            index=index,
+            reason=error.reason,
+            detail=f"Row {index + 1}: {error}",
+            num_bytes=sum(_num_bytes(field) for field in row),
+            excerpt=" ".join(row)[:400],
+        )
     return Document(
         index=index,
         text=join.join(piece for place in columns.text if (piece := row[place])),
         title=title or None,
         target=row[columns.target] if columns.target is not None else None,
+        group=group,
     )
 
 

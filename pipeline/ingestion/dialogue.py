@@ -62,6 +62,15 @@ def read_dialogue(path: Path, config: DialogueSource, facts: Counter[str]) -> It
             )
             continue
         facts["conversations"] += 1
+        if config.speakers and not any(speaker in config.speakers for speaker, _ in turns[1:]):
+            yield Rejected(
+                index=next(numbers),
+                reason="no_such_speaker",
+                detail=f"{record.where.capitalize()}: None of its turns after the first is said by "
+                f"{' or '.join(config.speakers)}; {_who_speaks(turns)}.",
+                num_bytes=len(record.raw.encode("utf-8", "surrogateescape")),
+                excerpt=record.raw[:200],
+            )
         yield from _pairs(turns, config, numbers)
 
 
@@ -95,6 +104,12 @@ def _turn(item: Any, number: int, config: DialogueSource) -> Turn:
     if not (isinstance(item, list) and len(item) == 2 and isinstance(item[1], str) and isinstance(item[0], str | None)):
         raise _BadTurns("wrong_type", f"Its turn {number + 1} is neither a text nor a speaker with a text.")
     return item[0], " ".join(item[1].split())
+
+
+def _who_speaks(turns: list[Turn]) -> str:
+    """`USER and SYSTEM speak`"""
+    names = list(dict.fromkeys(speaker for speaker, _ in turns if speaker))
+    return f"{' and '.join(names)} {'speak' if len(names) > 1 else 'speaks'}" if names else "no turn names its speaker"
 
 
 def _pairs(turns: list[Turn], config: DialogueSource, numbers: Iterator[int]) -> Iterator[Document]:

@@ -1,12 +1,14 @@
-"""Text, title and target out of a record with named fields, shared by the JSON and Parquet readers."""
+"""Text, title, target and group out of a record with named fields, shared by the JSON and Parquet readers."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config.data import JsonSource, ParquetSource
+from pipeline.records import document_id
 
 _MAX_NAMES_CHARACTERS = 200
 
@@ -31,15 +33,16 @@ class Fields:
     text: str
     title: str | None
     target: str | None
+    group: str | None
 
 
 def read_fields(record: Mapping[str, Any], config: JsonSource | ParquetSource) -> Fields:
-    """The record's text, its fields joined (empty ones left out), its title, and the other half of a pair.
+    """The record's text, its fields joined (empty ones left out), its title, the other half of a pair, and its group.
 
     With `text: [title, lines]`: {"title": "Moon", "lines": ["a", "b"]} -> text "Moon\\na\\nb"
 
     Raises:
-        BadField: `missing_text`, `wrong_type` or `empty`.
+        BadField: `missing_text`, `wrong_type`, `empty` or `missing_group`.
     """
     pieces = [_text_of(record, name) for name in text_fields(config)]
     text = config.join.join(piece for piece in pieces if piece)
@@ -50,7 +53,19 @@ def read_fields(record: Mapping[str, Any], config: JsonSource | ParquetSource) -
         text=text,
         title=title if isinstance(title, str) and title.strip() else None,
         target=_text_of(record, config.target) if config.target is not None else None,
+        group=group_of(value_of(record, config.group), config.group) if config.group is not None else None,
     )
+
+
+def group_of(value: Any, name: str | int) -> str:
+    """What stands for the value of the field or column `name`, of any type: equal values, equal groups.
+
+    Raises:
+        BadField: `missing_group`; without one, the record might stand in another split than its like.
+    """
+    if value is None or value == "":
+        raise BadField("missing_group", f"It has no value in {name!r}, by which it is grouped.")
+    return document_id(json.dumps(value, ensure_ascii=False, sort_keys=True, default=str))
 
 
 def value_of(record: Mapping[str, Any], name: str) -> Any:

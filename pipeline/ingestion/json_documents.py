@@ -240,4 +240,4 @@ def _from_record(record: Record, config: JsonSource) -> Document | Rejected:
             num_bytes=len(record.raw.encode("utf-8", "surrogateescape")),
             excerpt=record.raw[:200],
         )
-    return Document(index=record.index, text=fields.text, title=fields.title, target=fields.target)
+    return Document(index=record.index, text=fields.text, title=fields.title, target=fields.target, group=fields.group)

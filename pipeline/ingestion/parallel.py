@@ -1,7 +1,8 @@
 """Two aligned files: line n of one and line n of the other are a pair.
 
 In: two files, perhaps compressed. Out: a document with its target for each line. Files of unequal length are one reject
-as a whole, since nothing tells where they lost step; both are counted before anything is read.
+as a whole, since nothing tells where they lost step; both are counted before anything is read. A `\\r` within a line is no
+line end, as for the tools that write and score such files (Moses, sacrebleu): one on each side would shift all pairs between.
 Trade-off: both files are decompressed twice, once to count.
 """
 
@@ -50,4 +51,8 @@ def read_parallel(
 
 def _lines(path: Path, config: ParallelSource, facts: Counter[str]) -> Iterator[str | LongLine]:
     head, chunks = read_head(read_chunks(path))
-    return text_lines(chunks, encoding=head_encoding(head, encoding=config.encoding, facts=facts))
+    encoding = head_encoding(head, encoding=config.encoding, facts=facts)
+    beginning = head.decode(encoding, "replace")
+    has_returns_alone = "\r" in beginning and "\n" not in beginning  # as files of the first Macintosh
+    for line in text_lines(chunks, encoding=encoding, returns_end_lines=has_returns_alone):
+        yield line.removesuffix("\r") if isinstance(line, str) else line

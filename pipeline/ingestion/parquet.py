@@ -38,13 +38,15 @@ def read_parquet(path: Path, config: ParquetSource) -> Iterator[Document | Rejec
 
 def _read_rows(raw: Any, file_bytes: int, config: ParquetSource) -> Iterator[Document | Rejected]:
     texts = [*text_fields(config), *([config.target] if config.target is not None else [])]
-    columns = list(dict.fromkeys([*texts, *([config.title] if config.title is not None else [])]))
+    columns = list(dict.fromkeys([*texts, *(name for name in (config.title, config.group) if name is not None)]))
     schema = pq.ParquetFile(raw).schema_arrow
     for name in texts:
         if name not in schema.names:
             raise FileRejected("missing_text", f"It has no column {name!r}; it has {', '.join(schema.names)}.")
         if not _holds_text(schema.field(name).type):
             raise FileRejected("wrong_type", f"The column {name!r} holds {schema.field(name).type}, not text.")
+    if config.group is not None and config.group not in schema.names:
+        raise FileRejected("missing_group", f"It has no column {config.group!r}; it has {', '.join(schema.names)}.")
     columns = [name for name in columns if name in schema.names]
     plain = [name for name in columns if _is_string(schema.field(name).type)]
     file = pq.ParquetFile(raw, read_dictionary=plain)
@@ -97,7 +99,7 @@ def _from_row(record: dict[str, Any], index: int, config: ParquetSource) -> Docu
         return Rejected(
             index=index, reason=error.reason, detail=f"Row {index + 1}: {error}", num_bytes=_num_bytes(record, config)
         )
-    return Document(index=index, text=fields.text, title=fields.title, target=fields.target)
+    return Document(index=index, text=fields.text, title=fields.title, target=fields.target, group=fields.group)
 
 
 def _num_bytes(record: dict[str, Any], config: ParquetSource) -> int:

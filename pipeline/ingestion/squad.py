@@ -2,7 +2,8 @@
 
 In: a file with `data[].paragraphs[]`. Out: a document for each context or each question, as the source asks, with the
 article's title. RAW_SCHEMA has no place for questions, so they are lines of the text, or the answer is the pair's
-target; the questions of one context are a group. Rejects are counted as their own positions, in the file's order.
+target; the questions of one context are a group. A question with several different answers is a pair with each, since it
+is judged by the nearest of them, as SQuAD's evaluation does. Rejects are counted as their own positions, in the file's order.
 Source: Rajpurkar et al., "SQuAD: 100,000+ Questions for Machine Comprehension of Text", arXiv 1606.05250.
 Trade-off: the file is parsed in one piece; SQuAD's own training set has 40 MB.
 """
@@ -77,29 +78,35 @@ def _from_paragraph(paragraph: Any, where: str, config: SquadSource) -> Iterator
     elif config.documents == "contexts_and_questions":
         lines = [context]
         for question in asked:
-            answer = _first_answer(question)
-            if isinstance(question.get("question"), str) and answer is not None:
-                lines += ["", question["question"], answer]
+            answers = _answers(question)
+            if isinstance(question.get("question"), str) and answers:
+                lines += ["", question["question"], answers[0]]
         yield Document(index=0, text="\n".join(lines))
     else:
         if not asked:
             yield _rejected(0, "missing_text", f"{where} has no questions.", paragraph)
         for place, question in enumerate(asked):
-            text, answer = question.get("question"), _first_answer(question)
+            text, answers = question.get("question"), _answers(question)
             if not isinstance(text, str):
                 yield _rejected(0, "missing_text", f"{where}.qas[{place}] has no text `question`.", question)
-            elif answer is None:
+            elif not answers:
                 yield _rejected(0, "no_answer", f"{where}.qas[{place}] has no answer.", question)
             else:
-                yield Document(index=0, text=f"{context}\n\n{text}", target=answer, group=document_id(context))
+                group = document_id(context)
+                yield from (
+                    Document(index=0, text=f"{context}\n\n{text}", target=answer, group=group) for answer in answers
+                )
 
 
-def _first_answer(question: dict[str, Any]) -> str | None:
+def _answers(question: dict[str, Any]) -> list[str]:
+    """The different ones, in their order."""
     answers = question.get("answers")
+    found: dict[str, str] = {}
     for answer in answers if isinstance(answers, list) else ():
-        if isinstance(answer, dict) and isinstance(answer.get("text"), str) and answer["text"].strip():
-            return str(answer["text"])
-    return None
+        text = answer.get("text") if isinstance(answer, dict) else None
+        if isinstance(text, str) and text.strip():
+            found.setdefault(text.strip(), text)
+    return list(found.values())
 
 
 def _rejected(index: int, reason: str, detail: str, value: Any) -> Rejected:

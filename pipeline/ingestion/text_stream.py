@@ -1,7 +1,8 @@
 """Lines of text out of a file of any encoding, in bounded memory.
 
-In: chunks of bytes. Out: lines without their ends (`\\n`, `\\r\\n` and `\\r` alike). The encoding is told by the first
-bytes; in UTF-8, bytes that are none become lone surrogates, which no document may hold, so one bad line is one reject.
+In: chunks of bytes. Out: lines without their ends (`\\n`, `\\r\\n` and, unless the reader says otherwise, `\\r`). The encoding
+is told by the first bytes; in UTF-8, bytes that are none become lone surrogates, which no document may hold, so one bad line
+is one reject.
 """
 
 from __future__ import annotations
@@ -64,18 +65,24 @@ def head_encoding(head: bytes, *, encoding: str, facts: Counter[str]) -> str:
 
 
 def text_lines(
-    chunks: Iterable[bytes], *, encoding: str, errors: str | None = None, max_characters: int = MAX_DOCUMENT_BYTES
+    chunks: Iterable[bytes],
+    *,
+    encoding: str,
+    errors: str | None = None,
+    max_characters: int = MAX_DOCUMENT_BYTES,
+    returns_end_lines: bool = True,
 ) -> Iterator[str | LongLine]:
     """The lines of a stream; of one that is too long only the beginning is kept.
 
-    `errors` is the codec's error handler; None keeps bytes that are no UTF-8 as surrogates and is strict elsewhere.
+    `errors` is the codec's error handler; None keeps bytes that are no UTF-8 as surrogates and is strict elsewhere. Without
+    `returns_end_lines` a `\\r` is a character of its line, also before `\\n`.
 
     Raises:
         FileRejected: `undecodable`, in encodings other than UTF-8.
     """
     pending: list[str] = []
     num_pending = num_bytes = 0
-    for text in _decoded(chunks, encoding, errors):
+    for text in _decoded(chunks, encoding, errors, returns_end_lines=returns_end_lines):
         *whole, rest = text.split("\n")
         for line in whole:
             if not pending and len(line) <= max_characters:
@@ -103,10 +110,10 @@ def _num_bytes(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
 
 
-def _decoded(chunks: Iterable[bytes], encoding: str, errors: str | None) -> Iterator[str]:
-    """The text of a stream with `\\n` as its only line end and no byte order mark."""
+def _decoded(chunks: Iterable[bytes], encoding: str, errors: str | None, *, returns_end_lines: bool) -> Iterator[str]:
+    """The text of a stream without byte order mark and, where returns end lines, with `\\n` as its only line end."""
     errors = errors or ("surrogateescape" if encoding.lower() in _UTF8 else "strict")
-    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(errors), translate=True)
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(errors), translate=returns_end_lines)
     started = False
     try:
         for chunk in itertools.chain(chunks, [None]):

@@ -5,7 +5,8 @@ coverage), where |y| counts the token that ends it. At each step the `num_beams`
 live beams stay; those that end leave, and the others are extended again. A prompt is done when as many continuations have
 ended, or when nothing alive can score better than the best of them: log p only falls, and the divisor is largest at the
 longest length.
-Continuations that are cut at `max_new_tokens` compete with those that ended.
+Continuations that are cut at `max_new_tokens` compete with those that ended. What may not come next (constraints.py) has no
+probability, and the others keep theirs.
 
 With as many beams as there are continuations this is exhaustive search, with one it is greedy decoding. Prompts share batches
 and nothing else: each is done when it would be alone, and its rows leave the batch.
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from pipeline.models.constraints import constrained, is_constrained
 from pipeline.models.interface import GenerationParameters
 
 if TYPE_CHECKING:
@@ -58,7 +60,10 @@ def beam_search(
     texts = torch.zeros(len(logits), 1, 0, dtype=torch.int64, device=logits.device)  # (P, beams, length)
     for length in range(1, longest + 1):
         prompts, beams = scores.shape
-        found = scores[..., None] + logits.double().log_softmax(-1).view(prompts, beams, -1)  # (P, beams, V)
+        log_probabilities = logits.double().log_softmax(-1)
+        if is_constrained(parameters):
+            log_probabilities = constrained(log_probabilities, texts.flatten(0, 1).tolist(), parameters)
+        found = scores[..., None] + log_probabilities.view(prompts, beams, -1)  # (P, beams, V)
         vocab_size = found.shape[-1]
         scores, chosen = found.flatten(1).topk(min(num_beams, beams * vocab_size))  # (P, beams)
         beam, token = chosen // vocab_size, chosen % vocab_size

@@ -43,6 +43,10 @@ class GenerationParameters:
     """Continuations followed at once; more than 1 is beam search for the most likely one, and draws nothing."""
     length_penalty: float = 0.6
     """Beams are compared by log-probability / ((5 + length) / 6)^penalty (Wu et al. 2016, arXiv 1609.08144); 0 compares sums."""
+    min_new_tokens: int = 0
+    """A continuation does not end before it has so many tokens."""
+    no_repeat_ngram: int = 0
+    """No run of so many tokens stands twice in a continuation (Paulus et al. 2018, arXiv 1705.04304); 0 lets all."""
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
@@ -57,6 +61,10 @@ class GenerationParameters:
             raise ValueError(f"num_beams is {self.num_beams}; it must be at least 1")
         if not self.length_penalty >= 0:
             raise ValueError(f"length_penalty is {self.length_penalty}; it must be 0 or more")
+        if not 0 <= self.min_new_tokens <= self.max_new_tokens:
+            raise ValueError(f"min_new_tokens is {self.min_new_tokens}; it must lie in 0 to {self.max_new_tokens}")
+        if self.no_repeat_ngram < 0:
+            raise ValueError(f"no_repeat_ngram is {self.no_repeat_ngram}; it must be at least 1, or 0 for none")
 
 
 class LanguageModel(Protocol):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from pipeline.models.beam_search import Decoding
+from pipeline.models.constraints import constrained, is_constrained
 from pipeline.models.interface import GenerationParameters
 
 if TYPE_CHECKING:
@@ -47,17 +50,29 @@ def next_tokens(
     return torch.cat(drawn).to(logits.device)
 
 
+def own_generator(prompt: Sequence[int], seed: int) -> torch.Generator:
+    """Of a prompt's draws: the same one wherever it stands in a batch, and another one for another prompt."""
+    digest = hashlib.blake2b(f"{seed}: {','.join(map(str, prompt))}".encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little"))
+
+
 def draw(
-    logits: Float[Tensor, "prompts vocab"], decoding: Decoding, parameters: GenerationParameters, *, seeds: list[int]
+    logits: Float[Tensor, "prompts vocab"],
+    decoding: Decoding,
+    parameters: GenerationParameters,
+    *,
+    prompts: Sequence[Sequence[int]],
 ) -> list[list[int]]:
-    """A continuation of each prompt, drawn token by token from the prompt's own seed, without the token that ends it.
+    """A continuation of each prompt, drawn token by token from the prompt's own generator, without the token that ends it.
 
     `logits` are those after the prompts. What has ended leaves the batch.
     """
-    texts: list[list[int]] = [[] for _ in seeds]
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    alive = list(range(len(seeds)))
+    texts: list[list[int]] = [[] for _ in prompts]
+    generators = [own_generator(prompt, parameters.seed) for prompt in prompts]
+    alive = list(range(len(prompts)))
     for length in range(1, parameters.max_new_tokens + 1):
+        if is_constrained(parameters):
+            logits = constrained(logits, [texts[number] for number in alive], parameters)
         latest = next_tokens(logits, parameters, [generators[number] for number in alive])
         tokens: list[int] = latest.tolist()
         going = [row for row, token in enumerate(tokens) if token not in parameters.stop_ids]

@@ -118,13 +118,14 @@ class Seq2SeqModel(NetworkModel[Seq2SeqTransformer | Seq2SeqRnn]):
         rows = max(1, _BATCH_ROWS // parameters.num_beams)
         for start in range(0, len(order), rows):
             numbers = order[start : start + rows]
-            decoding = _Decoding(self.network, self._begin([sources[number] for number in numbers]))
+            some = [sources[number] for number in numbers]
+            decoding = _Decoding(self.network, self._begin(some))
             begun = torch.full((len(numbers),), self.bos_id, device=self.device)
             logits = decoding.step(begun)
             written = (
                 beam_search(logits, decoding, parameters)
                 if parameters.num_beams > 1
-                else draw(logits, decoding, parameters, seeds=[parameters.seed + number for number in numbers])
+                else draw(logits, decoding, parameters, prompts=some)
             )
             for number, text in zip(numbers, written, strict=True):
                 found[number] = text

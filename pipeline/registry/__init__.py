@@ -15,4 +15,4 @@ build.py         the stage
 Nothing here is imported before it is needed: MLflow takes seconds to load.
 """
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from pipeline.artifacts import Artifact, Draft, Report
 from pipeline.config.training import PromoteConfig
 from pipeline.errors import RegistryError
+from pipeline.evaluation.metrics.scored import groups_of
 from pipeline.evaluation.test_split import read_pairs, read_texts
 from pipeline.files import write_json
 from pipeline.progress import Progress
@@ -55,6 +56,8 @@ class _Test:
     num_bytes: np.ndarray[Any, Any]
     bits: np.ndarray[Any, Any]
     unigram_bits: np.ndarray[Any, Any]
+    groups: list[str | None]
+    """What each hangs together with."""
     file: Path
     is_pairs: bool
 
@@ -161,6 +164,7 @@ def _read_test(evaluation: Artifact, corpus: Artifact, model: Artifact) -> _Test
         num_bytes=table["num_bytes"].to_numpy(),
         bits=table["bits"].to_numpy(),
         unigram_bits=table["unigram_bits"].to_numpy(),
+        groups=table["group_id"].to_pylist(),
         file=corpus.file("documents/test.parquet"),
         is_pairs=bool(evaluation.files("outputs.parquet")),
     )
@@ -252,6 +256,7 @@ def _compare(
         num_resamples=config.num_resamples,
         min_documents=config.min_documents,
         digests=(model.ref.content_hash, rival, rival_digest),
+        groups=groups_of([group for group, keep in zip(test.groups, chosen, strict=True) if keep]),
     )
 
 

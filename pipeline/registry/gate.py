@@ -7,6 +7,7 @@ it is, and whether the alias moves.
   share of all signs, or of as many as configured, with which the differences add up to at least what was found (Noreen 1989,
   "Computer-intensive methods for testing hypotheses"; Riezler and Maxwell 2005). Of equal models so few reach 0.95 as they
   should, one in twenty, also on five documents, where a bootstrap lets through twice as many.
+- Documents that hang together, such as the turns of a conversation, are one difference, and are drawn together.
 - Equal sums speak against the challenger, so an equal model never replaces one.
 - The interval of the difference is a bootstrap's: documents drawn again with replacement (Efron and Tibshirani 1993).
 - The seed comes from the digests of what is compared: the same comparison always gives the same figures.
@@ -61,8 +62,10 @@ def compare_bits(
     num_resamples: int,
     min_documents: int,
     digests: tuple[str, ...],
+    groups: np.ndarray[Any, Any] | None = None,
 ) -> Comparison:
-    """Compares two models document by document; all arrays are (D,) in the order of `ids`."""
+    """Compares two models document by document; all arrays are (D,) in the order of `ids`, `groups` being numbers from 0 of what
+    hangs together."""
     total_bytes = int(num_bytes.sum())
     documents_digest = fingerprint(sorted(ids))
     finite = bool(np.isfinite(challenger_bits).all() and np.isfinite(rival_bits).all())
@@ -70,8 +73,10 @@ def compare_bits(
     differences = confidence = None
     if decides:
         seed = int(fingerprint([*digests, documents_digest]), 16)
-        saved_bits = rival_bits - challenger_bits
-        differences = resample(saved_bits, num_bytes, num_resamples=num_resamples, seed=seed)
+        saved_bits, sizes = rival_bits - challenger_bits, num_bytes
+        if groups is not None:
+            saved_bits, sizes = (np.bincount(groups, weights=values) for values in (saved_bits, sizes))
+        differences = resample(saved_bits, sizes, num_resamples=num_resamples, seed=seed)
         confidence = confidence_of(saved_bits, num_resamples=num_resamples, seed=seed)
 
     def per_byte(bits: np.ndarray[Any, Any]) -> float | None:

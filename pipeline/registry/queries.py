@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import RegistryError
+from pipeline.evaluation.metrics.scored import groups_of
 from pipeline.registry.aliases import ALIAS, Move, existing_versions, history
 from pipeline.registry.connection import connection
 from pipeline.registry.gate import Comparison, compare_bits
@@ -120,6 +121,7 @@ def compare(uri: str, first: str, second: str) -> Comparison:
         num_resamples=COMPARE_RESAMPLES,
         min_documents=1,
         digests=(models[0].content_hash, models[1].content_hash),
+        groups=groups_of([left[text_hash].get("group_id") for text_hash in held_out]),  # evaluations of old have none
     )
 
 

@@ -1,7 +1,8 @@
 """Two models by what they wrote and answered: metrics of the task and benchmarks, paired text by text.
 
 In: two references. Out: for each metric and benchmark that both were measured by, both values, the difference with its interval,
-and how sure it is that the first is better, by a paired bootstrap over the texts or questions that both have (Koehn 2004).
+and how sure it is that the first is better, by a paired bootstrap over the texts or questions that both have (Koehn 2004), those
+that hang together being drawn together.
 Texts that either model was trained on do not count.
 """
 
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline.evaluation.metrics.scored import Scored, mean_of, paired_difference, value_of
+from pipeline.evaluation.metrics.scored import Array, Scored, groups_of, mean_of, paired_difference, value_of
 from pipeline.evaluation.metrics.table import METRICS
 from pipeline.files import fingerprint
 from pipeline.records import document_id
@@ -79,20 +80,20 @@ def _metrics(first: _Files, second: _Files, trained: np.ndarray[Any, Any]) -> li
     if not all("outputs.parquet" in files for files in (first, second)):
         return []
     names = [_metric_names(files["metrics.json"]) for files in (first, second)]
-    tables = [
-        {(row["text"], tuple(sorted(row["targets"]))): row["output"] for row in _rows(files["outputs.parquet"])}
-        for files in (first, second)
-    ]
+    rows = [_rows(files["outputs.parquet"]) for files in (first, second)]
+    tables = [{(row["text"], tuple(sorted(row["targets"]))): row["output"] for row in found} for found in rows]
+    names_of = {row["text"]: row.get("group_id") for found in rows for row in found}  # evaluations of old name none
     common = [key for key in sorted(set(tables[0]) & set(tables[1])) if not np.isin(_hashes(key), trained).any()]
     if not common:
         return []
     sources, references = [text for text, _ in common], [targets for _, targets in common]
+    groups = groups_of([names_of[text] for text in sources])
     found = []
     for name in (name for name in names[0] if name in names[1]):
         metric = METRICS[name]
         scored = [metric.measure(sources, [table[key] for key in common], references)[0] for table in tables]
         better = metric.higher_is_better is not False
-        found.append(_compared(metric.label, scored[0], scored[1], common, higher_is_better=better))
+        found.append(_compared(metric.label, scored[0], scored[1], common, higher_is_better=better, groups=groups))
     return found
 
 
@@ -112,9 +113,17 @@ def _benchmarks(first: _Files, second: _Files) -> list[TaskComparison]:
     return found
 
 
-def _compared(label: str, first: Scored, second: Scored, keys: list[Any], *, higher_is_better: bool) -> TaskComparison:
+def _compared(
+    label: str,
+    first: Scored,
+    second: Scored,
+    keys: list[Any],
+    *,
+    higher_is_better: bool,
+    groups: Array | None = None,
+) -> TaskComparison:
     seed = int(fingerprint(keys), 16)
-    drawn = paired_difference(first, second, seed=seed, num_resamples=COMPARE_RESAMPLES)
+    drawn = paired_difference(first, second, seed=seed, num_resamples=COMPARE_RESAMPLES, groups=groups)
     return TaskComparison(
         label=label,
         num_texts=first.num_texts,

@@ -47,27 +47,47 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness is untyped
         return self._writer.tokenizer.hash
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        """(log-probability, would it have been written) of each continuation after its context."""
+        """(log-probability, would it have been written) of each continuation after its context.
+
+        Raises:
+            InputError: an encoder-decoder.
+        """
+        self._refuse_encoder_decoder()
         found = score_targets(self._writer, [(str(a), str(b)) for a, b in _arguments(requests)])
         return [
             (-bits * _LN2, greedy) for bits, greedy in zip(found.bits.tolist(), found.is_greedy.tolist(), strict=True)
         ]
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
-        """Log-probability of each text after BOS, whatever its length."""
+        """Log-probability of each text after BOS, whatever its length.
+
+        Raises:
+            InputError: an encoder-decoder.
+        """
+        self._refuse_encoder_decoder()
         found = score_documents(
             self._writer.model, self._writer.tokenizer, [str(text) for (text,) in _arguments(requests)]
         )
         return [-bits * _LN2 for bits in found.bits.tolist()]
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
-        """The continuation of each context, up to the first of its marks; greedy unless the task asks for draws."""
+        """The continuation of each context, up to the first of its marks; greedy unless the task asks for draws. A decoder that
+        learnt pairs writes no more than leaves it half its context for the text, whatever the task allows."""
         return [self._written(str(context), settings) for context, settings in _arguments(requests)]
+
+    def _refuse_encoder_decoder(self) -> None:
+        if self._writer.model.is_encoder_decoder:
+            raise InputError(
+                f"harness: a model of the family {self._writer.model.family} answers tasks that have it write (generate_until), "
+                "and this one asks how likely given text is. Choose such a task, or a decoder-only model."
+            )
 
     def _written(self, context: str, settings: Mapping[str, Any]) -> str:
         draws = bool(settings.get("do_sample"))
         chosen = {
-            "max_new_tokens": settings.get("max_gen_toks", self._writer.defaults["max_new_tokens"]),
+            "max_new_tokens": self._writer.most_new_tokens(
+                settings.get("max_gen_toks", self._writer.defaults["max_new_tokens"])
+            ),
             "temperature": settings.get("temperature", 1.0) if draws else 0.0,
             "top_k": settings.get("top_k", 0),
             "top_p": settings.get("top_p", 1.0),

@@ -2,12 +2,14 @@
 
 Files: `<split>-00000.source.tokens` and `<split>-00000.target.tokens` (format.py), of which document n and document n are a pair;
 `<split>.documents.parquet` (where each pair lies), `token_counts.parquet` (how often each id stands in the targets of the
-training split), `pairs.json` (what lies where, and the template in tokens). A source above `max_source_tokens` is cut at the end
-that the dataset names; a pair whose target is above `max_target_tokens` is left out, and both are counted.
+training split), `pairs.json` (what lies where, the template in tokens, and what else a model is asked by). A source above
+`max_source_tokens` is cut at the end that the dataset names; a pair whose target is above `max_target_tokens` is left out, and
+both are counted.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +31,7 @@ from pipeline.shards.build import document_batches
 from pipeline.shards.format import ShardWriter
 from pipeline.shards.pairs import shorten
 from pipeline.shards.reader import PAIR_INDEX
+from pipeline.shards.speakers import Speakers, speakers_of, usual_speakers
 from pipeline.tasks import template_literals
 from pipeline.tokenizer.model import Tokenizer
 
@@ -58,6 +61,8 @@ class _Split:
     num_bytes: int = 0
     num_truncated: int = 0
     num_left_out: int = 0
+    speakers: Counter[Speakers] = field(default_factory=Counter)
+    """Of conversations."""
 
 
 def build_pair_shards(
@@ -109,6 +114,8 @@ def build_pair_shards(
     index = {
         "task": config.task,
         "keep_source": config.kept_side,
+        "max_source_tokens": config.max_source_tokens,
+        "speakers": usual_speakers(written["train"].speakers, num_texts=written["train"].num_pairs),
         "source": _identity(source),
         "target": _identity(target),
         "template": _template(config, source) if target_tokenizer is None else None,
@@ -201,6 +208,8 @@ class _PairWriter:
             columns += [written.num_tokens[side] + np.cumsum(sizes[side]) - sizes[side], sizes[side]]
             written.num_tokens[side] += int(sizes[side].sum())
         batch = batch.filter(pa.array(fits))
+        if self._config.task == "dialogue":
+            written.speakers.update(filter(None, map(speakers_of, batch["text"].to_pylist())))
         target_bytes = pc.binary_length(batch["target"].cast(pa.large_binary()))
         columns = [batch["id"], batch["source"], *columns, batch["num_bytes"], target_bytes.cast(pa.int64())]
         written.documents.append(pa.record_batch(columns, schema=PAIRS_SCHEMA))

@@ -58,12 +58,9 @@ class PromptTemplate:
         """Beside text and target, `<s>` and `</s>` included."""
         return len(self.prefix_ids) + len(self.middle_ids) + 2
 
-    def prompt(self, text_ids: Sequence[int] | np.ndarray, *, max_tokens: int | None = None) -> np.ndarray:
-        """What stands before the target, int64; the text is cut where the prompt would have more than `max_tokens`."""
-        text = np.asarray(text_ids, dtype=np.int64)
-        if max_tokens is not None:
-            text = shorten(text, max_tokens - self.num_tokens + 1, keep=self.keep_source)
-        return np.concatenate([[self.bos_id, *self.prefix_ids], text, self.middle_ids]).astype(np.int64)
+    def prompt(self, text_ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """What stands before the target, int64."""
+        return np.concatenate([[self.bos_id, *self.prefix_ids], text_ids, self.middle_ids]).astype(np.int64)
 
 
 def shorten(ids: np.ndarray, max_tokens: int, *, keep: str) -> np.ndarray:

@@ -140,6 +140,10 @@ class TrainingData(Protocol):
     def opening(self) -> list[int]:
         """The token ids that a sample text goes on from."""
 
+    @property
+    def remarks(self) -> list[str]:
+        """What a person should know of text that is not read."""
+
     def tokens(self, num_steps: int) -> int:
         """Places that so many steps read."""
 
@@ -195,6 +199,10 @@ class WindowData:
     @property
     def opening(self) -> list[int]:
         return [self.token_ids["bos_id"]]
+
+    @property
+    def remarks(self) -> list[str]:
+        return []
 
     def tokens(self, num_steps: int) -> int:
         return self._sizes.before(num_steps) * self._context

@@ -274,6 +274,7 @@ def _collect(draft: Draft, output: Path) -> Artifact:
         rows["timings.parquet"] = write_parquet(draft.path("timings.parquet"), timings)
     shutil.copyfile(output / "training.json", draft.path("training.json"))
     counts: dict[str, Any] = json.loads((output / "training.json").read_text(encoding="utf-8"))
+    notes = counts.pop("notes")
     del counts["settings"]
     _plot(history, draft.path("plots/learning_curve.png"))
     figures = {re.sub(r"^(steps|tokens|epochs|skipped_steps)$", r"num_\1", key): value for key, value in counts.items()}
@@ -283,7 +284,7 @@ def _collect(draft: Draft, output: Path) -> Artifact:
         rows=rows,
         volatile=("timings.parquet",),
         earlier_seconds=json.loads((output / "times.json").read_text(encoding="utf-8"))["earlier_seconds"],
-        report=Report(figures=figures, plots={"Learning curve": "plots/learning_curve.png"}),
+        report=Report(figures=figures, plots={"Learning curve": "plots/learning_curve.png"}, notes=notes),
     )
 
 

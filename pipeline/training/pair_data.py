@@ -53,6 +53,22 @@ class _OfPairs(ABC, Generic[L]):
         """Where a target begins."""
         return [self._loader.shards.target.bos_id]
 
+    @property
+    def remarks(self) -> list[str]:
+        found, loader = [], self._loader
+        if loader.num_left_out:
+            found.append(
+                f"{loader.num_left_out:,} of {loader.num_left_out + loader.num_pairs:,} training pairs are left out, since their "
+                "targets do not fit the model. Raise its context_tokens, or lower the dataset's max_target_tokens."
+            )
+        if loader.num_truncated:
+            end = "beginning" if loader.shards.keep_source == "end" else "end"
+            found.append(
+                f"{loader.num_truncated:,} of {loader.num_pairs:,} training texts are cut at their {end}, since they do not fit "
+                "the model whole. Raise its context_tokens, or lower the dataset's max_source_tokens."
+            )
+        return found
+
     @abstractmethod
     def _batch(self, pairs: Any) -> Batch:
         """A loader's batch as tensors."""

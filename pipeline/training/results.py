@@ -78,7 +78,8 @@ def write_results(
         counts["averaged_from_step"] = averaging_begins(history, patience=spec.averaged_sgd["patience"])
     if start_loss is not None:
         counts["start_validation_loss"] = start_loss
-    write_json(output / "training.json", counts | {"settings": spec.what_decides_the_weights()})
+    more = {"notes": data.remarks, "settings": spec.what_decides_the_weights()}
+    write_json(output / "training.json", counts | more)
 
 
 def metrics_of(

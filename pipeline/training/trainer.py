@@ -84,7 +84,7 @@ class Trainer:
         checkpoint, remarks = load_newest(
             Path(spec.checkpoint_folder), version=spec.version, identity=self._identity(), ranks=ranks
         )
-        for remark in remarks:
+        for remark in (*self._data.remarks, *remarks):
             self._console.note(remark)
         self.hardware = self._choose_hardware(checkpoint)
         torch.set_num_threads(self.hardware.num_threads)

@@ -81,4 +81,19 @@ def test_a_side_is_the_same_whatever_its_case_and_punctuation() -> None:
     assert side_hash("STRASSE") == side_hash("straße")
     assert side_hash("a dog runs") != side_hash("a dogruns")
     assert side_hash("你好。") == side_hash("你好")
+    assert side_hash("मैं आता हूँ।") == side_hash("मैं  आता हूँ")
     assert side_hash("...") != side_hash("!")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("वह आता है।", "वह आती है।"),  # he comes, she comes: the vowel is a mark
+        ("ป่า", "ป้า"),  # forest, aunt: the tone is a mark
+        ("மீன்", "மான்"),  # fish, deer
+        ("عَلِمَ", "عُلِمَ"),  # he knew, it was known
+    ],
+)
+def test_marks_that_make_other_words_make_other_sides(one: str, other: str) -> None:
+    assert side_hash(one) != side_hash(other)
+    assert side_hash("so ❤️") == side_hash("so ❤")  # but how a symbol is shown is no word

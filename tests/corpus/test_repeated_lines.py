@@ -157,3 +157,16 @@ def test_files_order_and_workers_change_no_byte(tmp_path: Path, monkeypatch: pyt
 def test_a_limit_is_a_number_of_documents_or_a_fraction(bad: Any) -> None:
     with pytest.raises(ValidationError):
         CorpusConfig(sources={"notes": 1.0}, deduplicate={"lines": {"max_documents": bad}})
+
+
+def test_pairs_stay_whole_and_count_for_nothing(tmp_path: Path) -> None:
+    context = "The moon is far.\n(c) The  owners"
+    pairs = [pair_row(f"{context}\n\nQuestion {n}?", f"answer {n}", n) for n in range(20)]
+    pairs += [pair_row(context, f"sum {n}", n) for n in range(20, 30)]
+    rows_of = {"notes": pages(8), "questions": pairs}
+    artifact = build_from(tmp_path, rows_of, pairs={"joined_by": "group"}, **lines(max_documents=10))
+    assert {row["text"] for row in documents_of(artifact)} == {row["text"] for row in pairs}
+    artifact = build_from(tmp_path, rows_of, version="2", **lines(max_documents=7))
+    kept = {row["text"] for row in documents_of(artifact)}
+    assert {row["text"] for row in pairs} <= kept
+    assert kept - {row["text"] for row in pairs} == {f"This is page {n}.\nIt says {n * 7}." for n in range(8)}

@@ -15,6 +15,7 @@ from bigram_model import BigramModel, CharacterTokenizer, bits_by_hand
 from pipeline.artifacts import ArtifactRef
 from pipeline.evaluation import html, plots
 from pipeline.evaluation.baseline import unigram_bits_per_token
+from pipeline.evaluation.measured import documents_table
 from pipeline.evaluation.metrics.totals import Documents, expected_calibration_error, summarise, summarise_sources
 from pipeline.evaluation.samples import opening, pick_openings
 from pipeline.evaluation.scoring import DocumentScores, score_documents
@@ -47,6 +48,25 @@ def test_bits_per_byte_is_total_bits_over_total_bytes(documents: Documents, scor
     assert figures["token_perplexity"] == pytest.approx(2 ** (total / 9))
     assert figures["word_perplexity"] == pytest.approx(2 ** (total / 3))
     assert figures["unigram_bits_per_byte"] == pytest.approx(1.0)
+
+
+def test_what_a_document_hangs_together_with_stands_beside_its_bits(tmp_path: Path, scores: DocumentScores) -> None:
+    groups = ["talk", None, "talk"]
+    rows = [
+        {
+            "id": f"{number}",
+            "text_hash": "x",
+            "source": "s",
+            "num_bytes": 4,
+            "num_words": 1,
+            "text": text,
+            "group_id": group,
+        }
+        for number, (text, group) in enumerate(zip(TEXTS, groups, strict=True))
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "test.parquet")
+    found, _ = describe(tmp_path / "test.parquet", {"0", "1", "2"}, num_openings=0)
+    assert documents_table(found, scores)["group_id"].to_pylist() == groups
 
 
 def test_sources_are_summed_apart(documents: Documents, scores: DocumentScores) -> None:

@@ -21,6 +21,7 @@ from pipeline.evaluation.metrics.rouge import rouge
 from pipeline.evaluation.metrics.scored import (
     Distinct,
     estimate,
+    groups_of,
     mean_of,
     paired_difference,
     ratio_of,
@@ -164,12 +165,38 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_theory() -> None:
     assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.06)
 
 
+def test_groups_are_drawn_as_wholes_and_are_as_much_evidence_as_there_are_groups() -> None:
+    of_groups = np.random.default_rng(0).normal(3.0, 2.0, size=40)
+    groups = groups_of([f"conversation {number % 40}" for number in range(400)])
+    assert groups is not None
+    found = estimate(mean_of(of_groups[groups]), seed=1, num_resamples=4_000, groups=groups)
+    half = 1.96 * of_groups.std(ddof=1) / np.sqrt(40)
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.06)
+    noise = np.random.default_rng(1).normal(0.0, 0.1, size=400)
+    compared = paired_difference(mean_of(of_groups[groups] + noise), mean_of(noise + 2.4), seed=1, groups=groups)
+    assert (compared.high - compared.low) / 2 == pytest.approx(half, rel=0.1)
+    assert groups_of([None, None]) is None
+    assert groups_of(["all", "all"]) is None
+
+
 def test_an_interval_lies_around_its_value_even_where_draws_are_smaller() -> None:
     texts = np.repeat(np.arange(50), 4)
     scored = Distinct(texts=texts, items=np.arange(200), num_texts=50)
     found = estimate(scored, seed=0)
     assert found.value == 1.0
     assert found.low < found.value < found.high
+
+
+def test_a_difference_of_sets_is_as_sure_as_its_interval_says() -> None:
+    # the first says each of its 600 words twice in one text, the second its 540 in two or three texts, of which a draw has one
+    texts, places = np.repeat(np.arange(200), 6), np.arange(1200)
+    first = Distinct(texts=texts, items=texts * 3 + places % 3, num_texts=200)
+    second = Distinct(texts=texts, items=places % 540, num_texts=200)
+    found = paired_difference(first, second, seed=0)
+    assert 0 < found.low < found.difference
+    assert found.confidence > 0.975
+    assert paired_difference(second, first, seed=0).confidence == pytest.approx(1 - found.confidence)
+    assert paired_difference(first, first, seed=0).confidence == 0.5
 
 
 def test_the_same_seed_gives_the_same_figures_and_equal_systems_are_not_told_apart() -> None:

@@ -76,6 +76,30 @@ def test_a_text_that_is_not_read_whole_is_told(keep: str, cut: str) -> None:
     )
 
 
+@pytest.mark.parametrize(("keep", "kept", "cut"), [("beginning", [A, A], "end"), ("end", [A, B], "beginning")])
+@pytest.mark.parametrize("template", [True, False])
+def test_a_text_is_cut_to_what_the_dataset_cuts_its_own_to(
+    template: bool, keep: str, kept: list[int], cut: str
+) -> None:
+    tokenizer: Any = CharacterTokenizer()
+    model: Any = Bigram(context_tokens=16) if template else EncoderDecoder(context_tokens=16)
+    pairs = PairModel(model, tokenizer, tokenizer, {**index(keep=keep, template=template), "max_source_tokens": 2})
+    assert pairs.prompt("aab", room=4) == ([BOS, A, *kept, B] if template else [BOS, *kept, EOS], True)
+    assert pairs.prompt("ab", room=4)[1] is False
+    assert pairs.score(["aab", "ab"], ["a", "a"]).was_cut.tolist() == [True, False]
+    found = pairs.remark("aab", pairs.parameters())
+    assert found is not None and found.startswith("The text has more than 2 tokens, to which those that it learnt")
+    assert f"so its {cut} was left out" in found
+
+
+def test_a_conversation_without_the_names_of_its_data_is_told() -> None:
+    tokenizer: Any = CharacterTokenizer()
+    pairs = PairModel(Bigram(context_tokens=64), tokenizer, tokenizer, {**index(), "speakers": ["USER", "SYSTEM"]})
+    found = pairs.remark("ab", pairs.parameters())
+    assert found is not None and found.endswith("'USER: ...', then 'SYSTEM:'. `textmill chat` writes them so.")
+    assert pairs.remark("USER: ab\nSYSTEM:", pairs.parameters()) is None
+
+
 def test_benchmarks_ask_through_the_template_too() -> None:
     pairs = asked(Bigram(context_tokens=16))
     assert pairs.cut("bb ", " ab") == ([BOS, A, B, B, B], [A, B])

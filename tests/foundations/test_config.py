@@ -120,6 +120,8 @@ def test_a_good_file_loads_with_its_defaults_and_paths_relative_to_itself(tmp_pa
         (GPT, "gpt: {family: transformer, dataset: tokens, num_heads: 3}", "has width 256, which 3 heads do not divide"),
         ("tokenizer: small", "tokenizer: small, task: dialogue, target_tokenizer: small", "models.gpt.family is transformer, which reads both sides as one text, but datasets.tokens has a target_tokenizer."),
         (GPT, "gpt: {family: transformer, dataset: tokens, train: {averaged_sgd: {}}}", "models.gpt.train.averaged_sgd is set, which is for recurrent models of running text (rnn, gru, lstm). Remove it."),
+        (GPT, "gpt: {family: ngram, dataset: tokens, evaluate: {generation: {num_beams: 2}}}", "models.gpt.evaluate.generation is set, but datasets.tokens has the task language_model, without pairs. Remove it."),
+        (GPT, "gpt: {family: ngram, dataset: tokens, evaluate: {generation: {min_new_tokens: 9, max_new_tokens: 8}}}", "models.gpt.evaluate.generation has min_new_tokens above max_new_tokens. Swap them."),
         (GPT, "gpt: {family: ngram, dataset: tokens, evaluate: {cache: {}}}", "models.gpt.evaluate.cache is set, which is for recurrent models of running text (rnn, gru, lstm). Remove it."),
         (GPT, "gpt: {family: lstm, dataset: tokens, train: {averaged_sgd: {}, ema_decay: 0.9}}", "models.gpt.train sets ema_decay, which averaged_sgd has no use for or sets itself. Remove one of the two."),
         (GPT, "gpt: {family: lstm, dataset: tokens, train: {averaged_sgd: {patience: 0}}}", "train.averaged_sgd.patience is 0; input should be greater than or equal to 1."),

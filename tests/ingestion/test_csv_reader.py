@@ -86,7 +86,9 @@ def test_bytes_that_are_no_utf8_and_utf16_files(tmp_path: Path) -> None:
 
 def test_a_line_above_the_cap_is_one_reject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_documents, "MAX_DOCUMENT_BYTES", 50)
-    monkeypatch.setattr(text_stream.text_lines, "__kwdefaults__", {"errors": None, "max_characters": 50})
+    monkeypatch.setattr(
+        text_stream.text_lines, "__kwdefaults__", {"errors": None, "max_characters": 50, "returns_end_lines": True}
+    )
     items = read(tmp_path, f"text\nshort\n{'x' * 70}\nlast\n")
     assert texts(items) == ["short", "last"]
     assert reasons(items) == [(2, "line_too_long")]

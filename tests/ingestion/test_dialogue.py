@@ -68,6 +68,15 @@ def test_what_is_no_conversation_is_a_reject(tmp_path: Path, record: Any, reason
     assert after.index == 2
 
 
+def test_speakers_that_say_nothing_are_a_reject_with_those_who_do(tmp_path: Path) -> None:
+    records = [{"turns": [["USER", "Hi."], ["SYSTEM", "Hello."]]}, {"turns": ["a", "b"]}]
+    named, unnamed = read(tmp_path, records, speakers=["system"])
+    assert isinstance(named, Rejected) and isinstance(unnamed, Rejected)
+    assert named.reason == unnamed.reason == "no_such_speaker"
+    assert named.detail == "Line 1: None of its turns after the first is said by system; USER and SYSTEM speak."
+    assert unnamed.detail.endswith("said by system; no turn names its speaker.")
+
+
 def test_real_conversations_are_read_whole(corpora: Path) -> None:
     facts: Counter[str] = Counter()
     source = DialogueSource(reader="dialogue", path="x")

@@ -5,16 +5,19 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sacrebleu.utils import smart_open
 
 from pipeline.config.data import JsonSource, ParquetSource
-from pipeline.config.file_sources import ParallelSource, SquadSource
+from pipeline.config.file_sources import CsvSource, ParallelSource, SquadSource
 from pipeline.errors import InputError
+from pipeline.ingestion.csv_documents import read_csv
 from pipeline.ingestion.items import Document, FileRejected, Rejected
 from pipeline.ingestion.json_documents import read_json
 from pipeline.ingestion.parallel import read_parallel
@@ -39,6 +42,23 @@ def test_line_n_is_the_pair_of_line_n(tmp_path: Path) -> None:
         Document(index=0, text="A dog.", target="Ein Hund."),
         Document(index=1, text="Two.", target="Zwei."),
     ]
+
+
+def test_a_return_within_a_line_parts_no_pairs_as_sacrebleu_reads_them(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes("One.\rStill one.\nTwo.\r\nThree.\n".encode("utf-16"))
+    (tmp_path / "b").write_bytes(b"Eins.\nZwei.\n\rDrei.\n")
+    items = list(read_parallel(tmp_path / "a", tmp_path / "b", PARALLEL, Counter()))
+    found = [(item.text, item.target) for item in items if isinstance(item, Document)]
+    assert found == [("One.\rStill one.", "Eins."), ("Two.", "Zwei."), ("Three.", "\rDrei.")]
+    with smart_open(str(tmp_path / "b")) as file:
+        assert [target for _, target in found] == [line.rstrip("\n") for line in file]
+
+
+def test_files_of_returns_alone_have_lines_too(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"One.\rTwo.\r")
+    (tmp_path / "b").write_bytes(b"Eins.\nZwei.\n")
+    items = list(read_parallel(tmp_path / "a", tmp_path / "b", PARALLEL, Counter()))
+    assert [item.text for item in items if isinstance(item, Document)] == ["One.", "Two."]
 
 
 def test_unequal_files_are_one_sentence_with_both_counts(tmp_path: Path) -> None:
@@ -80,6 +100,29 @@ def test_fields_and_columns_give_pairs_and_a_missing_half_is_a_reject(tmp_path: 
         list(read_parquet(tmp_path / "x.parquet", ParquetSource(reader="parquet", path="x", text="en", target="de")))
 
 
+def groups(items: Iterable[Document | Rejected]) -> list[str | None]:
+    return [item.group if isinstance(item, Document) else item.reason for item in items]
+
+
+def test_equal_values_of_the_field_that_groups_are_one_group_in_every_format(tmp_path: Path) -> None:
+    contexts = ["It is far.", "It is near.", "It is far.", None]
+    rows = [{"q": f"Q{number}", "a": "A", "of": {"c": context}} for number, context in enumerate(contexts)]
+    settings: dict[str, Any] = {"path": "x", "text": "q", "target": "a"}
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = groups(read_json(tmp_path / "x.jsonl", JsonSource(reader="json", group="of.c", **settings), Counter()))
+    first, second, third, missing = found
+    assert first == third != second
+    assert missing == "missing_group"
+    pq.write_table(pa.table({"q": ["Q"] * 4, "a": ["A"] * 4, "c": contexts}), tmp_path / "x.parquet")
+    source = ParquetSource(reader="parquet", group="c", **settings)
+    assert groups(read_parquet(tmp_path / "x.parquet", source)) == found
+    with pytest.raises(FileRejected, match="no column 'd'; it has q, a, c"):
+        list(read_parquet(tmp_path / "x.parquet", ParquetSource(reader="parquet", group="d", **settings)))
+    (tmp_path / "x.csv").write_text("q,a,c\n" + "".join(f"Q,A,{context or ''}\n" for context in contexts))
+    source_of_rows = CsvSource(reader="csv", group="c", **settings)
+    assert groups(read_csv(tmp_path / "x.csv", source_of_rows, Counter())) == found
+
+
 def test_pairs_of_one_text_and_two_targets_differ_and_halves_do_not_run_together() -> None:
     ids = {document_id("a"), document_id("a", "b"), document_id("a", "c"), document_id("ab", ""), document_id("", "ab")}
     assert len(ids) == 5
@@ -100,7 +143,7 @@ SQUAD = {
                 {
                     "context": "It is far.",
                     "qas": [
-                        {"question": "How far?", "answers": [{"text": "far"}, {"text": "very"}]},
+                        {"question": "How far?", "answers": [{"text": "far"}, {"text": "very"}, {"text": "far "}]},
                         {"question": "Why?", "answers": []},
                     ],
                 },
@@ -118,11 +161,14 @@ def test_contexts_with_or_without_questions_or_as_pairs(tmp_path: Path) -> None:
     assert [item.reason for item in rejects if isinstance(item, Rejected)] == ["missing_text", "wrong_type"]
     asked, *_ = squad(tmp_path, SQUAD, "contexts_and_questions")
     assert asked == Document(index=0, text="It is far.\n\nHow far?\nfar", title="Moon")
-    pair, unanswered, *_ = squad(tmp_path, SQUAD, "pairs")
-    group = document_id("It is far.")
-    assert pair == Document(index=0, text="It is far.\n\nHow far?", target="far", title="Moon", group=group)
+    *pairs, unanswered = squad(tmp_path, SQUAD, "pairs")[:3]
+    group, text = document_id("It is far."), "It is far.\n\nHow far?"
+    assert pairs == [
+        Document(index=number, text=text, target=answer, title="Moon", group=group)
+        for number, answer in enumerate(("far", "very"))
+    ]
     assert isinstance(unanswered, Rejected)
-    assert (unanswered.index, unanswered.reason) == (1, "no_answer")
+    assert (unanswered.index, unanswered.reason) == (2, "no_answer")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"data": 1}', "[" * 100_000, '{"data": NaN}', "\ufeff{"])

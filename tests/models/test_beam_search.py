@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,9 @@ def searched(seeds: list[int], *, vocab_size: int, **settings: Any) -> list[list
     return beam_search(table.logits(), table, parameters)
 
 
-def exhaustive(seed: int, *, vocab_size: int, longest: int, penalty: float) -> list[int]:
+def exhaustive(
+    seed: int, *, vocab_size: int, longest: int, penalty: float, may_be: Callable[[list[int]], bool] = lambda text: True
+) -> list[int]:
     """The best of all continuations that end within `longest` tokens or are cut there."""
     table = Table([seed], vocab_size=vocab_size)
     found = []
@@ -69,6 +72,8 @@ def exhaustive(seed: int, *, vocab_size: int, longest: int, penalty: float) -> l
             last = range(vocab_size) if length == longest else [EOS]
             for token in last:
                 whole, log_p = (*text, token), 0.0
+                if not may_be(list(text) + ([token] if token else [])):
+                    continue
                 for place, chosen in enumerate(whole):
                     log_p += float(table.of((seed, *whole[:place])).double().log_softmax(-1)[chosen])
                 found.append((log_p / length_divisor(length, penalty), list(text) + ([token] if token else [])))
@@ -81,6 +86,21 @@ def test_with_beams_enough_the_best_of_all_continuations_is_found(penalty: float
         settings = {"num_beams": 4**4, "max_new_tokens": 4, "length_penalty": penalty}
         (found,) = searched([seed], vocab_size=4, **settings)
         assert found == exhaustive(seed, vocab_size=4, longest=4, penalty=penalty)
+
+
+def test_what_may_not_be_written_is_not_found_and_the_best_of_the_rest_is() -> None:
+    def may_be(text: list[int]) -> bool:
+        runs = list(itertools.pairwise(text))
+        return len(text) >= 3 and len(set(runs)) == len(runs)
+
+    changed = 0
+    for seed in range(8):
+        settings = {"num_beams": 3**5, "max_new_tokens": 5, "length_penalty": 0.6}
+        (free,) = searched([seed], vocab_size=3, **settings)
+        (found,) = searched([seed], vocab_size=3, min_new_tokens=3, no_repeat_ngram=2, **settings)
+        assert found == exhaustive(seed, vocab_size=3, longest=5, penalty=0.6, may_be=may_be)
+        changed += found != free
+    assert changed > 2
 
 
 def test_one_beam_is_greedy_and_more_beams_find_what_scores_no_less_on_the_whole() -> None:

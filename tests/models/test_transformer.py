@@ -170,16 +170,15 @@ def test_texts_that_outgrow_the_context_go_on_as_they_would_alone(stop_ids: tupl
     assert together == [model.generate([prompt], parameters)[0] for prompt in prompts]
 
 
-def test_more_prompts_than_are_followed_at_once_are_each_continued_from_their_own_seed(
+def test_draws_are_a_prompts_own_whatever_its_place_and_its_batch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = model_of(context_tokens=32)
     prompts = [tokens(length).tolist() for length in (5, 2, 9, 4, 7)]
     parameters = GenerationParameters(max_new_tokens=8, temperature=1.0, seed=3)
     expected = model.generate(prompts, parameters)
-    assert expected == [
-        model.generate([prompt], replace(parameters, seed=3 + row))[0] for row, prompt in enumerate(prompts)
-    ]
+    assert expected == [model.generate([prompt], parameters)[0] for prompt in prompts]
+    assert model.generate(prompts, replace(parameters, seed=2**70)) != expected
     monkeypatch.setattr(continuing, "_BATCH_ROWS", 2)
     assert model.generate(prompts, parameters) == expected
 

@@ -51,6 +51,33 @@ def test_confidence_is_the_share_of_all_signs_that_add_up_to_less() -> None:
     assert compare(-saved, np.zeros(5), num_resamples=32).confidence == pytest.approx(exact)
 
 
+def test_what_hangs_together_is_one_difference() -> None:
+    saved, sizes = np.random.default_rng(2).normal(0.5, 1.0, size=24), np.arange(10, 34)
+    groups = np.arange(24) % 8
+    found = compare(-saved, np.zeros(24), num_bytes=sizes, groups=groups)
+    sums = [np.bincount(groups, weights=values) for values in (saved, sizes)]
+    whole = compare(-sums[0], np.zeros(8), num_bytes=sums[1])
+    assert found.difference == pytest.approx(whole.difference)
+    assert found.confidence == whole.confidence
+    assert found.num_documents == 24
+    # two conversations of ten turns: were both models equally good, one in four would come out so
+    assert compare(np.zeros(20), np.ones(20), groups=np.repeat([0, 1], 10)).confidence == 0.75
+
+
+def test_a_turn_more_of_equal_conversations_makes_nothing_surer() -> None:
+    """Of 400 comparisons of equal models on 12 conversations of 8 turns, about one in twenty reaches 0.95."""
+    rng, groups = np.random.default_rng(3), np.repeat(np.arange(12), 8)
+    reached = {True: 0, False: 0}
+    for _ in range(400):
+        saved = rng.normal(size=12)[groups] + rng.normal(0.0, 0.3, size=96)
+        for is_grouped in reached:
+            words = {"groups": groups} if is_grouped else {}
+            found = compare(-saved, np.zeros(96), num_resamples=500, **words).confidence
+            reached[is_grouped] += found is not None and found >= 0.95
+    assert reached[True] <= 400 * 0.08
+    assert reached[False] > 400 * 0.2
+
+
 def test_drawn_signs_come_near_to_all_of_them() -> None:
     saved = np.random.default_rng(1).normal(0.4, 1.0, size=14)
     listed, drawn = (confidence_of(saved, num_resamples=number, seed=0) for number in (2**14, 2**14 - 1))

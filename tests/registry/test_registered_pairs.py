@@ -91,6 +91,7 @@ def test_outputs_and_benchmarks_stand_beside_the_bits_and_on_the_page(chain: Cha
     page = evaluation.file("report.html").read_text()
     for expected in ("<h2>Translation</h2>", "chrF++", "nrefs:1", "majority", "digits", outputs[0]["targets"][0]):
         assert expected in page
+    assert evaluation.report().notes == ["Trained for 120 steps alone."]  # what its training said is said here, too
     tables = evaluation.report().tables
     assert {row["by"] for row in tables["Task"]} == {"model", "without_text", "copy", "lead", "majority", "unigram"}
     bits = {row["by"]: row["value"] for row in tables["Task"] if row["metric"] == "bits_per_byte"}

@@ -12,8 +12,9 @@ from pipeline.serving.chat import reply
 class Pairs(PairModel):
     """Keeps what it is asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, speakers: tuple[str, str] | None = None) -> None:
         self.asked: list[str] = []
+        self.speakers = speakers
 
     def answer(self, texts: Sequence[str], settings: Mapping[str, Any] | None = None) -> list[str]:
         self.asked += texts
@@ -29,6 +30,12 @@ def test_all_turns_so_far_are_the_text_a_line_each() -> None:
     writer = Pairs()
     assert reply(writer, ["hello", "hi", "how\nare you "]) == "a first line"
     assert writer.asked == ["hello\nhi\nhow are you"]
+
+
+def test_turns_have_the_names_that_they_have_in_the_data() -> None:
+    writer = Pairs(speakers=("USER", "SYSTEM"))
+    reply(writer, ["A cab.", "Where to?", "Home."])
+    assert writer.asked == ["USER: A cab.\nSYSTEM: Where to?\nUSER: Home.\nSYSTEM:"]
 
 
 def test_a_model_that_goes_on_with_texts_is_stopped_at_its_lines_end() -> None:

@@ -15,7 +15,7 @@ from tiny_chain import chain_of, default_texts
 from pipeline.config.benchmarks import BenchmarkConfig
 from pipeline.errors import InputError
 from pipeline.evaluation.benchmarks.running import run_benchmark
-from pipeline.evaluation.pair_model import TextModel
+from pipeline.evaluation.pair_model import PairModel, TextModel
 from pipeline.evaluation.scoring import score_documents
 from pipeline.progress import SilentProgress
 from pipeline.tokenizer.model import Tokenizer
@@ -129,6 +129,26 @@ def test_greedy_continuations_stop_at_the_tasks_marks(tokenizer_file: Path) -> N
     whole = ask({"max_gen_toks": 24})
     assert "." in whole
     assert ask({"max_gen_toks": 24, "until": ["."]}) == whole.split(".")[0]
+
+
+def test_models_of_pairs_write_as_far_as_they_can_and_say_where_they_cannot_answer(tokenizer_file: Path) -> None:
+    from lm_eval.api.instance import Instance
+
+    from pipeline.serving.harness import HarnessModel
+
+    tokenizer = Tokenizer.load(tokenizer_file)
+    model = transformer(tokenizer)
+    words = {"text": "{text}\n{target}", "prefix_ids": [], "middle_ids": tokenizer.encode("\n")}
+    index = {"task": "translation", "keep_source": "beginning", "template": words}
+    pairs = PairModel(model, tokenizer, tokenizer, index)
+    harness = HarnessModel(pairs)
+    wanted = {"max_gen_toks": 4 * model.context_tokens}  # as files have it that were written for larger models
+    written = harness.generate_until([Instance("generate_until", doc={}, arguments=("the red", wanted), idx=0)])
+    assert written == pairs.answer(["the red"], {"temperature": 0.0, "max_new_tokens": model.context_tokens // 2})
+    model.is_encoder_decoder = True
+    for ask in (harness.loglikelihood, harness.loglikelihood_rolling):
+        with pytest.raises(InputError, match="answers tasks that have it write"):
+            ask([Instance("loglikelihood", doc={}, arguments=("the", " red"), idx=0)])
 
 
 @pytest.mark.parametrize("settings", ["", "fewshot_config: {sampler: first_n}\n"])

@@ -68,6 +68,16 @@ def test_workers_change_no_byte(tmp_path: Path) -> None:
     assert first.ref.content_hash == second.ref.content_hash
 
 
+def test_the_index_says_who_speaks_in_most_conversations_and_how_long_their_texts_are(tmp_path: Path) -> None:
+    said = [(f"USER: {text}\nSYSTEM: ja\nUSER: {text}\nSYSTEM:", target) for text, target in number_pairs(0, 60)]
+    odd = [(f"SYSTEM: {text}\nUSER:", target) for text, target in number_pairs(100, 120)]
+    for number, (some, speakers) in enumerate(((said + odd, ["USER", "SYSTEM"]), (number_pairs(0, 99) + said, None))):
+        pairs = {**default_pairs(), "train": some}
+        artifact, *_ = pair_shards(tmp_path / str(number), pairs, task="dialogue", max_source_tokens=77)
+        index = json.loads(artifact.file("pairs.json").read_text())
+        assert (index["speakers"], index["max_source_tokens"]) == (speakers, 77)
+
+
 @pytest.mark.parametrize(("keep", "kept"), [("beginning", "one"), ("end", "four")])
 def test_a_long_source_is_cut_and_a_pair_with_a_long_target_left_out(tmp_path: Path, keep: str, kept: str) -> None:
     pairs = default_pairs()

@@ -101,6 +101,39 @@ def test_a_decoder_that_learns_whole_pairs_predicts_all_it_reads_and_is_validate
     assert all((targets[:middle] == -100).all() for targets, middle in zip(one.targets, middles, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("family", "context_tokens", "longest", "longest_whole"),
+    [
+        ("seq2seq_rnn", 5, 4, 3),  # the source has two marks there, the target one
+        ("gru", 7, 3, 2),  # <s>, prefix and middle leave four places to both sides, and one of them is the source's
+    ],
+)
+def test_pairs_that_do_not_fit_the_model_are_told(
+    tiny_data: Path,
+    tiny_pairs: Path,
+    tmp_path: Path,
+    family: str,
+    context_tokens: int,
+    longest: int,
+    longest_whole: int,
+) -> None:
+    sizes = {"context_tokens": context_tokens}
+    trainer = Trainer(
+        pair_spec(tiny_data, tiny_pairs, tmp_path, family=family, sizes=sizes, num_steps=1), StopRequest()
+    )
+    lengths = PairLoader(tiny_pairs, split="train", batch_tokens=160, seed=0).shards.lengths("train")[:, 0] - 2
+    fitting = lengths[lengths <= longest]  # both sides are equally long
+    left_out, cut = trainer._data.remarks
+    assert left_out.startswith(
+        f"{200 - len(fitting)} of 200 training pairs are left out, since their targets do not fit"
+    )
+    assert cut.startswith(
+        f"{(fitting > longest_whole).sum()} of {len(fitting)} training texts are cut at their end, since"
+    )
+    trainer.run()
+    assert json.loads((tmp_path / "output" / "training.json").read_text())["notes"] == [left_out, cut]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(

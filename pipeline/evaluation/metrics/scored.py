@@ -2,15 +2,18 @@
 
 In: statistics of each text. Out: the metric of them all, of any draw of them, and the difference of two systems.
 
-- The texts are drawn again with replacement (Koehn 2004; Efron and Tibshirani 1993); a draw is a count of every text.
+- The texts are drawn again with replacement (Koehn 2004; Efron and Tibshirani 1993); a draw is a count of every text. Texts that
+  hang together, such as the turns of a conversation, are drawn together (Davison and Hinkley 1997, section 3.8): drawn one by one
+  they would be taken for more evidence than they are.
 - A statistic of sets, such as distinct n-grams, is smaller in every draw than in the whole, since a text drawn twice brings
-  nothing new. So intervals are percentiles of the draws less their mean, laid around the value itself.
+  nothing new. So intervals are percentiles of the draws less their mean, laid around the value itself; and two systems are told
+  apart by draws that are laid around their difference, since the more varied of them shrinks more.
 - The seed is the caller's: the same comparison always gives the same figures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,6 +31,10 @@ class Scored(Protocol):
     @property
     def num_texts(self) -> int: ...
 
+    @property
+    def shrinks(self) -> bool:
+        """Whether draws are smaller than the whole."""
+
     def under(self, counts: Array) -> Array:
         """float64 (R,): the metric where text n occurs `counts[r, n]` times; counts is (R, N)."""
 
@@ -40,6 +47,8 @@ class Summed:
     """float64 (N, S)"""
     combine: Callable[[Array], Array]
     """Sums (R, S) -> metric (R,)."""
+
+    shrinks = False
 
     @property
     def num_texts(self) -> int:
@@ -58,6 +67,8 @@ class Distinct:
     items: Array
     """int64 (M,): which item it is."""
     num_texts: int
+
+    shrinks = True
 
     def under(self, counts: Array) -> Array:
         sizes = counts @ np.bincount(self.texts, minlength=self.num_texts)
@@ -99,10 +110,22 @@ class Estimate:
     high: float
 
 
-def estimate(scored: Scored, *, seed: int, num_resamples: int = NUM_RESAMPLES) -> Estimate:
-    """The metric and its 95 % interval."""
+def groups_of(names: Sequence[str | None]) -> Array | None:
+    """int64 (N,): the number of each text's group, where None is a group of its own. None where no two texts share one, or all
+    do: of one group nothing can be drawn.
+
+    >>> groups_of(["a", None, "a"]).tolist()
+    [0, 1, 0]
+    """
+    known: dict[str | int, int] = {}
+    numbers = [known.setdefault(place if name is None else name, len(known)) for place, name in enumerate(names)]
+    return np.array(numbers, dtype=np.int64) if 1 < len(known) < len(names) else None
+
+
+def estimate(scored: Scored, *, seed: int, num_resamples: int = NUM_RESAMPLES, groups: Array | None = None) -> Estimate:
+    """The metric and its 95 % interval; `groups` as in `draws`."""
     value = value_of(scored)
-    drawn = np.concatenate([scored.under(counts) for counts in draws(scored.num_texts, num_resamples, seed)])
+    drawn = np.concatenate([scored.under(counts) for counts in draws(scored.num_texts, num_resamples, seed, groups)])
     low, high = np.percentile(drawn - drawn.mean(), [2.5, 97.5])
     return Estimate(value=value, low=value + float(low), high=value + float(high))
 
@@ -120,9 +143,9 @@ class PairedDifference:
 
 
 def paired_difference(
-    first: Scored, second: Scored, *, seed: int, num_resamples: int = NUM_RESAMPLES
+    first: Scored, second: Scored, *, seed: int, num_resamples: int = NUM_RESAMPLES, groups: Array | None = None
 ) -> PairedDifference:
-    """How far two systems are apart, every draw being the same texts for both.
+    """How far two systems are apart, every draw being the same texts for both; `groups` as in `draws`.
 
     Raises:
         ValueError: they were measured on different numbers of texts.
@@ -131,17 +154,20 @@ def paired_difference(
         raise ValueError(f"{first.num_texts} and {second.num_texts} texts; a paired comparison needs the same ones")
     value = value_of(first) - value_of(second)
     drawn = np.concatenate(
-        [first.under(counts) - second.under(counts) for counts in draws(first.num_texts, num_resamples, seed)]
+        [first.under(counts) - second.under(counts) for counts in draws(first.num_texts, num_resamples, seed, groups)]
     )
     low, high = np.percentile(drawn - drawn.mean(), [2.5, 97.5])
-    confidence = float((drawn > 0).mean() + (drawn == 0).mean() / 2)
+    compared = drawn + (value - drawn.mean()) if first.shrinks else drawn
+    confidence = float((compared > 0).mean() + (compared == 0).mean() / 2)
     return PairedDifference(difference=value, low=value + float(low), high=value + float(high), confidence=confidence)
 
 
-def draws(num_texts: int, num_resamples: int, seed: int) -> Iterator[Array]:
-    """int64 (R, N) at a time: how often each text was drawn."""
+def draws(num_texts: int, num_resamples: int, seed: int, groups: Array | None = None) -> Iterator[Array]:
+    """int64 (R, N) at a time: how often each text was drawn. `groups` (N,), numbers from 0, are drawn as wholes."""
     rng = np.random.default_rng(seed)
     step = max(1, MAX_DRAWN // num_texts)
-    even = np.full(num_texts, 1 / num_texts)
+    num_drawn = num_texts if groups is None else int(groups.max()) + 1
+    even = np.full(num_drawn, 1 / num_drawn)
     for first in range(0, num_resamples, step):
-        yield rng.multinomial(num_texts, even, size=min(step, num_resamples - first))
+        counts = rng.multinomial(num_drawn, even, size=min(step, num_resamples - first))
+        yield counts if groups is None else counts[:, groups]

@@ -12,6 +12,7 @@ A figure that does not exist (a perplexity beyond a float, a group without token
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,9 @@ class Documents:
     """int64 (D,): UTF-8 bytes of the text."""
     num_words: np.ndarray[Any, Any]
     """int64 (D,): separated by white space."""
+    groups: Sequence[str | None] = ()
+    """What each hangs together with, where it is not alone: a conversation, a context, or of a pair its text, which may have
+    several targets."""
 
 
 def summarise(

@@ -17,10 +17,11 @@ from torch import Tensor
 from pipeline.errors import InputError
 from pipeline.files import write_bytes, write_json
 from pipeline.models.beam_search import beam_search
+from pipeline.models.constraints import constrained, is_constrained
 from pipeline.models.interface import GenerationParameters, TokenScores
 from pipeline.models.loading import CARD, FORMAT, read_card, token_ids_of, weights_of
 from pipeline.models.ngram.table import NgramTable, OrderTable
-from pipeline.models.sampling import next_tokens
+from pipeline.models.sampling import next_tokens, own_generator
 from pipeline.models.target_scores import score_in_rows
 
 if TYPE_CHECKING:
@@ -103,13 +104,17 @@ class NgramModel:
             decoding = _Decoding(self.table, prompts)
             return beam_search(decoding.logits(), decoding, parameters)
         texts = [list(prompt) for prompt in prompts]
-        generators = [torch.Generator().manual_seed(parameters.seed + row) for row in range(len(prompts))]
+        generators = [own_generator(prompt, parameters.seed) for prompt in prompts]
         alive = set(range(len(prompts)))
         span = max(1, self.table.order - 1)
         for _ in range(parameters.max_new_tokens):
             if not alive:
                 break
-            latest = next_tokens(_logits(self.table, _last(texts, span)), parameters, generators)
+            logits = _logits(self.table, _last(texts, span))
+            if is_constrained(parameters):
+                added = [text[len(prompt) :] for text, prompt in zip(texts, prompts, strict=True)]
+                logits = constrained(logits, added, parameters)
+            latest = next_tokens(logits, parameters, generators)
             for row, token in enumerate(latest.tolist()):
                 if row in alive and token in parameters.stop_ids:
                     alive.discard(row)

@@ -105,7 +105,7 @@ class RecurrentModel(NetworkModel[Recurrent]):
             logits, decoding = self.network.logits(hidden), _Decoding(self._decoder, state)
             if parameters.num_beams > 1:
                 return beam_search(logits, decoding, parameters)
-            return draw(logits, decoding, parameters, seeds=[parameters.seed + row for row in range(len(prompts))])
+            return draw(logits, decoding, parameters, prompts=prompts)
 
     def _read(self, prompts: list[list[int]]) -> tuple[Tensor, State]:
         """The last output, (B, W), and the state after prompts of any lengths; those of one length are read together."""

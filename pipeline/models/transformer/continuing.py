@@ -46,8 +46,7 @@ def continuations(
         if parameters.num_beams > 1:
             found += beam_search(decoding.logits, decoding, parameters)
         else:
-            seeds = [parameters.seed + number for number in range(start, start + len(some))]
-            found += draw(decoding.logits, decoding, parameters, seeds=seeds)
+            found += draw(decoding.logits, decoding, parameters, prompts=some)
     return found
 
 
