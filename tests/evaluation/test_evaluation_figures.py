@@ -128,7 +128,7 @@ def test_openings_come_from_each_source_in_turn() -> None:
 def test_words_are_those_between_white_space_whatever_a_signal_counts(tmp_path: Path) -> None:
     texts = {"1": "Hallo, schöne Welt!", "2": "床前明月光\n疑是地上霜", "3": "left out"}
     rows = [
-        {"id": id_, "text_hash": id_, "source": "s", "num_bytes": 1, "num_words": 9, "text": text}
+        {"id": id_, "text_hash": id_, "source": "s", "num_bytes": 1, "num_words": 9, "text": text, "group_id": None}
         for id_, text in texts.items()
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "test.parquet")
