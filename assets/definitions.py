@@ -49,7 +49,7 @@ def make_definitions(project: Project) -> dg.Definitions:
         jobs=make_jobs(project, nodes),
         schedules=make_schedules(project, nodes),
         sensors=make_sensors(project, nodes),
-        executor=holding_executor(),
+        executor=holding_executor(project),
     )
 
 

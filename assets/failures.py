@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
 
 FAILURES = {
     dg.DagsterEventType.STEP_FAILURE,
     dg.DagsterEventType.ASSET_CHECK_EVALUATION,
     dg.DagsterEventType.RUN_FAILURE,
+    dg.DagsterEventType.ENGINE_EVENT,
 }
 """The kinds of events that tell it."""
 
@@ -23,15 +25,28 @@ def first_failure(events: Iterable[dg.DagsterEvent]) -> str | None:
             data = event.step_failure_data
             if data.user_failure_data is not None and data.user_failure_data.description:
                 return f"{asset}: {data.user_failure_data.description}"
-            error = data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
-            if error is not None and "AssetCheck" not in (error.cls_name or ""):
-                return f"{asset}: {' '.join(error.message.split())}"
+            if data.error is not None and "AssetCheck" not in (data.error.cls_name or ""):
+                return f"{asset}: {_root_message(data.error)}"
     for event in events:
         if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             check = event.asset_check_evaluation_data
             if not check.passed:
                 return f"{check.asset_key.to_user_string()}: the check {check.check_name} failed: {check.description}"
-    ends = [event.message for event in events if event.event_type is dg.DagsterEventType.RUN_FAILURE]
-    return ends[0] if ends else None
+    said = None
+    for event in events:
+        if event.event_type is dg.DagsterEventType.RUN_FAILURE:
+            from_outside = "outside the execution context" in (event.message or "")
+            return said if from_outside and said is not None else event.message
+        said = event.message  # who ends a run from outside says why just before
+        if (
+            event.event_type is dg.DagsterEventType.ENGINE_EVENT
+            and (error := event.engine_event_data.error) is not None
+        ):
+            said = _root_message(error)
+    return None
+
+
+def _root_message(error: SerializableErrorInfo) -> str:
+    while error.cause is not None:
+        error = error.cause
+    return " ".join(error.message.split())

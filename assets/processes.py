@@ -28,10 +28,13 @@ from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
 from dagster._core.execution.step_dependency_config import StepDependencyConfig
 
-from pipeline.files import make_folder, storage_errors
+from pipeline.config import BEGUN_VARIABLE, Project
+from pipeline.files import make_folder, storage_errors, write_text
 
 FOLDER = "processes"
 """Of the instance's folder; a file for each run that has, or had, a process on this machine."""
+_COPY = ".yaml"
+"""After the run's name: the project file as it was when the run began."""
 MAX_CONCURRENT_STEPS = 2
 GRACE_SECONDS = 90.0
 """From asking an orphaned step to stop to ending it; more than training has to save its checkpoint."""
@@ -57,10 +60,11 @@ def hold(instance: dg.DagsterInstance, run_id: str) -> None:
 
 
 class _HoldingExecutor(dg.Executor):
-    """Another executor, in a process that holds its run before the first step."""
+    """Another executor, in a process that holds its run before the first step, with steps that go by the project file as it was
+    then: a file that is edited, or half edited, while a run goes on is the next run's."""
 
-    def __init__(self, inner: dg.Executor) -> None:
-        self._inner = inner
+    def __init__(self, inner: dg.Executor, project: Project) -> None:
+        self._inner, self._project = inner, project
 
     @property
     def retries(self) -> RetryMode:
@@ -74,10 +78,17 @@ class _HoldingExecutor(dg.Executor):
         self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
     ) -> Iterator[dg.DagsterEvent]:
         hold(plan_context.instance, plan_context.run_id)
+        begun = _copy_path(plan_context.instance, plan_context.run_id)
+        write_text(begun, self._project.text)
+        os.environ[BEGUN_VARIABLE] = str(begun)
         yield from self._inner.execute(plan_context, execution_plan)
 
 
-def holding_executor() -> dg.ExecutorDefinition:
+def _copy_path(instance: dg.DagsterInstance, run_id: str) -> Path:
+    return Path(instance.root_directory) / FOLDER / f"{run_id}{_COPY}"
+
+
+def holding_executor(project: Project) -> dg.ExecutorDefinition:
     """Dagster's executor with a process for each step, for runs that begin in its pages or in the daemon."""
     steps = dg.multiprocess_executor
     create = steps.executor_creation_fn
@@ -86,7 +97,7 @@ def holding_executor() -> dg.ExecutorDefinition:
         name=steps.name,
         config_schema=steps.config_schema,  # type: ignore[arg-type]  # it takes what it gives
         requirements=dg.multiple_process_executor_requirements(),
-        executor_creation_fn=lambda context: _HoldingExecutor(create(context)),
+        executor_creation_fn=lambda context: _HoldingExecutor(create(context), project),
         description=steps.description,
     ).configured({"max_concurrent": MAX_CONCURRENT_STEPS})
 
@@ -113,6 +124,8 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     folder = Path(instance.root_directory) / FOLDER
     ended = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if "." in path.name:  # a copy, which goes with its run's lock
+            continue
         try:
             file = path.open("r+", encoding="utf-8")
         except FileNotFoundError:  # another process looked just before
@@ -129,5 +142,6 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
                 instance.report_run_failed(run, "The process of this run was killed; running again goes on from there.")
                 instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
                 ended.append(run.run_id)
+            _copy_path(instance, path.name).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
     return ended

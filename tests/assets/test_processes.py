@@ -14,8 +14,11 @@ from typing import Any
 import dagster as dg
 import psutil
 import pytest
+from dagster._core.execution.retries import RetryMode
 
-from assets.processes import FOLDER, end_dead_runs, hold, holding_executor
+from assets.processes import FOLDER, _HoldingExecutor, end_dead_runs, hold, holding_executor
+from pipeline.config import BEGUN_VARIABLE, CONFIG_VARIABLE, Project, load_project
+from pipeline.errors import ConfigurationError
 
 HOLDING = """
 import fcntl, sys
@@ -108,26 +111,47 @@ def test_neither_a_clock_that_is_set_nor_another_name_of_the_host_counts(
     assert end_dead_runs(instance) == [of_child]
 
 
-def test_a_run_has_a_process_before_its_first_step(instance: dg.DagsterInstance) -> None:
+def test_a_run_has_a_process_and_the_project_file_before_its_first_step(
+    project: Project, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CONFIG_VARIABLE, str(project.file))
+    monkeypatch.setenv(BEGUN_VARIABLE, "")
     run = started_run(instance)
-    held: list[list[str]] = []
+    seen: list[set[str]] = []
 
     class Inner(dg.Executor):
-        retries = None  # type: ignore[assignment]
+        retries = RetryMode.ENABLED
 
         def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
-            held.append([file.name for file in (Path(instance.root_directory) / FOLDER).iterdir()])
+            assert end_dead_runs(instance) == []
+            project.file.write_text("half edit")
+            seen.append({*load_project().models})
             yield from ()
 
-    made = holding_executor()
-    from assets.processes import _HoldingExecutor
-
-    executor = _HoldingExecutor(Inner())
+    executor = _HoldingExecutor(Inner(), project)
     context: Any = SimpleNamespace(instance=instance, run_id=run)
-    assert list(executor.execute(context, None)) == []  # type: ignore[arg-type]
-    assert held == [[run]]
-    assert made.name == "multiprocess"
-    assert end_dead_runs(instance) == []
+    plan: Any = None
+    assert list(executor.execute(context, plan)) == []
+    assert seen == [{"gpt"}]
+    assert load_project().folder == project.folder
+    with pytest.raises(ConfigurationError):
+        load_project(project.file)
+    assert holding_executor(project).name == "multiprocess"
+
+
+def test_a_copy_of_the_project_file_goes_with_its_run(
+    instance: dg.DagsterInstance, process_of: Callable[[str], subprocess.Popen[str]]
+) -> None:
+    run = started_run(instance)
+    process = process_of(run)
+    copy = Path(instance.root_directory) / FOLDER / f"{run}.yaml"
+    copy.write_text("name: demo")
+    end_dead_runs(instance)
+    assert copy.exists()
+    process.kill()
+    process.wait()
+    end_dead_runs(instance)
+    assert not copy.exists()
 
 
 def test_an_ended_run_gives_its_slot_of_a_pool_back(
