@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from assets.cli.instance import HOME_VARIABLE
 from pipeline.config import Project
+from pipeline.errors import StorageError
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -41,14 +42,25 @@ def instance_folder(project: Project) -> Path:
 
 
 def newest_runs(project: Project) -> list[PastRun]:
-    """The last runs, newest first; none where nothing ran yet."""
+    """The last runs, newest first; none where nothing ran yet.
+
+    Raises:
+        StorageError: the history is there and cannot be read.
+    """
     home = instance_folder(project)
     if not (home / "dagster.yaml").is_file():
         return []
     import dagster as dg
 
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        return [_in_words(instance, record) for record in instance.get_run_records(limit=NUM_RUNS)]
+    try:
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            return [_in_words(instance, record) for record in instance.get_run_records(limit=NUM_RUNS)]
+    except Exception as error:  # each of its kinds of storage has its own
+        reason = str(error).strip().partition("\n")[0]
+        raise StorageError(
+            f"The history of runs in {home} cannot be read ({reason}). Give this user write permission there, which its database "
+            "asks for, or mend what it says."
+        ) from error
 
 
 def begins_runs(project: Project) -> bool:

@@ -11,6 +11,7 @@ from rich.table import Table
 from assets.cli.history import begins_runs, newest_runs
 from pipeline.artifacts import ArtifactStore
 from pipeline.config import Project
+from pipeline.errors import StorageError
 from pipeline.plan import MODEL, Step, build_nodes, make_plan
 
 _STYLES = {"up to date": "green", "would run": "yellow", "depends": "cyan"}
@@ -75,7 +76,11 @@ def _unfinished(project: Project, store: ArtifactStore) -> dict[str, str]:
 
 
 def _print_runs(project: Project, console: Console) -> None:
-    runs = newest_runs(project)
+    runs = []
+    try:
+        runs = newest_runs(project)
+    except StorageError as error:
+        console.print(_escaped(str(error)), highlight=False)
     if runs:
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("run", no_wrap=True)

@@ -84,3 +84,15 @@ def test_the_last_runs_are_told_with_the_sentence_of_what_failed(
 def test_where_nothing_ran_nothing_is_told(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     assert newest_runs(project) == []
+
+
+def test_a_history_that_cannot_be_read_is_one_sentence_of_the_status(
+    project: Project, instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history = project.storage_folder / "dagster" / "history"
+    history.rename(history.with_name("elsewhere"))
+    history.write_text("no folder")
+    assert main(["status", "--config", str(project.file)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "The history of runs in" in said and "cannot be read" in said
+    assert said.endswith("lists the registry.")
