@@ -88,7 +88,8 @@ def _materialise(keys: list[Key], console: Console) -> None:
     if was_stopped.is_set():
         raise KeyboardInterrupt
     if not result.success:
-        raise StageError(first_failure(result.all_events) or "The run was stopped; running again goes on from there.")
+        told = [event for event in result.all_events if event.event_type is not dg.DagsterEventType.RUN_FAILURE]
+        raise StageError(first_failure(told) or "The run was stopped; running again goes on from there.")
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:
