@@ -13,11 +13,11 @@ from pathlib import Path
 import dagster as dg
 
 from assets.metadata import artifact_metadata
-from assets.processes import join_run
+from assets.processes import end_with_run
 from assets.stopping import was_stopped
 from pipeline.artifacts import Artifact, ArtifactStore, Draft, Report
 from pipeline.config import Project
-from pipeline.errors import ConfigurationError, TextmillError, TrainingDiverged, TrainingInterrupted
+from pipeline.errors import ConfigurationError, RegistryError, TextmillError, TrainingDiverged, TrainingInterrupted
 from pipeline.plan import Key, Node, find_or_build
 from pipeline.progress import LineProgress, Progress, terminal_progress
 from pipeline.records import Ledger
@@ -109,7 +109,7 @@ def make_asset(project: Project, node: Node, stage: StageAsset) -> dg.AssetsDefi
         with one_sentence():
             if was_stopped.is_set():  # Dagster goes on after a signal between two steps
                 raise dg.DagsterExecutionInterruptedError("Stopped as asked.")
-            join_run(context.instance, context.run)
+            end_with_run()
             started = time.monotonic()
             store = ArtifactStore(project.storage_folder)
             progress = progress_for(node.key, context)
@@ -176,5 +176,8 @@ class one_sentence:  # noqa: N801 - reads as a statement
             # Dagster would answer an interrupt with the retry policy: a stopped training would begin again at once
             raise dg.Failure(description=str(error) or "Stopped as asked.", allow_retries=False) from error
         if isinstance(error, TextmillError):
-            hopeless = isinstance(error, TrainingDiverged | ConfigurationError)
+            hopeless = isinstance(error, TrainingDiverged | ConfigurationError) or (
+                isinstance(error, RegistryError)
+                and TERMINAL_VARIABLE in os.environ  # where a person waits, not the night
+            )
             raise dg.Failure(description=str(error), allow_retries=not hopeless) from error

@@ -14,6 +14,7 @@ from assets.corpus_stats import CORPUS_STATS
 from assets.evaluation import EVALUATION
 from assets.jobs import make_jobs
 from assets.pool_slots import pause_between_claims
+from assets.processes import holding_executor
 from assets.raw_documents import RAW_DOCUMENTS
 from assets.registered_model import REGISTERED_MODEL
 from assets.schedules import make_schedules
@@ -48,7 +49,7 @@ def make_definitions(project: Project) -> dg.Definitions:
         jobs=make_jobs(project, nodes),
         schedules=make_schedules(project, nodes),
         sensors=make_sensors(project, nodes),
-        executor=dg.multiprocess_executor.configured({"max_concurrent": 2}),
+        executor=holding_executor(project),
     )
 
 

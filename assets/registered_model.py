@@ -78,4 +78,5 @@ REGISTERED_MODEL = StageAsset(
     owners=lambda project, name: project.models[name].owners,
     extra_metadata=_shown,
     still_holds=_still_holds,
+    retry_policy=dg.RetryPolicy(max_retries=4, delay=30, backoff=dg.Backoff.EXPONENTIAL),  # a tracker that restarts
 )

@@ -120,7 +120,9 @@ def _try_again(
     instance: dg.DagsterInstance, project: Project, models: list[str], now: dict[str, list[str]], seen: _Seen
 ) -> dg.SensorResult:
     """A run after a pause, unless the last one, or somebody's own, built what the files ask for."""
-    if seen.not_before is None or time.time() >= seen.not_before:
+    if (
+        seen.not_before is None or not 0 < seen.not_before - time.time() <= LONGEST_PAUSE_SECONDS
+    ):  # or the clock was set back
         if _has_succeeded(instance, seen.run_key) or _is_built(project, models):
             return _skip("What the files ask for is built.", replace(seen, num_tries=0, not_before=None))
         if seen.not_before is not None:
@@ -154,7 +156,11 @@ def _skip(reason: str, seen: _Seen) -> dg.SensorResult:
 
 
 def _read_cursor(cursor: str | None) -> _Seen | None:
-    return None if cursor is None else _Seen(**json.loads(cursor))
+    """None where there is none, or one of another version of this code."""
+    try:
+        return None if cursor is None else _Seen(**json.loads(cursor))
+    except (ValueError, TypeError):
+        return None
 
 
 def _dead_runs() -> dg.SensorDefinition:

@@ -188,7 +188,7 @@ class Draft:
         self._store = store
         self._code_version = code_version
         self.literals, self._inputs = literals, inputs
-        self._started = time.time()
+        self._started = time.monotonic()
 
     def path(self, relative: str) -> Path:
         """Where to write the file `relative`; its folder exists."""
@@ -241,7 +241,7 @@ class Draft:
             files=tuple(entries),
             counts=counts,
             created_at=time.time(),
-            seconds=earlier_seconds + time.time() - self._started,
+            seconds=earlier_seconds + time.monotonic() - self._started,
             git_revision=git_revision(),
             command=tuple(Path(word).name if index == 0 else word for index, word in enumerate(sys.argv)),
         )
@@ -277,9 +277,16 @@ class ArtifactStore:
         """The version in use, or None where nothing was built yet."""
         try:
             pointer = json.loads((self.folder(stage, name) / "current.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
+            version = str(pointer["version"])
+        except (
+            FileNotFoundError,
+            NotADirectoryError,
+            ValueError,
+            KeyError,
+            TypeError,
+        ):  # damaged: the next run writes it anew
             return None
-        return self.find(stage, name, pointer["version"])
+        return self.find(stage, name, version)
 
     def set_current(self, artifact: Artifact) -> None:
         """Makes a version the one in use, in one step."""
@@ -349,6 +356,8 @@ class ArtifactStore:
             file = (folder / f".lock-{version}").open("a", encoding="utf-8")
         with file:
             fcntl.flock(file, fcntl.LOCK_EX)
+            for left in folder.glob(f".draft-{version}-*"):  # by a process that is gone, whatever its host was called
+                shutil.rmtree(left, ignore_errors=True)
             yield
 
     @contextmanager

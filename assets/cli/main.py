@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     ui = command("ui", "Serve Dagster and MLflow on this machine until Ctrl-C.")
     ui.add_argument("--port", type=int, default=3000, help="Dagster's port (default 3000)")
     ui.add_argument("--mlflow-port", type=int, default=5000, help="MLflow's port (default 5000)")
-    command("status", "What is built, what is stale, what waits.")
+    command("status", "What is built, how the last runs ended and why, what waits.")
     prune = command("prune", "Say which old versions nothing in use needs, and with --delete, delete them.")
     prune.add_argument(
         "--keep", type=int, metavar="N", help="old versions of each asset that stay (default: keep_versions, or 1)"

@@ -64,8 +64,9 @@ def _materialise(keys: list[Key], console: Console) -> None:
 
     from assets.building import asset_key
     from assets.definitions import defs
+    from assets.failures import first_failure
     from assets.pool_slots import pause_between_claims
-    from assets.processes import PROCESS_TAG, end_dead_runs, process_tag
+    from assets.processes import end_dead_runs, hold
 
     pause_between_claims(lambda sentence: console.print(sentence, highlight=False, soft_wrap=True))
     logging.getLogger("dagster").setLevel(logging.ERROR)
@@ -73,6 +74,7 @@ def _materialise(keys: list[Key], console: Console) -> None:
     with dg.DagsterInstance.get() as instance:
         end_dead_runs(instance)
         run_id = str(uuid.uuid4())
+        hold(instance, run_id)
         try:
             result = job.execute_in_process(
                 instance=instance,
@@ -80,38 +82,16 @@ def _materialise(keys: list[Key], console: Console) -> None:
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 raise_on_error=False,
                 run_id=run_id,
-                tags={PROCESS_TAG: process_tag(run_id)},
             )
         except dg.DagsterExecutionInterruptedError:
             raise KeyboardInterrupt from None
     if was_stopped.is_set():
         raise KeyboardInterrupt
     if not result.success:
-        raise StageError(_first_failure(result))
+        told = [event for event in result.all_events if event.event_type is not dg.DagsterEventType.RUN_FAILURE]
+        raise StageError(first_failure(told) or "The run was stopped; running again goes on from there.")
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:
     """SIGTERM stops a run as Ctrl-C does."""
     os.kill(os.getpid(), signal.SIGINT)
-
-
-def _first_failure(result: object) -> str:
-    """The sentence of what failed first: an error of ours, a check, or whatever was raised."""
-    import dagster as dg
-
-    assert isinstance(result, dg.ExecuteInProcessResult)
-    for event in result.all_events:
-        if event.is_step_failure:
-            asset = str(event.step_key).replace("__", "/", 1)
-            data = event.step_failure_data
-            if data.user_failure_data is not None and data.user_failure_data.description:
-                return f"{asset}: {data.user_failure_data.description}"
-            error = data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
-            if error is not None and "AssetCheck" not in (error.cls_name or ""):
-                return f"{asset}: {' '.join(error.message.split())}"
-    for evaluation in result.get_asset_check_evaluations():
-        if not evaluation.passed:
-            return f"{evaluation.asset_key.to_user_string()}: the check {evaluation.check_name} failed: {evaluation.description}"
-    return "The run was stopped; running again goes on from there."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -10,34 +11,59 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
-import psutil
-
+from assets.cli.history import UI_LOCK
 from assets.cli.instance import prepare_instance
 from assets.mlflow_pages import ADDRESS_VARIABLE
+from assets.servers import start_watch, stop_servers
 from pipeline.config import Project
 from pipeline.errors import ConfigurationError, StageError
 from pipeline.files import storage_errors
 
 HOST = "127.0.0.1"
 READY_SECONDS = 120.0
-SERVER_GRACE_SECONDS = 20.0
-TRAINING_GRACE_SECONDS = 70.0
 
 
 def serve(project: Project, *, port: int, mlflow_port: int) -> int:
-    """Starts the three servers, says where they are, and stops all of them when asked or when one of them ends.
+    """Starts the three servers, says where they are, and stops all of them when asked, when one of them ends, and when this
+    process is killed.
 
     Raises:
-        ConfigurationError: a port is taken.
+        ConfigurationError: the project is served already, or a port is taken.
         StageError: a server did not come up.
     """
-    for name, value in (("--port", port), ("--mlflow-port", mlflow_port)):
-        _check_free(name, value)
-    prepare_instance(project)
+    with _only_one(prepare_instance(project), port) as lock:
+        for name, value in (("--port", port), ("--mlflow-port", mlflow_port)):
+            _check_free(name, value)
+        return _serve(project, port=port, mlflow_port=mlflow_port, lock=lock)
+
+
+@contextmanager
+def _only_one(home: Path, port: int) -> Iterator[TextIO]:
+    """Two daemons of one instance would both begin what is due."""
+    with storage_errors(home):
+        file = (home / UI_LOCK).open("a+", encoding="utf-8")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise ConfigurationError(
+                f"`textmill ui` serves {home} already, or is just stopping ({file.read().strip()}). Open that page, or stop "
+                "that process and start again."
+            ) from None
+        file.truncate(0)
+        file.write(f"http://{HOST}:{port}, process {os.getpid()}\n")
+        file.flush()
+        yield file
+
+
+def _serve(project: Project, *, port: int, mlflow_port: int, lock: TextIO) -> int:
     from pipeline.registry.connection import displayed, prepare, tracking_uri
 
     uri = tracking_uri(project.storage_folder)
@@ -56,16 +82,21 @@ def serve(project: Project, *, port: int, mlflow_port: int) -> int:
     else:
         print(f"MLflow is served elsewhere: {displayed(uri)}")
     signal.signal(signal.SIGTERM, _as_interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # a terminal that is closed; `nohup` ignores it
+        signal.signal(signal.SIGHUP, _as_interrupt)
     logs = project.storage_folder / "logs"  # not in the instance's folder: Dagster empties the one of that name
     with storage_errors(logs):
         logs.mkdir(exist_ok=True)
+    watch = start_watch(pass_fd=lock.fileno())
+    assert watch.stdin is not None
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, command in commands.items():
-            with (logs / f"{name}.log").open("wb") as log:
+            with _fresh_log(logs / f"{name}.log").open("wb") as log:
                 processes[name] = subprocess.Popen(
                     command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
                 )
+            print(processes[name].pid, file=watch.stdin, flush=True)
         for name, address in addresses.items():
             _wait_until_ready(name, address, processes, logs)
             print(f"{name:<8} {address}", flush=True)
@@ -74,10 +105,23 @@ def serve(project: Project, *, port: int, mlflow_port: int) -> int:
             _check_alive(processes, logs)
             time.sleep(0.5)
     except KeyboardInterrupt:
-        print("Stopping.", flush=True)
+        with suppress(OSError):  # the terminal may be gone
+            print("Stopping.", flush=True)
         return 0
     finally:
-        _stop(processes)
+        stop_servers([process.pid for process in processes.values()])
+        for process in processes.values():
+            process.wait()
+        watch.kill()
+        watch.wait()
+
+
+def _fresh_log(path: Path) -> Path:
+    """The path, with what was written there before kept beside it: it tells why the servers ended last time."""
+    with storage_errors(path):
+        if path.is_file():
+            path.replace(path.with_suffix(".before.log"))
+    return path
 
 
 def _mlflow_command(uri: str, port: int) -> list[str]:
@@ -118,45 +162,6 @@ def _check_alive(processes: dict[str, subprocess.Popen[bytes]], logs: Path) -> N
     for name, process in processes.items():
         if process.poll() is not None:
             raise StageError(f"{name} ended with exit code {process.returncode}; its log is {logs / name}.log.")
-
-
-def _stop(processes: dict[str, subprocess.Popen[bytes]]) -> None:
-    """Asks every process group to end, waits for runs in progress to save a checkpoint, and kills what does not end."""
-    family = [child for process in processes.values() for child in _family(process.pid)]
-    for process in processes.values():
-        _signal_group(process, signal.SIGTERM)
-    _, alive = psutil.wait_procs(family, timeout=SERVER_GRACE_SECONDS)
-    if any("pipeline.training" in _command(child) for child in alive):
-        print("A training saves its checkpoint.", flush=True)
-        _, alive = psutil.wait_procs(alive, timeout=TRAINING_GRACE_SECONDS)
-    for child in alive:
-        with suppress(psutil.NoSuchProcess):
-            child.kill()
-    for process in processes.values():
-        _signal_group(process, signal.SIGKILL)
-        process.wait()
-
-
-def _family(process_id: int) -> list[psutil.Process]:
-    try:
-        process = psutil.Process(process_id)
-        return [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _command(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
-
-
-def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    try:
-        os.killpg(process.pid, number)
-    except (ProcessLookupError, PermissionError):
-        return
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:

@@ -33,7 +33,7 @@ from pipeline.config.data import (
     TokenizerConfig,
 )
 from pipeline.config.families import EncoderDecoderConfig, ModelConfig, NetworkConfig
-from pipeline.config.loading import CONFIG_VARIABLE, DEFAULT_CONFIG, load_project
+from pipeline.config.loading import BEGUN_VARIABLE, CONFIG_VARIABLE, DEFAULT_CONFIG, load_project
 from pipeline.config.project import EngineConfig, Project, ScheduleConfig, WatchConfig
 from pipeline.config.seq2seq import Seq2SeqRnnConfig, Seq2SeqTransformerConfig
 from pipeline.config.trainer import KubernetesTrainer, LocalTrainer, RayTrainer, TrainerConfig
@@ -47,6 +47,7 @@ from pipeline.config.training import (
 )
 
 __all__ = [
+    "BEGUN_VARIABLE",
     "CONFIG_VARIABLE",
     "DEFAULT_CONFIG",
     "CorpusConfig",

@@ -23,6 +23,9 @@ DEFAULT_CONFIG = "dagster_project.yaml"
 CONFIG_VARIABLE = "TEXTMILL_CONFIG"
 """Names the project file where no argument does; how Dagster's processes learn of `--config`."""
 
+BEGUN_VARIABLE = "TEXTMILL_CONFIG_AS_BEGUN"
+"""Names a copy of the project file: what a run began with, by which its steps go, whatever is written into the file meanwhile."""
+
 
 class _StrictLoader(yaml.SafeLoader):
     """SafeLoader that refuses a key given twice, which YAML would silently let win, and says where a value is not what it is
@@ -56,14 +59,15 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def load_project(path: Path | str | None = None) -> Project:
-    """Reads and checks the project file at `path`, or `$TEXTMILL_CONFIG`, or `dagster_project.yaml` here.
+    """Reads and checks the project file at `path`, or `$TEXTMILL_CONFIG`, or `dagster_project.yaml` here; without a `path`, as
+    the run had it that this process is a step of.
 
     Raises:
         ConfigurationError: one sentence: which file, key and value, and what to write instead.
     """
     file = Path(path or os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG).absolute()
     try:
-        text = file.read_text(encoding="utf-8")
+        text = Path((path is None and os.environ.get(BEGUN_VARIABLE)) or file).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigurationError(f"{file} does not exist. Name a project file with --config.") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -82,7 +86,7 @@ def load_project(path: Path | str | None = None) -> Project:
         project = Project.model_validate(value)
     except ValidationError as error:
         raise ConfigurationError(f"{file.name}: {_sentence(_most_telling(error.errors()), value)}") from None
-    project._file = file
+    project._file, project._text = file, text
     for key, name, section in project.broken_references():
         known = sorted(getattr(project, section))
         raise ConfigurationError(

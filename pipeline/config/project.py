@@ -104,6 +104,7 @@ class Project(Section):
     """Retraining when files change."""
 
     _file: Path = PrivateAttr(default=Path("dagster_project.yaml"))
+    _text: str = PrivateAttr(default="")
 
     @field_validator("models")
     @classmethod
@@ -126,6 +127,11 @@ class Project(Section):
     def file(self) -> Path:
         """The file this was read from, absolute."""
         return self._file
+
+    @property
+    def text(self) -> str:
+        """What stood in the file when this was read."""
+        return self._text
 
     @property
     def folder(self) -> Path:

@@ -84,6 +84,9 @@ def move(
             f"{name}: the alias {ALIAS} moved from version {expected_holder} to {found} meanwhile; look at it and run again."
         )
     now = time.time()
+    tags = client.get_registered_model(name).tags
+    latest = max((int(key.removeprefix(AUDIT).partition("-")[0]) for key in tags if key.startswith(AUDIT)), default=0)
+    order = max(int(now * 1000), latest + 1)  # a clock that was set back puts no move before an earlier one
     entry = Move(
         action=action,
         from_version=found,
@@ -93,7 +96,7 @@ def move(
         time=datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
         done=False,
     )
-    key = f"{AUDIT}{int(now * 1000):013d}-{uuid.uuid4().hex[:6]}"
+    key = f"{AUDIT}{order:013d}-{uuid.uuid4().hex[:6]}"
     client.set_registered_model_tag(name, key, json.dumps(asdict(entry)))
     client.set_registered_model_alias(name, ALIAS, version)
     client.set_registered_model_tag(name, key, json.dumps(asdict(entry) | {"done": True}))

@@ -1,15 +1,17 @@
 """Metrics to a local file, one JSON object a line; a process that knows the tracker ships them.
 
-A tracker that is slow or away can neither stop a run nor lose its metrics. After a resume, steps may repeat with equal values.
+A tracker that is slow or away can neither stop a run nor lose its metrics; on a disk that is full for a while they wait in
+memory. After a resume, steps may repeat with equal values.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 EVENTS = "events.jsonl"
 
@@ -29,15 +31,16 @@ class Spool:
     """Appends events; each is on its way to disk when the call returns. Without a folder, nothing is kept."""
 
     def __init__(self, folder: Path | None) -> None:
-        self._file: TextIO | None = None
+        self._file: IO[bytes] | None = None
+        self._unwritten = b""
         if folder is None:
             return
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / EVENTS
         torn = path.is_file() and path.read_bytes()[-1:] not in (b"\n", b"")
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("ab", buffering=0)
         if torn:  # a kill in mid-line: what follows begins a line of its own
-            self._file.write("\n")
+            self._unwritten = b"\n"
 
     def start(self, tracking: dict[str, Any], params: dict[str, Any]) -> None:
         """The run begins, or begins again."""
@@ -68,5 +71,10 @@ class Spool:
             "kind": event["kind"],
             "time_ms": int(time.time() * 1000),
         }  # in this order: a reader finds torn lines by it
-        self._file.write(json.dumps({**kind, **event}) + "\n")
-        self._file.flush()
+        self._unwritten += json.dumps({**kind, **event}).encode() + b"\n"
+        try:
+            while self._unwritten:
+                self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
+        except OSError as error:  # the checkpoint says what to do about a full disk, when one is due
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from assets.cli import plan, ui
-from assets.cli.run import _first_failure
+from assets.failures import first_failure
 from pipeline.artifacts import ArtifactStore, Report
 from pipeline.config import Project, load_project
 
@@ -36,7 +38,7 @@ def test_an_unexpected_error_is_told_once_with_its_asset() -> None:
 
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize([broken], instance=instance, raise_on_error=False)
-    assert _first_failure(result) == "trained_model/ng: ValueError: what nobody expected"
+    assert first_failure(result.all_events) == "trained_model/ng: ValueError: what nobody expected"
 
 
 def test_checkpoints_that_a_finished_training_keeps_wait_for_nothing(
@@ -63,7 +65,10 @@ def test_the_address_of_a_server_elsewhere_is_shown_without_its_password(
         raise KeyboardInterrupt
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@tracker:5000")
-    monkeypatch.setattr(ui, "prepare_instance", lambda project: project.storage_folder.mkdir())
+    project.storage_folder.mkdir()
+    watch = SimpleNamespace(stdin=io.StringIO(), kill=lambda: None, wait=lambda: None)
+    monkeypatch.setattr(ui, "prepare_instance", lambda project: project.storage_folder)
+    monkeypatch.setattr(ui, "start_watch", lambda *, pass_fd: watch)
     monkeypatch.setattr(ui.signal, "signal", lambda number, handler: None)
     monkeypatch.setattr(ui.subprocess, "Popen", stopped)
     assert ui.serve(project, port=0, mlflow_port=0) == 0

@@ -19,7 +19,7 @@ from dagster._core.definitions.utils import DISALLOWED_NAMES
 from assets import building
 from pipeline.artifacts import Artifact, ArtifactStore, Report
 from pipeline.config import Project, load_project
-from pipeline.errors import ConfigurationError, StorageError, TrainingDiverged, TrainingError
+from pipeline.errors import ConfigurationError, RegistryError, StorageError, TrainingDiverged, TrainingError
 from pipeline.files import write_parquet
 from pipeline.plan import build_nodes
 from pipeline.training import CODE_VERSION
@@ -274,7 +274,12 @@ def test_cells_and_samples_cannot_break_out() -> None:
 
 @pytest.mark.parametrize(
     ("error", "allow_retries"),
-    [(TrainingError("x"), True), (TrainingDiverged("x"), False), (KeyboardInterrupt(), False)],
+    [
+        (TrainingError("x"), True),
+        (TrainingDiverged("x"), False),
+        (KeyboardInterrupt(), False),
+        (RegistryError("x"), True),
+    ],
 )
 def test_what_cannot_get_better_is_not_retried(error: BaseException, allow_retries: bool) -> None:
     from assets.building import one_sentence
@@ -282,6 +287,20 @@ def test_what_cannot_get_better_is_not_retried(error: BaseException, allow_retri
     with pytest.raises(dg.Failure) as failure, one_sentence():
         raise error
     assert failure.value.allow_retries is allow_retries
+
+
+def test_a_tracker_that_restarts_at_night_costs_a_run_some_minutes_and_a_person_none(
+    definitions: dg.Definitions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from assets.building import TERMINAL_VARIABLE, one_sentence
+
+    policy = definitions.resolve_assets_def(dg.AssetKey(["registered_model", "gpt"])).op.retry_policy
+    assert policy is not None
+    assert sum(policy.calculate_delay(attempt) for attempt in range(1, policy.max_retries + 1)) == 30 * (1 + 3 + 7 + 15)
+    monkeypatch.setenv(TERMINAL_VARIABLE, "1")
+    with pytest.raises(dg.Failure) as failure, one_sentence():
+        raise RegistryError("nobody answers")
+    assert not failure.value.allow_retries
 
 
 def test_the_instance_is_made_from_the_packaged_file(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

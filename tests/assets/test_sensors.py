@@ -113,6 +113,19 @@ def test_a_run_that_failed_is_tried_again_after_growing_pauses(project: Project,
     assert "in 1 min" in str(sensor.said)
 
 
+def test_a_clock_that_is_set_back_postpones_no_try(sensor: Sensor) -> None:
+    sensor.run(sensor.look(), dg.DagsterRunStatus.FAILURE)
+    assert sensor.look() is None
+    sensor.minutes -= 60 * 24 * 365
+    assert sensor.look() is not None
+
+
+@pytest.mark.parametrize("cursor", ["5d41402abc4b2a76b971", "[]", '{"seen": 1}'])
+def test_a_cursor_of_other_code_counts_as_none(sensor: Sensor, cursor: str) -> None:
+    sensor.cursor = cursor
+    assert sensor.look() is not None
+
+
 def test_what_somebody_else_built_is_not_tried_again(project: Project, sensor: Sensor) -> None:
     sensor.run(sensor.look(), dg.DagsterRunStatus.FAILURE)
     assert sensor.look() is None

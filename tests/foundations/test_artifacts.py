@@ -188,3 +188,29 @@ def test_manifests_hold_any_script_in_any_locale(tmp_path: Path) -> None:
     command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)]
     done = subprocess.run(command, env=os.environ | ascii_only, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"version"'])
+def test_a_damaged_pointer_is_none(tmp_path: Path, text: str) -> None:
+    store = ArtifactStore(tmp_path)
+    store.set_current(build(store))
+    assert store.current("corpus", "english") is not None
+    (tmp_path / "corpus/english/current.json").write_text(text)
+    assert store.current("corpus", "english") is None
+
+
+def test_a_clock_that_is_set_back_takes_no_time_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([1_800_000_000.0 - 3600 * hour for hour in range(100)])
+    monkeypatch.setattr("pipeline.artifacts.time.time", lambda: next(clock))
+    assert build(ArtifactStore(tmp_path)).manifest.seconds >= 0
+
+
+def test_what_a_killed_builder_on_a_host_of_another_name_left_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / "corpus" / "english" / ".draft-v1-the-container-before-1-0123abcd"
+    of_another_version = left.with_name(".draft-v2-another-host-1-0123abcd")
+    for folder in (left, of_another_version):
+        folder.mkdir(parents=True)
+        (folder / "half.parquet").write_text("x")
+    with ArtifactStore(tmp_path).building("corpus", "english", "v1"):
+        assert not left.exists()
+        assert of_another_version.exists(), "it may be at work"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -161,6 +163,21 @@ def test_rollback_and_promotion_by_hand_are_on_record(project: Project) -> None:
         aliases.promote("gpt", "9", uri=project.uri)
     with pytest.raises(RegistryError, match="nothing is not in the registry"):
         aliases.rollback("nothing", uri=project.uri)
+
+
+def test_a_clock_that_is_set_back_does_not_change_the_order_of_moves(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.register("fair")
+    project.register("good")
+    now = time.time()
+    monkeypatch.setattr("pipeline.registry.aliases.time", SimpleNamespace(time=lambda: now + 3e8))  # ten years ahead
+    aliases.promote("gpt", "1", uri=project.uri)
+    monkeypatch.undo()
+    aliases.promote("gpt", "2", uri=project.uri)
+    trail = queries.alias_history(project.uri, "gpt")
+    assert [(move.from_version, move.to_version) for move in trail[-2:]] == [("2", "1"), ("1", "2")]
+    assert aliases.taken_away(trail, "1") == trail[-1]
 
 
 @pytest.mark.slow

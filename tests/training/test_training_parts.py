@@ -368,3 +368,22 @@ def test_the_process_imports_neither_dagster_nor_mlflow_nor_pydantic() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
     assert done.stdout.strip() == "[]"
+
+
+def test_on_a_disk_that_is_full_for_a_while_metrics_wait_and_training_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").symlink_to("/dev/full")
+    spool = Spool(tmp_path)
+    spool.start({}, {})
+    spool.metrics(1, {"loss": 3.0})
+    with (tmp_path / "freed").open("wb") as freed:
+        assert spool._file is not None
+        os.dup2(freed.fileno(), spool._file.fileno())
+    spool.metrics(2, {"loss": 2.0})
+    spool.finish("FINISHED")
+    events = [json.loads(line) for line in (tmp_path / "freed").read_text().splitlines()]
+    assert [(event["kind"], event.get("step")) for event in events] == [
+        ("start", None),
+        ("metrics", 1),
+        ("metrics", 2),
+        ("finish", None),
+    ]
