@@ -62,8 +62,11 @@ def _write_tokenizer(writer: TextModel | PairModel, folder: Path) -> None:
     """What `AutoTokenizer` reads; what a model of pairs reads around a text stands in its chat template."""
     template = writer.template if isinstance(writer, PairModel) else None
     before, between = ("", "\n") if template is None else template_literals(template)
+    speakers = writer.speakers if isinstance(writer, PairModel) else None
     context = writer.model.context_tokens
-    config = tokenizer_config(writer.tokenizer, context_tokens=context, before=before, between=between)
+    config = tokenizer_config(
+        writer.tokenizer, context_tokens=context, before=before, between=between, speakers=speakers
+    )
     write_json(folder / "tokenizer.json", tokenizer_json(writer.tokenizer))
     write_json(folder / "tokenizer_config.json", config)
 

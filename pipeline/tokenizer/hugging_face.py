@@ -12,6 +12,7 @@ likely, the other may be taken.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.tokenizer.model import SPACE_SYMBOL, Tokenizer
@@ -59,10 +60,15 @@ def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def tokenizer_config(
-    tokenizer: Tokenizer, *, context_tokens: int, before: str = "", between: str = "\n"
+    tokenizer: Tokenizer,
+    *,
+    context_tokens: int,
+    before: str = "",
+    between: str = "\n",
+    speakers: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """The content of `tokenizer_config.json`. A conversation is read as `textmill chat` reads it: a line a turn, within what the
-    model's data had `before` a text and `between` it and its target."""
+    """The content of `tokenizer_config.json`. A conversation is read as `textmill chat` reads it: a line a turn, after the name
+    of its speaker where the model's data have names, within what they have `before` a text and `between` it and its target."""
     roles = {"bos_token": tokenizer.bos_id, "eos_token": tokenizer.eos_id, "pad_token": tokenizer.pad_id}
     if not tokenizer.has_bytes:
         roles["unk_token"] = tokenizer.unk_id
@@ -74,13 +80,22 @@ def tokenizer_config(
         "additional_special_tokens": tokenizer.pieces(others),
         "clean_up_tokenization_spaces": False,
         "model_max_length": context_tokens,
-        "chat_template": (
-            "{{ bos_token }}{{ " + _jinja_string(before) + " }}"
-            "{% for message in messages %}"
-            "{{ message['content'] | replace('\\n', ' ') | trim }}{% if not loop.last %}{{ '\\n' }}{% endif %}"
-            "{% endfor %}{{ " + _jinja_string(between) + " }}"
-        ),
+        "chat_template": _chat_template(before, between, speakers),
     }
+
+
+def _chat_template(before: str, between: str, speakers: Sequence[str] | None) -> str:
+    name = last = ""
+    if speakers is not None:
+        first, second = map(_jinja_string, speakers)
+        name = f"{{{{ [{first}, {second}][loop.index0 % 2] }}}}: "
+        last = f"{{{{ '\\n' ~ {second} }}}}:"
+    return (
+        "{{ bos_token }}{{ " + _jinja_string(before) + " }}"
+        "{% for message in messages %}"
+        f"{name}{{{{ message['content'] | replace('\\n', ' ') | trim }}}}{{% if not loop.last %}}{{{{ '\\n' }}}}{{% endif %}}"
+        "{% endfor %}" + last + "{{ " + _jinja_string(between) + " }}"
+    )
 
 
 def _sequence(key: str, parts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -81,5 +81,8 @@ def test_a_conversation_is_read_as_the_models_data_were(tmp_path: Path) -> None:
     ids = read.apply_chat_template(turns, tokenize=True, return_dict=False)
     assert ids == [tokenizer.bos_id, *tokenizer.encode(text.removeprefix("<s>"))]
     assert read("The cat").input_ids == [tokenizer.bos_id, *tokenizer.encode("The cat")]
+    named = tokenizer_config(tokenizer, context_tokens=64, speakers=("USER", 'The "SYSTEM"'))["chat_template"]
+    text = read.apply_chat_template(turns, tokenize=False, chat_template=named)
+    assert text == '<s>USER: Who is there?\nThe "SYSTEM": Nobody.\nUSER: I see.\nThe "SYSTEM":\n'
     assert (read.eos_token_id, read.pad_token_id, read.model_max_length) == (tokenizer.eos_id, tokenizer.pad_id, 64)
     assert read.decode(read("The cat").input_ids, skip_special_tokens=True) == "The cat"
