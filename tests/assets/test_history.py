@@ -14,6 +14,11 @@ from assets.cli.history import newest_runs
 from assets.cli.instance import prepare_instance
 from pipeline.config import Project
 
+NO_LOGS = """
+compute_logs: {module: dagster._core.storage.noop_compute_log_manager, class: NoOpComputeLogManager}
+"""
+"""Dagster takes hold of this process's output otherwise, which is pytest's: under load it was closed for the tests that followed."""
+
 
 @dg.op
 def trained_model__gpt() -> None:
@@ -42,6 +47,8 @@ def instance(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.D
     monkeypatch.setenv("DAGSTER_HOME", "")  # so that what is set below is taken back
     monkeypatch.delenv("DAGSTER_HOME")
     home = prepare_instance(project)
+    with (home / "dagster.yaml").open("a") as file:
+        file.write(NO_LOGS)
     with dg.DagsterInstance.from_config(str(home)) as instance:
         yield instance
 
