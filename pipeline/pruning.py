@@ -98,11 +98,10 @@ def _kept(
     pending: list[Artifact] = []
     for key, found in versions.items():
         current = store.current(key.stage, key.name)
-        in_use = (
-            [current] if current is not None else found[:1]
-        )  # it may be damaged, and then the newest is the best there is
-        pending += in_use
-        pending += [artifact for artifact in found if artifact.folder not in {used.folder for used in in_use}][:keep]
+        # what is in use may be damaged, and then the newest is the best there is
+        first = [current] if current is not None else found[:1]
+        in_use = {artifact.folder for artifact in first}
+        pending += first + [artifact for artifact in found if artifact.folder not in in_use][:keep]
         if key.stage == REGISTERED:
             numbers = set(aliased.get(key.name, ()))
             pending += [artifact for artifact in found if _registry_version(artifact) in numbers]

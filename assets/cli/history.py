@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assets.cli.instance import HOME_VARIABLE
+from assets.cli.instance import instance_folder
 from pipeline.config import Project
 from pipeline.errors import StorageError
 
@@ -33,12 +31,6 @@ class PastRun:
     """What began it."""
     state: str
     """What became of it, with the sentence of what failed."""
-
-
-def instance_folder(project: Project) -> Path:
-    """Where the Dagster instance of the project is."""
-    named = os.environ.get(HOME_VARIABLE)
-    return Path(named) if named else project.storage_folder.absolute() / "dagster"
 
 
 def newest_runs(project: Project) -> list[PastRun]:

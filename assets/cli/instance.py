@@ -16,15 +16,21 @@ from pipeline.registry.connection import file_lock
 HOME_VARIABLE = "DAGSTER_HOME"
 
 
+def instance_folder(project: Project) -> Path:
+    """Where the project's instance is: the one that the environment names, else `<storage>/dagster`."""
+    named = os.environ.get(HOME_VARIABLE)
+    return Path(named) if named else project.storage_folder.absolute() / "dagster"
+
+
 def prepare_instance(project: Project) -> Path:
     """Makes the instance's folder and names it in the environment; an instance named there already is used as it is.
 
     Raises:
         StorageError: the storage folder cannot be written.
     """
-    if HOME_VARIABLE in os.environ:
-        return Path(os.environ[HOME_VARIABLE])
-    home = project.storage_folder.absolute() / "dagster"
+    home = instance_folder(project)
+    if os.environ.get(HOME_VARIABLE):
+        return home
     packaged = (Path(__file__).parents[1] / "dagster.yaml").read_text(encoding="utf-8")
     make_folder(home)
     with storage_errors(home):

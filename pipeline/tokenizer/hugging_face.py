@@ -18,6 +18,7 @@ from typing import Any
 from pipeline.tokenizer.model import SPACE_SYMBOL, Tokenizer
 
 _NEVER = -1e6
+"""A log-probability far below that of any reading of a text."""
 
 
 def is_exact(tokenizer: Tokenizer) -> bool:
